@@ -1,0 +1,2 @@
+//! Stint.
+fn main() {}
