@@ -1,0 +1,52 @@
+//! `start_kernel`: from a machine that is set up to a machine that schedules.
+//!
+//! Context: the boot CPU, on the boot stack, IRQs masked; memory, console and interrupt controller are
+//! there, the vectors are not. The boot code becomes the idle task at the end.
+
+use crate::boot_info::BootInfo;
+use crate::sched::core as sched;
+use crate::time::{self, hrtimer, tick};
+use crate::{irq, klog, task};
+use spin::Once;
+
+static BOOT_INFO: Once<BootInfo> = Once::new();
+
+unsafe extern "Rust" {
+    /// The first task's function: `board::entry!` defines it.
+    safe fn stint_main();
+}
+
+/// What the boot found out about the machine.
+///
+/// # Panics
+/// Before `start_kernel`.
+#[must_use]
+pub fn boot_info() -> &'static BootInfo {
+    BOOT_INFO.get().expect("boot_info() is called after start_kernel")
+}
+
+/// Starts the scheduler on the boot CPU, makes the first task and becomes the idle task.
+pub fn start_kernel(info: BootInfo) -> ! {
+    let info = BOOT_INFO.call_once(|| info);
+    let hz = info.bootargs.hz;
+    arch::pmu::init();
+    time::init(info.timer_hz);
+    tick::init(hz, info.timer_hz);
+    sched::init_idle(task::idle_task(), hz);
+    task::register_idle();
+    // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
+    unsafe { arch::exception::set_vectors() };
+    arch::irqflags::open_daf();
+
+    if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
+        panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
+    }
+    tick::start_this_cpu();
+    task::start_reaper();
+    klog::start_drain();
+    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
+        panic!("cannot make the first task: {error}");
+    }
+    arch::irqflags::local_irq_enable();
+    sched::cpu_idle_loop()
+}
