@@ -1,5 +1,5 @@
 //! Stint.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
@@ -9,3 +9,7 @@ extern crate alloc;
 extern crate stint_arch_host as arch;
 #[cfg(target_os = "none")]
 extern crate stint_arch_aarch64 as arch;
+
+pub mod list;
+pub mod plist;
+pub mod sched;

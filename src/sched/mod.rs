@@ -1,0 +1,39 @@
+//! The scheduler.
+//!
+//! The classes are pure: they see a run queue, tasks and a clock value, and
+//! answer with values. They hold no global state, call no architecture
+//! function, allocate nothing, and run unchanged under tests on a PC.
+//!
+//! | module | what |
+//! |---|---|
+//! | `prio` | priorities, nice values, policies, weights; all input checks |
+//! | `load` | fixed-point weight arithmetic |
+//! | `class` | the classes' order, flags, and the `Resched` answer |
+//! | `entity` | what the classes know of a task, and how they point at it |
+//! | `rt` | FIFO and RR: lists, bitmap (`task_list`: its safe list) |
+//! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
+//! | `idle` | what runs otherwise |
+//! | `rq`, `params` | a CPU's run queue: the door to it all |
+
+pub mod class;
+pub mod entity;
+pub mod fair;
+mod fair_preempt;
+mod idle;
+pub mod load;
+mod params;
+pub mod prio;
+pub mod rq;
+pub mod rt;
+mod task_list;
+mod timeline;
+pub mod tunables;
+
+#[cfg(test)]
+mod tests;
+
+pub use class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+pub use entity::{OnRq, SchedRef, SchedTask};
+pub use prio::{Policy, PrioError, SchedAttr};
+pub use rq::{Interval, Rq};
+pub use tunables::Tunables;
