@@ -196,11 +196,11 @@ impl PlistHead {
         debug_assert!(node.is_queued(), "plist: deleting a node that is not queued");
         if ptr::eq(node.next.get(), raw) {
             self.first.set(ptr::null());
+            node.next.set(ptr::null());
         } else {
             // SAFETY: our own contract, handed on.
             unsafe { self.del_from_waiters(raw) };
         }
-        node.next.set(ptr::null());
     }
 
     /// `del` when other nodes remain.
@@ -232,6 +232,7 @@ impl PlistHead {
             }
             (*prev).next.set(next);
             (*next).prev.set(prev);
+            (*raw).next.set(ptr::null());
             if ptr::eq(self.first.get(), raw) {
                 self.first.set(next);
             }

@@ -10,7 +10,7 @@
 //! | `load` | fixed-point weight arithmetic |
 //! | `class` | the classes' order, flags, and the `Resched` answer |
 //! | `entity` | what the classes know of a task, and how they point at it |
-//! | `rt` | FIFO and RR: lists, bitmap (`task_list`: its safe list) |
+//! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
 //! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
 //! | `idle` | what runs otherwise |
 //! | `rq`, `params` | a CPU's run queue: the door to it all |
@@ -23,9 +23,9 @@ mod idle;
 pub mod load;
 mod params;
 pub mod prio;
+mod prio_array;
 pub mod rq;
 pub mod rt;
-mod task_list;
 mod timeline;
 pub mod tunables;
 

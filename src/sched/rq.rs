@@ -28,7 +28,7 @@ use super::tunables::Tunables;
 /// A CPU's run queue.
 #[repr(C)]
 pub struct Rq {
-    // First, so that the bitmap has offset 0 and loads as one pair.
+    // First, so that a list head is one indexed load away.
     pub(super) rt: RtRq,
     pub(super) curr: SchedRef,
     pub(super) idle: SchedRef,
@@ -129,7 +129,7 @@ impl Rq {
     /// been dequeued. (Dequeueing a fair task needs the clock itself.)
     #[inline(always)]
     pub fn needs_clock(&self) -> bool {
-        self.curr.is_fair() || self.rt.is_empty()
+        self.cfs.curr.is_some() || self.rt.is_empty()
     }
 
     /// Makes `p` runnable. Who preempts whom is [`Self::check_preempt_curr`]'s
@@ -178,7 +178,7 @@ impl Rq {
         debug_assert!(prev == self.curr, "rq: {prev:?} is not running, {:?} is", self.curr);
         if let Some(next) = self.rt.pick() {
             // A real-time `prev` is where it belongs already; idle has no place.
-            if prev.is_fair() {
+            if self.cfs.curr.is_some() {
                 self.cfs.put_prev(self.clock_task_ns);
             }
             self.curr = next;
@@ -204,6 +204,29 @@ impl Rq {
             return RtRq::check_preempt(curr, p);
         }
         self.check_preempt_fair(curr, p, flags)
+    }
+
+    /// Wakes `p` up: makes it runnable, and says whether `curr` should make
+    /// room. The same as `enqueue_task` with `WAKEUP` and `check_preempt_curr`,
+    /// in fewer instructions for a real-time task, which this is about.
+    /// Needs the clock if `p` is fair.
+    #[inline(always)]
+    pub fn wake_up_task(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        debug_assert!(!p.is_queued(), "rq: {p:?} is already queued");
+        if p.is_rt() {
+            p.on_rq.set(OnRq::Queued);
+            self.rt.enqueue(p, EnqueueFlags::WAKEUP);
+            RtRq::check_preempt(self.curr, p)
+        } else {
+            self.wake_up_fair(p, flags)
+        }
+    }
+
+    #[inline(never)]
+    fn wake_up_fair(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        p.on_rq.set(OnRq::Queued);
+        self.cfs.enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
+        self.check_preempt_fair(self.curr, p, flags)
     }
 
     #[inline(never)]

@@ -17,13 +17,8 @@
 
 use super::class::{DequeueFlags, EnqueueFlags, Resched};
 use super::entity::SchedRef;
-use super::prio::{MAX_RT_PRIO, Policy};
-use super::task_list::TaskList;
-
-/// Lists, rounded up to a power of two: a masked index needs no bounds check,
-/// and the tail costs 224 bytes per CPU.
-const LISTS: usize = 128;
-const _: () = assert!(MAX_RT_PRIO as usize <= LISTS);
+use super::prio::Policy;
+use super::prio_array::PrioArray;
 
 /// A round-robin slice, in milliseconds.
 const RR_TIMESLICE_MS: u32 = 100;
@@ -32,16 +27,13 @@ const RR_TIMESLICE_MS: u32 = 100;
 #[derive(Debug)]
 #[repr(C)]
 pub struct RtRq {
-    /// Priority 0 is the top bit of the first word, so that the most important
-    /// one is found by counting leading zeroes, without a bit reversal.
-    bitmap: [u64; 2],
-    queue: [TaskList; LISTS],
+    active: PrioArray,
     rr_timeslice_ticks: u32,
 }
 
 impl RtRq {
     pub(super) const fn new() -> Self {
-        Self { bitmap: [0; 2], queue: [const { TaskList::new() }; LISTS], rr_timeslice_ticks: 1 }
+        Self { active: PrioArray::new(), rr_timeslice_ticks: 1 }
     }
 
     /// Sets the slice for a tick of `hz`; at least one tick.
@@ -57,29 +49,20 @@ impl RtRq {
     /// True when no real-time task is runnable.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        (self.bitmap[0] | self.bitmap[1]) == 0
+        self.active.is_empty()
     }
 
     /// The most important priority with a runnable task; 128 when there is
     /// none, which is behind every priority.
     #[inline(always)]
     pub fn highest_prio(&self) -> i32 {
-        let [high, low] = self.bitmap;
-        (if high != 0 { high.leading_zeros() } else { 64 + low.leading_zeros() }) as i32
+        self.active.highest_prio()
     }
 
     /// The task to run: head of the most important list that is not empty.
     #[inline(always)]
     pub(super) fn pick(&self) -> Option<SchedRef> {
-        let [high, low] = self.bitmap;
-        let prio = if high != 0 {
-            high.leading_zeros()
-        } else if low != 0 {
-            64 + low.leading_zeros()
-        } else {
-            return None;
-        };
-        self.queue[prio as usize % LISTS].first()
+        self.active.first()
     }
 
     #[inline(always)]
@@ -87,14 +70,11 @@ impl RtRq {
         if flags.contains(EnqueueFlags::RESTORE) && !flags.contains(EnqueueFlags::MOVE) {
             return; // `dequeue` left it in its place
         }
-        let prio = p.prio() as usize;
-        let list = &self.queue[prio % LISTS];
         if flags.contains(EnqueueFlags::HEAD) {
-            list.add_head(p);
+            self.active.add_head(p);
         } else {
-            list.add_tail(p);
+            self.active.add_tail(p);
         }
-        self.bitmap[prio / 64 % 2] |= bit(prio);
     }
 
     #[inline(always)]
@@ -102,10 +82,7 @@ impl RtRq {
         if flags.contains(DequeueFlags::SAVE) && !flags.contains(DequeueFlags::MOVE) {
             return; // same priority afterwards: it keeps its place
         }
-        let prio = p.prio() as usize;
-        if self.queue[prio % LISTS].del(p) {
-            self.bitmap[prio / 64 % 2] &= !bit(prio);
-        }
+        self.active.del(p);
     }
 
     /// Does a runnable real-time `p` displace `curr`? Only if it is strictly
@@ -118,7 +95,7 @@ impl RtRq {
     /// The running `curr` gives way to its equals.
     #[inline(always)]
     pub(super) fn yield_task(&mut self, curr: SchedRef) {
-        self.requeue_tail(curr);
+        self.active.move_tail(curr);
     }
 
     /// Counts a tick against the running `curr`'s round-robin slice.
@@ -136,12 +113,8 @@ impl RtRq {
         if curr.rt.run_list.is_alone() {
             return Resched::No;
         }
-        self.requeue_tail(curr);
+        self.active.move_tail(curr);
         Resched::Yes
-    }
-
-    fn requeue_tail(&mut self, p: SchedRef) {
-        self.queue[p.prio() as usize % LISTS].move_tail(p);
     }
 
     /// A queued task has come from another class. If it is not running, it may
@@ -162,20 +135,12 @@ impl RtRq {
 
     /// The queued tasks, most important first; for diagnostics.
     pub fn iter(&self) -> impl Iterator<Item = SchedRef> + '_ {
-        self.queue.iter().flat_map(TaskList::iter)
+        self.active.iter()
     }
 
-    /// True when the bitmap and the lists agree and every task is on the list
-    /// of its priority; for tests and debug builds.
+    /// True when bitmap, lists and priorities agree; for tests and debug
+    /// builds. Walks everything.
     pub fn is_consistent(&self) -> bool {
-        self.queue.iter().enumerate().all(|(prio, list)| {
-            let marked = self.bitmap[prio / 64] & bit(prio) != 0;
-            marked == list.first().is_some() && list.iter().all(|p| p.prio() as usize == prio && p.is_queued())
-        })
+        self.active.is_consistent() && self.active.iter().all(|p| p.is_queued())
     }
-}
-
-#[inline(always)]
-fn bit(prio: usize) -> u64 {
-    (1 << 63) >> (prio % 64)
 }

@@ -5,7 +5,7 @@
 //! keys go to the right, so equals are served in order of arrival. Keys are
 //! compared by signed difference: virtual runtime may wrap.
 //!
-//! A typed, safe face for the intrusive tree, as `task_list` is for lists.
+//! A typed, safe face for the intrusive tree, as `prio_array` is for lists.
 //!
 //! Invariants: `leftmost` is the true minimum; the key of a task does not
 //! change while it is in here (`fair` takes it out first); the running task is
