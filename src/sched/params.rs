@@ -108,7 +108,7 @@ impl Rq {
         }
         match (class, class != old_class) {
             (Class::Rt, true) => RtRq::switched_to(curr, p),
-            (Class::Rt, false) => self.rt.prio_changed(curr, p, old_prio),
+            (Class::Rt, false) => self.rt.prio_changed(curr, p),
             (_, true) if p == curr => Resched::Yes,
             (_, true) => self.check_preempt_curr(p, WakeFlags::empty()),
             (_, false) => match self.cfs.prio_changed(curr, p, old_prio) {

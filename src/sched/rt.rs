@@ -123,14 +123,10 @@ impl RtRq {
         if p == curr { Resched::No } else { Self::check_preempt(curr, p) }
     }
 
-    /// A queued task's priority has changed from `old_prio`. The running one
-    /// makes room when somebody is now strictly more important.
-    pub(super) fn prio_changed(&self, curr: SchedRef, p: SchedRef, old_prio: i32) -> Resched {
-        if p == curr {
-            Resched::when(old_prio < p.prio() && self.highest_prio() < p.prio())
-        } else {
-            Self::check_preempt(curr, p)
-        }
+    /// The priority of a queued task has changed. The running one makes room
+    /// when somebody is now strictly more important than it.
+    pub(super) fn prio_changed(&self, curr: SchedRef, p: SchedRef) -> Resched {
+        if p == curr { Resched::when(self.highest_prio() < p.prio()) } else { Self::check_preempt(curr, p) }
     }
 
     /// The queued tasks, most important first; for diagnostics.
