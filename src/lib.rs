@@ -2,6 +2,8 @@
 #![no_std]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 // The kernel knows one crate named `arch`; which one is the target's business. (Cargo refuses one
 // dependency name with two sources, so the choice is made here.)
@@ -9,3 +11,13 @@ extern crate alloc;
 extern crate stint_arch_host as arch;
 #[cfg(target_os = "none")]
 extern crate stint_arch_aarch64 as arch;
+
+pub mod boot_info;
+pub mod bootargs;
+pub mod drivers;
+#[cfg(target_os = "none")]
+pub mod init;
+#[cfg(target_os = "none")]
+pub mod power;
+#[cfg(target_os = "none")]
+mod stub;

@@ -1,5 +1,7 @@
-//! Stint.
+//! The default image: the demonstration and the shell.
 #![no_std]
 #![no_main]
-#[panic_handler]
-fn p(_: &core::panic::PanicInfo) -> ! { loop {} }
+
+stint_board::entry!(main);
+
+fn main() {}

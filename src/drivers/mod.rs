@@ -1,0 +1,5 @@
+//! Drivers, and the device tree they are found in.
+
+pub mod early;
+pub mod fdt;
+pub mod machine;
