@@ -73,3 +73,14 @@ pub fn relax() {
     // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
     unsafe { asm!("yield", options(nostack, preserves_flags)) };
 }
+
+/// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.
+#[inline(always)]
+pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
+    let daif: u64;
+    // SAFETY (both): changes the interrupt mask only. No `nomem`: nothing may move out of the section.
+    unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
+    let result = f();
+    unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack, preserves_flags)) };
+    result
+}

@@ -4,7 +4,11 @@
 //! while booting, then an empty table (user tasks later).
 //!
 //! Invariant: no mapping is both writable and executable once the final tables are live; SCTLR_EL1.WXN
-//! makes the CPU enforce it as well. Architecture: Arm ARM D8 (VMSAv8-64).
+//! makes the CPU enforce it as well. The tables themselves are in `space.rs`.
+//!
+//! Context: any; nothing here allocates or locks. Architecture: Arm ARM D8 (VMSAv8-64).
+
+pub use crate::space::{KernelSpace, MmuError, Prot};
 
 /// Physical memory of the board at `LINEAR_BASE + phys`, never executable.
 pub const LINEAR_BASE: usize = 0xffff_ff80_0000_0000;
