@@ -49,6 +49,34 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         early_println!("bootargs: {m}");
     }
     early_println!("{} {} Hz", arch::cpu::cpu_name(), arch::timer::freq_hz());
+    let range = machine::PhysRange { start: dtb, bytes: tree.blob().len() as u64 };
+    match crate::mm::init(&tree, range) {
+        Ok(info) => early_println!("{info:?} {:?}", crate::mm::stats()),
+        Err(e) => { early_println!("stint: {e}"); power::boot_failed() }
+    }
+    {
+        use alloc::vec::Vec;
+        let mut v: Vec<u64> = Vec::new();
+        for i in 0..100000 { v.push(i); }
+        early_println!("sum {}", v.iter().sum::<u64>());
+        let mut stacks: Vec<crate::mm::stack::Stack> = Vec::new();
+        for i in 0..300 { stacks.push(crate::mm::stack::Stack::new(16384).unwrap()); unsafe { ((stacks[i].top() - 8) as *mut u64).write_volatile(5); (stacks[i].bottom() as *mut u64).write_volatile(5); } }
+        early_println!("{:?} {:x?}", crate::mm::stack::owner_of(stacks[7].bottom() - 8), stacks[7].bottom());
+        early_println!("{:?}", crate::mm::stats());
+        drop(stacks);
+        crate::mm::stack::trim();
+        let s = crate::mm::stack::Stack::new(8192).unwrap();
+        let b = s.bottom();
+        drop(s);
+        crate::mm::stack::trim();
+        early_println!("{:?} {:x}", crate::mm::stats(), b);
+        if bootargs.test == Some("text") { unsafe { (stint_boot as *mut u32).write_volatile(0) } }
+        if bootargs.test == Some("alias") { unsafe { (arch::mmu::linear(boot::image_to_phys(stint_boot as *const () as usize)) as *mut u32).write_volatile(0) } }
+        if bootargs.test == Some("exec") { let f: extern "C" fn() = unsafe { core::mem::transmute(v.as_ptr()) }; f() }
+        if bootargs.test == Some("guard") { unsafe { ((boot::boot_stack().0 - 8) as *mut u64).write_volatile(0) } }
+        if bootargs.test == Some("low") { unsafe { (0x40080000 as *mut u64).read_volatile(); } }
+        if bootargs.test == Some("freed") { unsafe { (b as *mut u64).read_volatile(); } }
+    }
     power::exit(0)
 }
 

@@ -19,5 +19,9 @@ pub mod drivers;
 pub mod init;
 #[cfg(target_os = "none")]
 pub mod power;
+pub mod locking;
+pub mod mm;
+pub mod percpu;
+pub mod preempt;
 #[cfg(target_os = "none")]
 mod stub;

@@ -183,7 +183,7 @@ make_early_tables:
         cmp     x0, x1
         b.lo    1b
 
-        ldr     x9, ={NORMAL_BLOCK}
+        ldr     x9, ={IDMAP_BLOCK}
         // identity
         adrp    x0, __idmap_start
         adrp    x1, early_id_l1
@@ -262,7 +262,7 @@ map_linear_block:
 
 // Upper half, MMU and caches on.
 stint_high:
-        adrp    x0, early_vectors
+        ldr     x0, =early_vectors
         msr     vbar_el1, x0
         isb
         ldr     x0, =__bss_start

@@ -37,7 +37,7 @@ core::arch::global_asm!(
     SPSR_EL1H_MASKED = const 0x3c5u64,
     MAIR = const attr::MAIR,
     TCR = const TCR,
-    NORMAL_BLOCK = const attr::EARLY_BLOCK_X,
+    IDMAP_BLOCK = const attr::IDMAP_BLOCK,
     NORMAL_BLOCK_NX = const attr::EARLY_BLOCK_NX,
     NORMAL_PAGE = const attr::EARLY_PAGE_X,
     TABLE = const 3,

@@ -65,10 +65,11 @@ pub mod attr {
     const NORMAL: u64 = 1 << 2;
     const PXN: u64 = 1 << 53;
     const UXN: u64 = 1 << 54;
-    /// 2 MiB of normal memory, executable.
-    pub const EARLY_BLOCK_X: u64 = 1 | AF | INNER | NORMAL | UXN;
+    const READ_ONLY: u64 = 1 << 7;
+    /// 2 MiB of normal memory, executable. Read-only, or SCTLR.WXN would forbid executing it.
+    pub const IDMAP_BLOCK: u64 = 1 | AF | INNER | NORMAL | READ_ONLY | UXN;
     /// 2 MiB of normal memory.
-    pub const EARLY_BLOCK_NX: u64 = EARLY_BLOCK_X | PXN;
+    pub const EARLY_BLOCK_NX: u64 = 1 | AF | INNER | NORMAL | UXN | PXN;
     /// A page of normal memory, executable.
     pub const EARLY_PAGE_X: u64 = 3 | AF | INNER | NORMAL | UXN;
     /// A page of device registers.

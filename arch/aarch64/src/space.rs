@@ -143,9 +143,14 @@ impl KernelSpace {
         self.map.translation().push(page)
     }
 
+    /// Spare pages at hand.
+    pub fn spare_tables(&self) -> usize {
+        self.map.translation().count.get()
+    }
+
     /// How many spare pages are missing to be sure that `map` of this range will not run out.
     pub fn tables_missing(&self, va: usize, bytes: usize, phys: PhysAddr) -> usize {
-        tables_for(va, bytes, phys).saturating_sub(self.map.translation().count.get())
+        tables_for(va, bytes, phys).saturating_sub(self.spare_tables())
     }
 
     /// Maps `bytes` from `phys` at `va`.
