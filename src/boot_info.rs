@@ -42,6 +42,20 @@ pub struct BootInfo {
     pub cpu_name: &'static str,
     /// The console.
     pub uart: UartInfo,
+    /// Clock of its baud rate divisor: from the device tree, else the board's.
+    pub uart_clock_hz: u32,
     /// Counter value when the first Rust code ran.
     pub boot_counter: u64,
+}
+
+static INFO: spin::Once<BootInfo> = spin::Once::new();
+
+/// Keeps what the boot found out. Once.
+pub fn set(info: BootInfo) -> &'static BootInfo {
+    INFO.call_once(|| info)
+}
+
+/// What the boot found out; `None` before `start_kernel`.
+pub fn get() -> Option<&'static BootInfo> {
+    INFO.get()
 }

@@ -1,16 +1,22 @@
 //! From the first Rust instruction to `start_kernel`.
 //!
 //! Invariant: the order of the steps is the order of what they need. Until the final page tables are
-//! live only the early console may be used, nothing is allocated, and a failure ends in a message.
+//! live only the early console may be used and nothing is allocated. A boot that cannot go on says why
+//! on the console and stops the machine.
 //!
 //! Context: the boot CPU, on the boot stack, all interrupts masked.
 
-use crate::bootargs::Bootargs;
-use crate::drivers::fdt::{self, Tree};
-use crate::drivers::{early, machine};
-use crate::{early_println, power};
+use core::fmt::Display;
+
 use arch::boot;
 use arch::mmu::PhysAddr;
+
+use crate::boot_info::BootInfo;
+use crate::bootargs::Bootargs;
+use crate::drivers::fdt::{self, Tree};
+use crate::drivers::machine::{self, BoardKind, PhysRange};
+use crate::drivers::{console, early, irqchip};
+use crate::{cpus, early_println, klog, mm, power};
 
 /// A board's console before the device tree is known, chosen by where the loader put the image.
 #[repr(C)]
@@ -28,78 +34,116 @@ unsafe extern "Rust" {
     safe static STINT_BOARD_FACTS: [BoardFacts; 2];
 }
 
+/// Early device page of the board's console and of the one in the device tree.
+const SLOT_FALLBACK: usize = 0;
+const SLOT_CONSOLE: usize = 1;
+
 /// Entered from boot.S with MMU and caches on, on the early tables.
 #[unsafe(no_mangle)]
 extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
+    let boot_counter = arch::timer::counter();
     boot::set_image_phys(PhysAddr(image));
-    fallback_console(image);
+    let facts = fallback_console(image);
     let tree = open_tree(dtb);
-    if let Some(uart) = machine::console(&tree) {
-        early_println!("uart {:x?}", uart);
-    }
+    let uart = tree_console(&tree);
+    let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
+    early::enable(uart_clock_hz);
+
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
-    power::set_method(bootargs.exit, machine::psci(&tree));
-    early_println!("stint: {} {:?} EL{boot_el} image {image:#x} dtb {dtb:#x}", machine::model(&tree), machine::BoardKind::of(&tree));
-    early_println!("{:x?} {:?}", machine::gic(&tree), machine::psci(&tree));
-    early_println!("{:?} {:?}", machine::virtual_timer(&tree), machine::pmu_interrupt(&tree, 0));
-    let _ = machine::memory(&tree, &mut |r| early_println!("memory {:#x} {:#x}", r.start, r.bytes));
-    machine::reserved(&tree, &mut |r, no_map| early_println!("reserved {:#x} {:#x} {no_map}", r.start, r.bytes));
-    machine::cpus(&tree, &mut |a| early_println!("cpu {:#x}", a));
-    for m in &bootargs.messages {
-        early_println!("bootargs: {m}");
+    let psci = machine::psci(&tree);
+    power::set_method(bootargs.exit, psci);
+    let cpu_count = cpus::init(&tree);
+    // While everything is still writable; the final tables seal the text.
+    crate::stub::apply_patches(&bootargs, cpu_count);
+
+    let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
+    let memory = memory.unwrap_or_else(|fault| fail(&fault));
+    crate::stub::irq_stacks();
+
+    console::init(&uart, uart_clock_hz).unwrap_or_else(|fault| fail(&fault));
+    klog::init(bootargs.loglevel);
+    bootargs.messages.iter().for_each(|text| log::warn!(target: "bootargs", "{text}"));
+    if bootargs.messages_lost > 0 {
+        log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
     }
-    early_println!("{} {} Hz", arch::cpu::cpu_name(), arch::timer::freq_hz());
-    let range = machine::PhysRange { start: dtb, bytes: tree.blob().len() as u64 };
-    match crate::mm::init(&tree, range) {
-        Ok(info) => early_println!("{info:?} {:?}", crate::mm::stats()),
-        Err(e) => { early_println!("stint: {e}"); power::boot_failed() }
-    }
-    {
-        use alloc::vec::Vec;
-        let mut v: Vec<u64> = Vec::new();
-        for i in 0..100000 { v.push(i); }
-        early_println!("sum {}", v.iter().sum::<u64>());
-        let mut stacks: Vec<crate::mm::stack::Stack> = Vec::new();
-        for i in 0..300 { stacks.push(crate::mm::stack::Stack::new(16384).unwrap()); unsafe { ((stacks[i].top() - 8) as *mut u64).write_volatile(5); (stacks[i].bottom() as *mut u64).write_volatile(5); } }
-        early_println!("{:?} {:x?}", crate::mm::stack::owner_of(stacks[7].bottom() - 8), stacks[7].bottom());
-        early_println!("{:?}", crate::mm::stats());
-        drop(stacks);
-        crate::mm::stack::trim();
-        let s = crate::mm::stack::Stack::new(8192).unwrap();
-        let b = s.bottom();
-        drop(s);
-        crate::mm::stack::trim();
-        early_println!("{:?} {:x}", crate::mm::stats(), b);
-        if bootargs.test == Some("text") { unsafe { (stint_boot as *mut u32).write_volatile(0) } }
-        if bootargs.test == Some("alias") { unsafe { (arch::mmu::linear(boot::image_to_phys(stint_boot as *const () as usize)) as *mut u32).write_volatile(0) } }
-        if bootargs.test == Some("exec") { let f: extern "C" fn() = unsafe { core::mem::transmute(v.as_ptr()) }; f() }
-        if bootargs.test == Some("guard") { unsafe { ((boot::boot_stack().0 - 8) as *mut u64).write_volatile(0) } }
-        if bootargs.test == Some("low") { unsafe { (0x40080000 as *mut u64).read_volatile(); } }
-        if bootargs.test == Some("freed") { unsafe { (b as *mut u64).read_volatile(); } }
-    }
-    power::exit(0)
+
+    let boot_cpu = cpus::logical(arch::cpu::mpidr()).unwrap_or_else(|| {
+        log::warn!("CPU {:#x} is not in the device tree; it runs as CPU 0", arch::cpu::mpidr());
+        0
+    });
+    let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
+    irqchip::init(&gic).unwrap_or_else(|fault| fail(&fault));
+    irqchip::init_cpu(boot_cpu).unwrap_or_else(|fault| fail(&fault));
+    let timer_interrupt = machine::virtual_timer(&tree)
+        .unwrap_or_else(|| fail(&"no virtual timer in the device tree; expected arm,armv8-timer"));
+    let timer_hz = timer_hz(&tree);
+    arch::timer::init_cpu();
+
+    crate::start_kernel(crate::boot_info::set(BootInfo {
+        board: machine::model(&tree),
+        compatible: BoardKind::of(&tree),
+        bootargs,
+        memory_bytes: memory.ram_bytes,
+        free_bytes: memory.free_bytes,
+        image_bytes: boot::image_bytes() as u64,
+        image_phys: image,
+        boot_el: boot_el as u8,
+        gic,
+        timer_hz,
+        timer_interrupt,
+        pmu_interrupt: machine::pmu_interrupt(&tree, boot_cpu),
+        psci,
+        cpus: cpu_count,
+        boot_cpu,
+        cpu_name: arch::cpu::cpu_name(),
+        uart,
+        uart_clock_hz,
+        boot_counter,
+    }))
 }
 
-fn fallback_console(image: u64) {
-    let facts = STINT_BOARD_FACTS.iter().find(|f| image >= f.image_from);
-    if let Some(facts) = facts {
-        let base = boot::early_ioremap(0, PhysAddr(facts.uart));
-        // SAFETY: the board crate says there is a PL011; slot 0 stays mapped.
-        unsafe { early::set_base(base) };
-        early::enable(facts.uart_clock_hz as u32);
+fn fallback_console(image: u64) -> &'static BoardFacts {
+    let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);
+    let facts = facts.unwrap_or(&STINT_BOARD_FACTS[0]);
+    set_early_console(SLOT_FALLBACK, facts.uart);
+    early::enable(facts.uart_clock_hz as u32);
+    facts
+}
+
+fn tree_console(tree: &Tree) -> machine::UartInfo {
+    let uart = machine::console(tree)
+        .unwrap_or_else(|| fail(&"no console in the device tree; expected an arm,pl011 that is okay"));
+    set_early_console(SLOT_CONSOLE, uart.regs.start);
+    uart
+}
+
+fn set_early_console(slot: usize, phys: u64) {
+    let base = boot::early_ioremap(slot, PhysAddr(phys));
+    // SAFETY: the board's facts or the device tree say that there is a PL011; early slots stay mapped.
+    unsafe { early::set_base(base) };
+}
+
+fn timer_hz(tree: &Tree) -> u64 {
+    match (arch::timer::freq_hz(), machine::timer_clock_hz(tree)) {
+        (0, Some(_)) | (0, None) => {
+            fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0")
+        }
+        (hz, _) => hz,
     }
 }
 
 fn open_tree(dtb: u64) -> Tree<'static> {
-    let reason: &dyn core::fmt::Display = match find_tree(dtb) {
+    let reason = match find_tree(dtb) {
         Ok(tree) => return tree,
-        Err(None) => &"nothing can be read there",
-        Err(Some(ref error)) => &{ error.clone() },
+        Err(reason) => reason,
     };
-    early_println!(
-        "stint: no device tree: x0 = {dtb:#x}: {reason}; expected a flattened device tree (magic d00dfeed)"
-    );
-    power::boot_failed()
+    let reason: &dyn Display = match &reason {
+        Some(error) => error,
+        None => &"no memory to read there",
+    };
+    fail(&format_args!(
+        "no device tree: x0 = {dtb:#x}: {reason}; expected a flattened device tree (magic d00dfeed)"
+    ))
 }
 
 /// The tree at physical `dtb`; `Err(None)` if there is no memory to be read.
@@ -110,20 +154,26 @@ fn find_tree(dtb: u64) -> Result<Tree<'static>, Option<fdt::FdtError>> {
     let start = arch::mmu::linear(PhysAddr(dtb)) as *const u8;
     let mut head = [0u8; 8];
     for (i, word) in head.chunks_exact_mut(4).enumerate() {
-        // SAFETY: boot.S mapped the block of `dtb` and the next; a missing memory answers `None`.
+        // SAFETY: boot.S mapped the block of `dtb` and the next; where no memory is, the answer is `None`.
         let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(None)?;
         word.copy_from_slice(&value.to_le_bytes());
     }
     let bytes = fdt::blob_bytes(&head).map_err(Some)?;
-    // SAFETY: at most 2 MiB from `start` are mapped (two blocks of 2 MiB, `start` in the first); the
-    // loader put a device tree there, which nobody writes: it is kept out of the page allocator.
+    // SAFETY: at least 2 MiB from `start` are mapped, and `bytes` is at most that. The loader put a device
+    // tree there, which nobody writes: it is kept from the page allocator.
     let blob = unsafe { core::slice::from_raw_parts(start, bytes) };
     Tree::open(blob).map_err(Some)
+}
+
+/// Ends a boot that cannot go on.
+fn fail(why: &dyn Display) -> ! {
+    klog::drain_panic();
+    early_println!("stint: {why}");
+    power::boot_failed()
 }
 
 /// A fault before the real vectors are installed.
 #[unsafe(no_mangle)]
 extern "C" fn stint_early_fault(esr: u64, elr: u64, far: u64) -> ! {
-    early_println!("stint: fault while booting: ESR {esr:#x} ELR {elr:#x} FAR {far:#x}");
-    power::boot_failed()
+    fail(&format_args!("fault while booting: ESR {esr:#x} ELR {elr:#x} FAR {far:#x}"))
 }

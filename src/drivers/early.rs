@@ -62,6 +62,13 @@ pub fn write_text(text: &str) {
     }
 }
 
+/// Writes a byte as it is.
+pub fn write_raw(byte: u8) {
+    if BASE.load(Ordering::Relaxed) != 0 {
+        write_byte(byte);
+    }
+}
+
 /// Waits until the last byte is on the wire, for a bounded time.
 pub fn flush() {
     if BASE.load(Ordering::Relaxed) != 0 {
