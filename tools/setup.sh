@@ -121,22 +121,32 @@ setup_qemu() {
 
 # --- Rust --------------------------------------------------------------------------------------------------
 
-# Prints what rust-toolchain.toml says: toml channel, toml components, toml targets.
-toml() { sed -n "s/^$1 *= *//p" rust-toolchain.toml | tr -d '[]", ' | tr '\n' ' ' | sed 's/ *$//'; }
+# Prints what rust-toolchain.toml says for a key, as words.
 toml_list() { sed -n "s/^$1 *= *//p" rust-toolchain.toml | tr -d '[]"' | tr ',' ' '; }
 
-# Whether the toolchain in use is the pinned one, with everything that is needed of it.
+# Whether the toolchain in use is the pinned one, with everything that is needed of it; if not, `lacks` says why.
+lacks=
 rust_is_complete() {
-    local sysroot target
-    have cargo && have rustc || return 1
+    local found sysroot target tool
     # Without this rustup would begin to download in the middle of a question.
     export RUSTUP_AUTO_INSTALL=0
-    rustc --version 2>/dev/null | grep -qF "rustc $(toml channel) " || return 1
-    sysroot=$(rustc --print sysroot 2>/dev/null) || return 1
+    found=$(rustc --version 2>&1) || true
+    case $found in
+    "rustc $(toml_list channel) "*) ;;
+    *)
+        lacks="rustc in $PWD is: ${found%%$'\n'*}; rust-toolchain.toml asks for $(toml_list channel)"
+        return 1
+        ;;
+    esac
+    sysroot=$(rustc --print sysroot)
     for target in $(toml_list targets); do
+        lacks="the target $target is not in $sysroot"
         [ -d "$sysroot/lib/rustlib/$target/lib" ] || return 1
     done
-    [ -x "$sysroot/bin/cargo-fmt" ] && [ -x "$sysroot/bin/cargo-clippy" ]
+    for tool in cargo cargo-fmt cargo-clippy; do
+        lacks="$tool is not in $sysroot/bin"
+        [ -x "$sysroot/bin/$tool" ] || return 1
+    done
 }
 
 setup_rust() {
@@ -154,7 +164,7 @@ setup_rust() {
 
 get_rust() {
     local channel components targets
-    channel=$(toml channel) components=$(toml_list components) targets=$(toml_list targets)
+    channel=$(toml_list channel) components=$(toml_list components) targets=$(toml_list targets)
     if ! have rustup; then
         if have apt-get; then
             [ -n "$(candidate rustup)" ] || apt_update
@@ -169,7 +179,8 @@ get_rust() {
     # Without llvm-tools nothing is lost but disassembling by hand, so a mirror that lacks it is no obstacle.
     local required=()
     for word in $components; do [ "$word" = llvm-tools ] || required+=(--component "$word"); done
-    rustup toolchain install "$channel" --profile minimal "${required[@]}" "${arguments[@]}" >&2 ||
+    # rustup itself stays as it is: other work on this machine may depend on its version.
+    rustup toolchain install "$channel" --no-self-update --profile minimal "${required[@]}" "${arguments[@]}" >&2 ||
         die "rustup could not install Rust $channel; its message is above" \
             "by hand: rustup toolchain install $channel --profile minimal ${required[*]} ${arguments[*]}"
     case " $components " in
@@ -177,11 +188,11 @@ get_rust() {
         rustup component add --toolchain "$channel" llvm-tools >&2 || say "without llvm-tools, which is optional"
         ;;
     esac
-    if ! rust_is_complete; then
-        die "\`rustc --version\` in $PWD is not $channel: $(rustc --version 2>&1 | head -n 1)" \
-            "rust-toolchain.toml asks for it; is rustc at $(command -v rustc || echo '(nowhere)') from rustup?" \
-            "is RUSTUP_TOOLCHAIN set to something else? (${RUSTUP_TOOLCHAIN:-no})"
-    fi
+    rust_is_complete ||
+        die "rustup has installed Rust $channel, but $lacks" \
+            "is the rustc in use rustup's? It is $(command -v rustc || echo 'not in PATH')" \
+            "is RUSTUP_TOOLCHAIN set to something else? (${RUSTUP_TOOLCHAIN:-no})" \
+            "is the toolchain damaged? rustup toolchain uninstall $channel, then start again"
 }
 
 # Downloads every crate once, of tests and tools as well, so that all commands work offline afterwards.

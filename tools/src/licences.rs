@@ -1,7 +1,7 @@
 //! `stint-tools licences`: every dependency may be used in a firmware without asking anyone.
 //!
 //! Invariant: each package of the dependency tree, host tools included, offers at least one way to take it
-//! under [`ALLOWED`] licences only. `OR` is a choice, `AND` binds both sides; a package without a licence
+//! under the licences of `ALLOWED` only. `OR` is a choice, `AND` binds both sides; a package without a licence
 //! expression is refused, since nobody has said what it may be used for.
 #![forbid(unsafe_code)]
 
