@@ -18,10 +18,7 @@ use crate::table::{self, Cell, Tone};
 use crate::{report, suite};
 
 /// Time for the whole image; it takes seconds.
-pub const LIMITS: Limits = Limits {
-    total: Duration::from_secs(300),
-    silence: Duration::from_secs(120),
-};
+pub const LIMITS: Limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(120) };
 
 /// Runs the bench, prints the table and writes `<target>/bench.json`.
 ///
@@ -32,10 +29,7 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
     let results = lines::results(&run.captured.console);
     let console = suite::excerpt(&run.captured.console);
     if results.is_empty() {
-        bail!(
-            "the bench image printed no result line ({}):\n{console}",
-            run.captured.end
-        );
+        bail!("the bench image printed no result line ({}):\n{console}", run.captured.end);
     }
     print!("{}", render(&results, table::colours()));
     let rows: Vec<_> = results
@@ -43,19 +37,9 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
         .filter_map(|m| peers::find(&m.name).map(|row| (m, row)))
         .map(|(m, row)| json!({"name": m.name, "target": row.target, "met": m.value <= row.target}))
         .collect();
-    let path = report::write(
-        "bench",
-        &run.machine,
-        &run.bootargs,
-        &results,
-        json!({"targets": rows}),
-    )?;
+    let path = report::write("bench", &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
     println!("\nall results: {}", path.display());
-    ensure!(
-        run.captured.succeeded(),
-        "the bench image did not end well: {}\n{console}",
-        run.captured.end
-    );
+    ensure!(run.captured.succeeded(), "the bench image did not end well: {}\n{console}", run.captured.end);
     Ok(())
 }
 
@@ -82,9 +66,7 @@ pub fn render(results: &[Measured], colours: bool) -> String {
             Some(_) if is_met => ("yes".to_owned(), Tone::Good),
             Some(m) => (format!("+{}", figure(m.value - row.target)), Tone::Bad),
         };
-        let ours = result.map_or(Cell::new("missing", Tone::Faint), |m| {
-            Cell::new(figure(m.value), tone)
-        });
+        let ours = result.map_or(Cell::new("missing", Tone::Faint), |m| Cell::new(figure(m.value), tone));
         let mut cells = vec![
             Cell::from(row.name),
             Cell::new(row.what, Tone::Faint),
@@ -93,37 +75,19 @@ pub fn render(results: &[Measured], colours: bool) -> String {
             Cell::new(verdict, tone),
         ];
         let best = row.best();
-        cells.extend(
-            row.peers
-                .iter()
-                .enumerate()
-                .map(|(column, peer)| match peer {
-                    Some(value) if best == Some(column) => {
-                        Cell::new(format!("*{}", figure(*value)), Tone::Good)
-                    }
-                    Some(value) => figure(*value).into(),
-                    None => Cell::new("–", Tone::Faint),
-                }),
-        );
+        cells.extend(row.peers.iter().enumerate().map(|(column, peer)| match peer {
+            Some(value) if best == Some(column) => Cell::new(format!("*{}", figure(*value)), Tone::Good),
+            Some(value) => figure(*value).into(),
+            None => Cell::new("–", Tone::Faint),
+        }));
         rows.push(cells);
     }
     // Figures without peers, with their own spread.
     for m in results.iter().filter(|m| peers::find(&m.name).is_none()) {
-        let fields: Vec<String> = m
-            .fields
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        let what = if m.unit == "insn" {
-            fields.join(" ")
-        } else {
-            format!("[{}] {}", m.unit, fields.join(" "))
-        };
-        rows.push(vec![
-            m.name.as_str().into(),
-            Cell::new(what, Tone::Faint),
-            figure(m.value).into(),
-        ]);
+        let fields: Vec<String> = m.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let what =
+            if m.unit == "insn" { fields.join(" ") } else { format!("[{}] {}", m.unit, fields.join(" ")) };
+        rows.push(vec![m.name.as_str().into(), Cell::new(what, Tone::Faint), figure(m.value).into()]);
     }
     let mut text = table::draw(&head, 2, &rows, colours);
     text += &format!(
@@ -142,16 +106,9 @@ mod tests {
             "result bench.yield_none 20 insn\nresult bench.yield_switch 80 insn\nresult bench.extra 7 insn max=9\n",
         );
         let text = render(&results, false);
-        let line = |name: &str| {
-            text.lines()
-                .find(|line| line.starts_with(name))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        assert!(
-            line("bench.yield_none").contains("  20      22   yes"),
-            "{text}"
-        );
+        let line =
+            |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+        assert!(line("bench.yield_none").contains("  20      22   yes"), "{text}");
         assert!(line("bench.yield_none").contains("*25"), "{text}");
         assert!(line("bench.yield_switch").contains("+5"), "{text}");
         assert!(line("bench.tick_irq").contains("missing"), "{text}");

@@ -37,10 +37,7 @@ pub fn compose(wishes: &Wishes<'_>) -> Result<String> {
     if !extra.is_empty() {
         words.push(extra.to_owned());
     }
-    let command = wishes
-        .command
-        .map(str::trim)
-        .filter(|command| !command.is_empty());
+    let command = wishes.command.map(str::trim).filter(|command| !command.is_empty());
     if (command.is_some() || !wishes.interactive) && !has_key(extra, "noshell") {
         words.push("noshell".into());
     }
@@ -83,10 +80,7 @@ fn check_characters(what: &str, text: &str) -> Result<()> {
 
 /// Whether `key` or `key=…` stands in the line outside of quotes.
 fn has_key(line: &str, key: &str) -> bool {
-    line.split('"')
-        .step_by(2)
-        .flat_map(str::split_whitespace)
-        .any(|word| word.split('=').next() == Some(key))
+    line.split('"').step_by(2).flat_map(str::split_whitespace).any(|word| word.split('=').next() == Some(key))
 }
 
 #[cfg(test)]
@@ -94,31 +88,18 @@ mod tests {
     use super::*;
 
     fn wishes<'a>(extra: &'a str, command: Option<&'a str>, interactive: bool) -> Wishes<'a> {
-        Wishes {
-            extra,
-            command,
-            interactive,
-        }
+        Wishes { extra, command, interactive }
     }
 
     #[test]
     fn a_person_at_a_terminal_gets_the_shell() {
-        assert_eq!(
-            compose(&wishes("hz=1000", None, true)).unwrap(),
-            "exit=semihosting hz=1000"
-        );
+        assert_eq!(compose(&wishes("hz=1000", None, true)).unwrap(), "exit=semihosting hz=1000");
     }
 
     #[test]
     fn without_a_terminal_the_machine_powers_off_by_itself() {
-        assert_eq!(
-            compose(&wishes("", None, false)).unwrap(),
-            "exit=semihosting noshell"
-        );
-        assert_eq!(
-            compose(&wishes("noshell", None, false)).unwrap(),
-            "exit=semihosting noshell"
-        );
+        assert_eq!(compose(&wishes("", None, false)).unwrap(), "exit=semihosting noshell");
+        assert_eq!(compose(&wishes("noshell", None, false)).unwrap(), "exit=semihosting noshell");
     }
 
     #[test]
@@ -129,33 +110,19 @@ mod tests {
 
     #[test]
     fn a_chosen_way_to_exit_is_kept() {
-        assert_eq!(
-            compose(&wishes("exit=psci", None, true)).unwrap(),
-            "exit=psci"
-        );
-        assert!(
-            compose(&wishes("test=\"exit=psci\"", None, true))
-                .unwrap()
-                .starts_with("exit=semihosting")
-        );
+        assert_eq!(compose(&wishes("exit=psci", None, true)).unwrap(), "exit=psci");
+        assert!(compose(&wishes("test=\"exit=psci\"", None, true)).unwrap().starts_with("exit=semihosting"));
     }
 
     #[test]
     fn what_the_kernel_could_not_read_is_refused_with_the_reason() {
-        let refused = |extra, command| {
-            compose(&wishes(extra, command, true))
-                .unwrap_err()
-                .to_string()
-        };
+        let refused = |extra, command| compose(&wishes(extra, command, true)).unwrap_err().to_string();
         assert!(refused("", Some("echo \"hi\"")).contains("double quote"));
         assert!(refused("", Some("ps\nuname")).contains("separate commands by `;`"));
         assert!(refused("", Some("echo grün")).contains("printable ASCII"));
         assert!(refused("cmd=\"a\"", Some("b")).contains("given twice"));
         let long = "x".repeat(3000);
         let message = refused("", Some(&long));
-        assert!(
-            message.contains("2048") && message.contains("shorten CMD"),
-            "{message}"
-        );
+        assert!(message.contains("2048") && message.contains("shorten CMD"), "{message}");
     }
 }

@@ -34,8 +34,7 @@ pub struct Budget {
 /// When the file cannot be read or understood; the message names the line.
 pub fn read(root: &Path) -> Result<Vec<Budget>> {
     let path = root.join(FILE);
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text).with_context(|| format!("{} cannot be understood", path.display()))
 }
 
@@ -52,10 +51,7 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
         if line.is_empty() {
             continue;
         }
-        if let Some(section) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             group = section.trim().to_owned();
             continue;
         }
@@ -69,11 +65,7 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
                 value.trim()
             )
         })?;
-        let name = if group.is_empty() {
-            key.trim().to_owned()
-        } else {
-            format!("{group}.{}", key.trim())
-        };
+        let name = if group.is_empty() { key.trim().to_owned() } else { format!("{group}.{}", key.trim()) };
         ensure!(
             !budgets.iter().any(|known| known.name == name),
             "line {number}: `{name}` has a budget already"
@@ -96,11 +88,8 @@ pub fn check(budget: &Budget, measured: &[Measured]) -> Result<(), String> {
         ));
     };
     // The worst repetition counts, where it is given: an outlier in a deterministic run is a finding.
-    let worst = result
-        .field("max")
-        .and_then(|max| max.parse::<f64>().ok())
-        .unwrap_or(result.value)
-        .max(result.value);
+    let worst =
+        result.field("max").and_then(|max| max.parse::<f64>().ok()).unwrap_or(result.value).max(result.value);
     if result.value > budget.most as f64 {
         return Err(format!(
             "{} took {} {} (max {}), its budget is {}. If the change is worth it, raise the number in {FILE} \
@@ -118,10 +107,7 @@ pub fn check(budget: &Budget, measured: &[Measured]) -> Result<(), String> {
 /// Results of the budgeted groups that nothing bounds.
 #[must_use]
 pub fn unbounded<'a>(budgets: &[Budget], measured: &'a [Measured]) -> Vec<&'a Measured> {
-    measured
-        .iter()
-        .filter(|m| !budgets.iter().any(|b| b.name == m.name))
-        .collect()
+    measured.iter().filter(|m| !budgets.iter().any(|b| b.name == m.name)).collect()
 }
 
 #[cfg(test)]
@@ -131,14 +117,8 @@ mod tests {
 
     #[test]
     fn sections_and_dotted_names_mean_the_same() {
-        let expected = vec![Budget {
-            name: "bench.yield_none".into(),
-            most: 22,
-        }];
-        assert_eq!(
-            parse("[bench]\nyield_none = 22 # insn\n").unwrap(),
-            expected
-        );
+        let expected = vec![Budget { name: "bench.yield_none".into(), most: 22 }];
+        assert_eq!(parse("[bench]\nyield_none = 22 # insn\n").unwrap(), expected);
         assert_eq!(parse("# all\n\nbench.yield_none=22").unwrap(), expected);
     }
 
@@ -152,31 +132,18 @@ mod tests {
 
     #[test]
     fn a_figure_above_its_budget_fails_with_both_numbers() {
-        let budget = Budget {
-            name: "bench.x".into(),
-            most: 22,
-        };
+        let budget = Budget { name: "bench.x".into(), most: 22 };
         let measured = lines::results("result bench.x 25 insn max=31\nresult bench.y 1 insn\n");
         let message = check(&budget, &measured).unwrap_err();
-        assert!(
-            message.contains("took 25 insn (max 31)") && message.contains("budget is 22"),
-            "{message}"
-        );
+        assert!(message.contains("took 25 insn (max 31)") && message.contains("budget is 22"), "{message}");
         assert_eq!(check(&Budget { most: 25, ..budget }, &measured), Ok(()));
     }
 
     #[test]
     fn a_missing_figure_and_a_missing_budget_are_both_found() {
-        let budgets = [Budget {
-            name: "bench.x".into(),
-            most: 22,
-        }];
+        let budgets = [Budget { name: "bench.x".into(), most: 22 }];
         let measured = lines::results("result bench.y 1 insn\n");
-        assert!(
-            check(&budgets[0], &measured)
-                .unwrap_err()
-                .contains("no line `result bench.x")
-        );
+        assert!(check(&budgets[0], &measured).unwrap_err().contains("no line `result bench.x"));
         assert_eq!(unbounded(&budgets, &measured)[0].name, "bench.y");
     }
 
@@ -184,11 +151,7 @@ mod tests {
     fn the_committed_budgets_can_be_read_and_name_known_benchmarks() {
         let root = crate::cargo::root().unwrap();
         for budget in read(&root).unwrap() {
-            assert!(
-                crate::peers::find(&budget.name).is_some(),
-                "`{}` has no row in peers.rs",
-                budget.name
-            );
+            assert!(crate::peers::find(&budget.name).is_some(), "`{}` has no row in peers.rs", budget.name);
         }
     }
 }

@@ -58,11 +58,7 @@ pub fn recipe(name: &str) -> Recipe {
         "ktest" | "sweep" => ("stint-guest", "ktest"),
         _ => ("stint-examples", "release"),
     };
-    Recipe {
-        package,
-        binary: name.to_owned(),
-        profile,
-    }
+    Recipe { package, binary: name.to_owned(), profile }
 }
 
 /// The repository's root directory.
@@ -79,12 +75,7 @@ pub fn root() -> Result<PathBuf> {
     here.ancestors()
         .find(|dir| dir.join("tools/Cargo.toml").is_file() && dir.join("Cargo.toml").is_file())
         .map(Path::to_owned)
-        .with_context(|| {
-            format!(
-                "{} is not inside a checkout of Stint: run this from one",
-                here.display()
-            )
-        })
+        .with_context(|| format!("{} is not inside a checkout of Stint: run this from one", here.display()))
 }
 
 /// Where build results go; Cargo decides (`CARGO_TARGET_DIR`, configuration, or `target`).
@@ -97,9 +88,7 @@ pub fn target_dir() -> Result<PathBuf> {
         return Ok(known.clone());
     }
     let metadata = metadata(&["--no-deps"])?;
-    let dir = metadata["target_directory"]
-        .as_str()
-        .context("`cargo metadata` names no target directory")?;
+    let dir = metadata["target_directory"].as_str().context("`cargo metadata` names no target directory")?;
     Ok(FOUND.get_or_init(|| dir.into()).clone())
 }
 
@@ -120,8 +109,7 @@ pub fn metadata(arguments: &[&str]) -> Result<serde_json::Value> {
         arguments.join(" "),
         String::from_utf8_lossy(&output.stderr)
     );
-    serde_json::from_slice(&output.stdout)
-        .context("`cargo metadata` printed something that is not JSON")
+    serde_json::from_slice(&output.stdout).context("`cargo metadata` printed something that is not JSON")
 }
 
 /// The Cargo to call: the one that called us, so that both are of one toolchain.
@@ -148,9 +136,8 @@ pub fn build(name: &str) -> Result<Built> {
     for variable in FOREIGN {
         command.env_remove(variable);
     }
-    let status = command
-        .status()
-        .with_context(|| format!("cannot start `{}`: run tools/setup.sh", program()))?;
+    let status =
+        command.status().with_context(|| format!("cannot start `{}`: run tools/setup.sh", program()))?;
     if !status.success() {
         bail!(
             "the image `{name}` did not build (package {}, profile {}); the compiler's messages are above",
@@ -158,10 +145,7 @@ pub fn build(name: &str) -> Result<Built> {
             recipe.profile
         );
     }
-    let elf = guest_dir
-        .join(TARGET)
-        .join(recipe.profile)
-        .join(&recipe.binary);
+    let elf = guest_dir.join(TARGET).join(recipe.profile).join(&recipe.binary);
     let flat = target_dir()?.join("images").join(flat_name(name));
     let report = image::convert(&elf, &flat)?;
     if let Some(note) = report.symbols.note() {

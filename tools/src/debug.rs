@@ -45,11 +45,8 @@ pub struct DebugOptions {
 /// # Errors
 /// When the image does not build, or QEMU or gdb cannot be started.
 pub fn debug(options: &DebugOptions) -> Result<()> {
-    let wishes = Wishes {
-        extra: &options.machine.bootargs,
-        command: options.cmd.as_deref(),
-        interactive: true,
-    };
+    let wishes =
+        Wishes { extra: &options.machine.bootargs, command: options.cmd.as_deref(), interactive: true };
     let bootargs = bootargs::compose(&wishes)?;
     let machine = options.machine.machine()?;
     let built = cargo::build(&options.image)?;
@@ -76,19 +73,13 @@ pub fn debug(options: &DebugOptions) -> Result<()> {
         }
         if start.elapsed() > SOCKET_WAIT {
             let _ = child.kill();
-            bail!(
-                "QEMU did not open {} within {} s",
-                socket.display(),
-                SOCKET_WAIT.as_secs()
-            );
+            bail!("QEMU did not open {} within {} s", socket.display(), SOCKET_WAIT.as_secs());
         }
         std::thread::sleep(Duration::from_millis(10));
     }
 
     eprintln!("console: tail -f {}", console.display());
-    eprintln!(
-        "gdb commands of this kernel: tasks, runq, preempt; `continue` starts it, Ctrl-C stops it"
-    );
+    eprintln!("gdb commands of this kernel: tasks, runq, preempt; `continue` starts it, Ctrl-C stops it");
     let mut gdb = Command::new(&options.gdb);
     gdb.args(["-q", "-ex", "set confirm off", "-ex", "set pagination off"])
         .arg("-x")
@@ -97,10 +88,7 @@ pub fn debug(options: &DebugOptions) -> Result<()> {
         .arg(format!("target remote {}", socket.display()))
         // Both ends hold their connection now; the name is not needed any more.
         .arg("-ex")
-        .arg(format!(
-            "python import os; os.unlink('{}')",
-            socket.display()
-        ));
+        .arg(format!("python import os; os.unlink('{}')", socket.display()));
     for command in &options.commands {
         gdb.args(["-ex", command]);
     }

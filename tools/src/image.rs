@@ -43,17 +43,14 @@ struct Segment {
 /// When a file cannot be read or written, or the ELF is not a kernel image (see [`flatten`]).
 pub fn convert(elf: &Path, out: &Path) -> Result<Report> {
     let data = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
-    let (flat, symbols) = flatten(&data)
-        .with_context(|| format!("{} cannot be made into an image", elf.display()))?;
+    let (flat, symbols) =
+        flatten(&data).with_context(|| format!("{} cannot be made into an image", elf.display()))?;
     if let Some(dir) = out.parent() {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
     std::fs::write(out, &flat).with_context(|| format!("cannot write {}", out.display()))?;
-    Ok(Report {
-        bytes: flat.len(),
-        symbols,
-    })
+    Ok(Report { bytes: flat.len(), symbols })
 }
 
 /// Makes the flat image of a linked kernel.
@@ -62,8 +59,7 @@ pub fn convert(elf: &Path, out: &Path) -> Result<Report> {
 /// When it is not an AArch64 ELF, has no Image header at its start, or its symbol block is missing, has no
 /// bytes in the file, or is too small.
 pub fn flatten(data: &[u8]) -> Result<(Vec<u8>, ksyms::Report)> {
-    let file =
-        ElfFile::<FileHeader64<Endianness>>::parse(data).context("it is not a 64-bit ELF file")?;
+    let file = ElfFile::<FileHeader64<Endianness>>::parse(data).context("it is not a 64-bit ELF file")?;
     ensure!(
         file.architecture() == object::Architecture::Aarch64,
         "it is for {:?}, not for AArch64: build it with --target {}",
@@ -78,10 +74,7 @@ pub fn flatten(data: &[u8]) -> Result<(Vec<u8>, ksyms::Report)> {
     );
     let start = symbol_address(&file, "__ksyms_start")?;
     let end = symbol_address(&file, "__ksyms_end")?;
-    ensure!(
-        end > start,
-        "the .ksyms block is empty ({start:#x}..{end:#x}): reserve it in linker/kernel.ld"
-    );
+    ensure!(end > start, "the .ksyms block is empty ({start:#x}..{end:#x}): reserve it in linker/kernel.ld");
     let block_bytes = usize::try_from(end - start)?;
     let at = segments
         .iter()
@@ -99,10 +92,7 @@ pub fn flatten(data: &[u8]) -> Result<(Vec<u8>, ksyms::Report)> {
 }
 
 /// Lays the loaded segments out as they lie in memory.
-fn load(
-    file: &ElfFile<'_, FileHeader64<Endianness>>,
-    data: &[u8],
-) -> Result<(Vec<u8>, Vec<Segment>)> {
+fn load(file: &ElfFile<'_, FileHeader64<Endianness>>, data: &[u8]) -> Result<(Vec<u8>, Vec<Segment>)> {
     let endian = file.endian();
     let loaded: Vec<_> = file
         .elf_header()
@@ -110,19 +100,12 @@ fn load(
         .iter()
         .filter(|p| p.p_type(endian) == PT_LOAD && p.p_filesz(endian) > 0)
         .collect();
-    let base = loaded
-        .iter()
-        .map(|p| p.p_paddr(endian))
-        .min()
-        .context("it has no loadable segment")?;
+    let base = loaded.iter().map(|p| p.p_paddr(endian)).min().context("it has no loadable segment")?;
     let mut flat = Vec::new();
     let mut segments = Vec::new();
     for header in loaded {
         let offset = header.p_paddr(endian) - base;
-        let bytes = header
-            .data(endian, data)
-            .ok()
-            .context("a segment lies outside of the file")?;
+        let bytes = header.data(endian, data).ok().context("a segment lies outside of the file")?;
         let last = offset.saturating_add(bytes.len() as u64);
         if last > LARGEST_IMAGE_BYTES {
             bail!(
@@ -146,9 +129,9 @@ fn load(
 }
 
 fn symbol_address(file: &ElfFile<'_, FileHeader64<Endianness>>, name: &str) -> Result<u64> {
-    file.symbol_by_name(name)
-        .map(|symbol| symbol.address())
-        .with_context(|| format!("the symbol `{name}` is missing: linker/kernel.ld defines it; was the file stripped?"))
+    file.symbol_by_name(name).map(|symbol| symbol.address()).with_context(|| {
+        format!("the symbol `{name}` is missing: linker/kernel.ld defines it; was the file stripped?")
+    })
 }
 
 /// Every function, and every label in executable code, by its distance from `_text`.
@@ -165,11 +148,7 @@ fn functions(file: &ElfFile<'_, FileHeader64<Endianness>>) -> Result<BTreeMap<u3
             .section_index()
             .and_then(|index| file.section_by_index(index).ok())
             .is_some_and(|section| section.kind() == SectionKind::Text);
-        let Some(offset) = symbol
-            .address()
-            .checked_sub(text)
-            .and_then(|o| u32::try_from(o).ok())
-        else {
+        let Some(offset) = symbol.address().checked_sub(text).and_then(|o| u32::try_from(o).ok()) else {
             continue;
         };
         if !is_code {
@@ -182,10 +161,7 @@ fn functions(file: &ElfFile<'_, FileHeader64<Endianness>>) -> Result<BTreeMap<u3
             best.insert(offset, (rank, ksyms::readable(name)));
         }
     }
-    Ok(best
-        .into_iter()
-        .map(|(offset, (_, name))| (offset, name))
-        .collect())
+    Ok(best.into_iter().map(|(offset, (_, name))| (offset, name)).collect())
 }
 
 #[cfg(test)]

@@ -46,23 +46,11 @@ fn elf(recipe: &Recipe) -> Vec<u8> {
     symbol("_text", GLOBAL_LABEL, 1, BASE, 0);
     symbol("_start", GLOBAL_FUNCTION, 1, BASE, 4);
     symbol("$x", 0, 1, BASE + 0x40, 0);
-    symbol(
-        "_ZN5stint4task5spawn17h0123456789abcdefE",
-        GLOBAL_FUNCTION,
-        1,
-        BASE + 0x40,
-        16,
-    );
+    symbol("_ZN5stint4task5spawn17h0123456789abcdefE", GLOBAL_FUNCTION, 1, BASE + 0x40, 16);
     symbol("stint_data", 0x11, 2, BASE + KSYMS_AT, 8);
     if recipe.ksyms_symbols {
         symbol("__ksyms_start", GLOBAL_LABEL, 2, BASE + KSYMS_AT, 0);
-        symbol(
-            "__ksyms_end",
-            GLOBAL_LABEL,
-            2,
-            BASE + KSYMS_AT + recipe.ksyms_bytes,
-            0,
-        );
+        symbol("__ksyms_end", GLOBAL_LABEL, 2, BASE + KSYMS_AT + recipe.ksyms_bytes, 0);
     }
     let mut segment = vec![0xaa; 0x200];
     segment[0x38..0x3c].copy_from_slice(&recipe.magic);
@@ -86,38 +74,25 @@ fn elf(recipe: &Recipe) -> Vec<u8> {
     // The only program header: PT_LOAD, read and execute; physical addresses differ from virtual ones.
     file.extend(1u32.to_le_bytes());
     file.extend(5u32.to_le_bytes());
-    for word in [
-        HEADERS,
-        BASE,
-        0x8_0000,
-        recipe.segment_file_bytes,
-        0x200,
-        0x1000,
-    ] {
+    for word in [HEADERS, BASE, 0x8_0000, recipe.segment_file_bytes, 0x200, 0x1000] {
         file.extend(word.to_le_bytes());
     }
     file.extend(&segment);
     file.extend(&symbols);
     file.extend(&strings);
-    let mut section = |kind: u32,
-                       flags: u64,
-                       address: u64,
-                       offset: u64,
-                       size: u64,
-                       link: u32,
-                       info: u32,
-                       entry: u64| {
-        file.extend(0u32.to_le_bytes());
-        file.extend(kind.to_le_bytes());
-        for word in [flags, address, offset, size] {
-            file.extend(word.to_le_bytes());
-        }
-        file.extend(link.to_le_bytes());
-        file.extend(info.to_le_bytes());
-        for word in [8, entry] {
-            file.extend(u64::to_le_bytes(word));
-        }
-    };
+    let mut section =
+        |kind: u32, flags: u64, address: u64, offset: u64, size: u64, link: u32, info: u32, entry: u64| {
+            file.extend(0u32.to_le_bytes());
+            file.extend(kind.to_le_bytes());
+            for word in [flags, address, offset, size] {
+                file.extend(word.to_le_bytes());
+            }
+            file.extend(link.to_le_bytes());
+            file.extend(info.to_le_bytes());
+            for word in [8, entry] {
+                file.extend(u64::to_le_bytes(word));
+            }
+        };
     section(0, 0, 0, 0, 0, 0, 0, 0);
     section(1, 6, BASE, HEADERS, KSYMS_AT, 0, 0, 0); // .text
     section(1, 2, BASE + KSYMS_AT, HEADERS + KSYMS_AT, 0x100, 0, 0, 0); // .ksyms
@@ -136,10 +111,7 @@ fn the_symbol_block_is_filled_and_nothing_else_changes() {
     assert_eq!(flat.len(), 0x200);
     let block = KSYMS_AT as usize..(KSYMS_AT + KSYMS_BYTES) as usize;
     let symbols = ksyms::decode(&flat[block.clone()]).unwrap();
-    let expected = [
-        (0, "_start".to_owned()),
-        (0x40, "stint::task::spawn".to_owned()),
-    ];
+    let expected = [(0, "_start".to_owned()), (0x40, "stint::task::spawn".to_owned())];
     assert_eq!(symbols, BTreeMap::from(expected));
     assert_eq!(report.count, 2);
     for (at, byte) in flat.iter().enumerate() {
@@ -151,52 +123,34 @@ fn the_symbol_block_is_filled_and_nothing_else_changes() {
 
 #[test]
 fn a_file_for_another_machine_is_refused() {
-    let message = refusal(&Recipe {
-        machine: 62,
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { machine: 62, ..Recipe::default() });
     assert!(message.contains("not for AArch64"), "{message}");
     assert!(flatten(b"#!/bin/sh").is_err());
 }
 
 #[test]
 fn a_missing_image_header_is_refused() {
-    let message = refusal(&Recipe {
-        magic: [0; 4],
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { magic: [0; 4], ..Recipe::default() });
     assert!(message.contains("no arm64 Image header"), "{message}");
 }
 
 #[test]
 fn a_missing_symbol_block_is_refused() {
-    let message = refusal(&Recipe {
-        ksyms_symbols: false,
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { ksyms_symbols: false, ..Recipe::default() });
     assert!(message.contains("`__ksyms_start` is missing"), "{message}");
 }
 
 #[test]
 fn a_symbol_block_without_bytes_in_the_file_is_refused() {
-    let message = refusal(&Recipe {
-        segment_file_bytes: 0x100,
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { segment_file_bytes: 0x100, ..Recipe::default() });
     assert!(message.contains("no bytes in the file"), "{message}");
 }
 
 #[test]
 fn a_symbol_block_that_is_too_small_is_refused() {
-    let message = refusal(&Recipe {
-        ksyms_bytes: 0x20,
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { ksyms_bytes: 0x20, ..Recipe::default() });
     assert!(message.contains("too small"), "{message}");
-    let message = refusal(&Recipe {
-        ksyms_bytes: 0,
-        ..Recipe::default()
-    });
+    let message = refusal(&Recipe { ksyms_bytes: 0, ..Recipe::default() });
     assert!(message.contains("is empty"), "{message}");
 }
 
@@ -204,9 +158,6 @@ fn a_symbol_block_that_is_too_small_is_refused() {
 fn a_truncated_file_is_an_error_and_never_a_panic() {
     let whole = elf(&Recipe::default());
     for length in 0..whole.len() {
-        assert!(
-            flatten(&whole[..length]).is_err(),
-            "{length} bytes were accepted"
-        );
+        assert!(flatten(&whole[..length]).is_err(), "{length} bytes were accepted");
     }
 }

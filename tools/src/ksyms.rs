@@ -137,8 +137,7 @@ fn name_blob(symbols: &BTreeMap<u32, String>, limit: usize) -> (Vec<usize>, Vec<
 }
 
 fn word(value: usize) -> Result<u32> {
-    u32::try_from(value)
-        .with_context(|| format!("{value} does not fit the 32 bits of a .ksyms field"))
+    u32::try_from(value).with_context(|| format!("{value} does not fit the 32 bits of a .ksyms field"))
 }
 
 /// Reads a table back: what the kernel does, for tests and for looking at an image.
@@ -147,9 +146,7 @@ fn word(value: usize) -> Result<u32> {
 /// When the block is not a table.
 pub fn decode(block: &[u8]) -> Result<BTreeMap<u32, String>> {
     let at = |offset: usize| -> Result<u32> {
-        let bytes = block
-            .get(offset..offset + 4)
-            .context("the .ksyms block ends in the middle of a word")?;
+        let bytes = block.get(offset..offset + 4).context("the .ksyms block ends in the middle of a word")?;
         Ok(u32::from_le_bytes(bytes.try_into()?))
     };
     ensure!(
@@ -161,24 +158,15 @@ pub fn decode(block: &[u8]) -> Result<BTreeMap<u32, String>> {
     let names = count
         .checked_mul(ENTRY_BYTES)
         .and_then(|bytes| block.get(HEADER_BYTES + bytes..))
-        .with_context(|| {
-            format!("the .ksyms block claims {count} entries, more than it can hold")
-        })?;
+        .with_context(|| format!("the .ksyms block claims {count} entries, more than it can hold"))?;
     let mut symbols = BTreeMap::new();
     for entry in 0..count {
         let address = at(HEADER_BYTES + entry * ENTRY_BYTES)?;
         let name_offset = at(HEADER_BYTES + entry * ENTRY_BYTES + 4)? as usize;
-        let name = names
-            .get(name_offset..)
-            .context("a name of the .ksyms block lies outside of it")?;
-        let length = name
-            .iter()
-            .position(|byte| *byte == 0)
-            .context("a name of the .ksyms block has no end")?;
-        symbols.insert(
-            address,
-            String::from_utf8_lossy(&name[..length]).into_owned(),
-        );
+        let name = names.get(name_offset..).context("a name of the .ksyms block lies outside of it")?;
+        let length =
+            name.iter().position(|byte| *byte == 0).context("a name of the .ksyms block has no end")?;
+        symbols.insert(address, String::from_utf8_lossy(&name[..length]).into_owned());
     }
     Ok(symbols)
 }
@@ -189,26 +177,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn table(entries: &[(u32, &str)]) -> BTreeMap<u32, String> {
-        entries
-            .iter()
-            .map(|(address, name)| (*address, (*name).to_owned()))
-            .collect()
+        entries.iter().map(|(address, name)| (*address, (*name).to_owned())).collect()
     }
 
     #[test]
     fn a_table_reads_back_as_it_was_written() {
-        let symbols = table(&[
-            (0, "_start"),
-            (0x40, "stint::sched::core::__schedule"),
-            (0x200, "_start"),
-        ]);
+        let symbols = table(&[(0, "_start"), (0x40, "stint::sched::core::__schedule"), (0x200, "_start")]);
         let (block, report) = encode(&symbols, 4096).unwrap();
         assert_eq!(block.len(), 4096);
         assert_eq!(decode(&block).unwrap(), symbols);
-        assert_eq!(
-            (report.count, report.shortened, report.note()),
-            (3, 0, None)
-        );
+        assert_eq!((report.count, report.shortened, report.note()), (3, 0, None));
     }
 
     #[test]
@@ -237,32 +215,20 @@ mod tests {
 
     #[test]
     fn a_block_that_cannot_hold_the_table_is_refused_with_both_sizes() {
-        let symbols: BTreeMap<u32, String> =
-            (0..100).map(|n| (n, format!("function_{n}"))).collect();
+        let symbols: BTreeMap<u32, String> = (0..100).map(|n| (n, format!("function_{n}"))).collect();
         let message = encode(&symbols, 512).unwrap_err().to_string();
-        assert!(
-            message.contains("512 bytes") && message.contains("100 functions"),
-            "{message}"
-        );
+        assert!(message.contains("512 bytes") && message.contains("100 functions"), "{message}");
     }
 
     #[test]
     fn a_mangled_name_loses_its_hash() {
-        assert_eq!(
-            readable("_ZN5stint4task5spawn17h0123456789abcdefE"),
-            "stint::task::spawn"
-        );
+        assert_eq!(readable("_ZN5stint4task5spawn17h0123456789abcdefE"), "stint::task::spawn");
         assert_eq!(readable("cpu_switch_to"), "cpu_switch_to");
     }
 
     #[test]
     fn an_unfilled_block_is_not_a_table() {
-        assert!(
-            decode(&[0; 64])
-                .unwrap_err()
-                .to_string()
-                .contains("never filled")
-        );
+        assert!(decode(&[0; 64]).unwrap_err().to_string().contains("never filled"));
     }
 
     proptest! {

@@ -31,23 +31,15 @@ const ALLOWED: &[&str] = &[
 /// When a package may not be used; the message names each with its licence.
 pub fn check() -> Result<()> {
     let metadata = cargo::metadata(&["--locked"])?;
-    let packages = metadata["packages"]
-        .as_array()
-        .context("`cargo metadata` lists no packages")?;
+    let packages = metadata["packages"].as_array().context("`cargo metadata` lists no packages")?;
     let mut refused = Vec::new();
     for package in packages {
         let text = |key: &str| package[key].as_str().unwrap_or_default().to_owned();
         let (name, version, licence) = (text("name"), text("version"), text("license"));
-        let verdict = if licence.is_empty() {
-            Ok(false)
-        } else {
-            permits(&licence)
-        };
+        let verdict = if licence.is_empty() { Ok(false) } else { permits(&licence) };
         match verdict {
             Ok(true) => {}
-            Ok(false) if licence.is_empty() => {
-                refused.push(format!("  {name} {version}: states no licence"))
-            }
+            Ok(false) if licence.is_empty() => refused.push(format!("  {name} {version}: states no licence")),
             Ok(false) => refused.push(format!("  {name} {version}: {licence}")),
             Err(error) => refused.push(format!("  {name} {version}: {licence} ({error})")),
         }
@@ -69,10 +61,7 @@ pub fn check() -> Result<()> {
 /// When it is not an expression.
 pub fn permits(expression: &str) -> Result<bool> {
     // Before SPDX expressions, a slash meant OR; some packages still write it so.
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut rest = words.as_slice();
     let verdict = either(&mut rest)?;
@@ -106,15 +95,11 @@ fn both(rest: &mut &[&str]) -> Result<bool> {
 
 /// A licence, with its exception, or an expression in parentheses.
 fn one(rest: &mut &[&str]) -> Result<bool> {
-    let [first, tail @ ..] = *rest else {
-        bail!("a licence is missing")
-    };
+    let [first, tail @ ..] = *rest else { bail!("a licence is missing") };
     *rest = tail;
     if *first == "(" {
         let verdict = either(rest)?;
-        let [")", tail @ ..] = *rest else {
-            bail!("a parenthesis is not closed")
-        };
+        let [")", tail @ ..] = *rest else { bail!("a parenthesis is not closed") };
         *rest = tail;
         return Ok(verdict);
     }
@@ -122,8 +107,7 @@ fn one(rest: &mut &[&str]) -> Result<bool> {
     if let ["WITH", exception, tail @ ..] = *rest {
         *rest = tail;
         // An exception only adds permissions, so the plain licence being allowed is enough.
-        return Ok(ALLOWED.contains(first)
-            || ALLOWED.contains(&format!("{first} WITH {exception}").as_str()));
+        return Ok(ALLOWED.contains(first) || ALLOWED.contains(&format!("{first} WITH {exception}").as_str()));
     }
     Ok(ALLOWED.contains(first))
 }
@@ -146,13 +130,9 @@ mod tests {
         ] {
             assert!(permits(good).unwrap(), "{good}");
         }
-        for bad in [
-            "GPL-3.0-or-later",
-            "MPL-2.0",
-            "MIT AND GPL-2.0",
-            "(MIT OR MPL-2.0) AND MPL-2.0",
-            "Proprietary",
-        ] {
+        for bad in
+            ["GPL-3.0-or-later", "MPL-2.0", "MIT AND GPL-2.0", "(MIT OR MPL-2.0) AND MPL-2.0", "Proprietary"]
+        {
             assert!(!permits(bad).unwrap(), "{bad}");
         }
     }

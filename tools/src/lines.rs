@@ -32,10 +32,7 @@ impl Measured {
     /// A field's value, if it is there.
     #[must_use]
     pub fn field(&self, key: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| value.as_str())
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
     }
 
     /// The result for programs: numbers where they are numbers.
@@ -104,18 +101,11 @@ pub fn parse(line: &str) -> Option<Line> {
         "test-list" => parse_listed(rest),
         "ktest:" => {
             let numbers = counts(rest, ["passed", "failed"])?;
-            Some(Line::Done {
-                passed: numbers[0],
-                failed: numbers[1],
-            })
+            Some(Line::Done { passed: numbers[0], failed: numbers[1] })
         }
         "sweep:" => {
             let numbers = counts(rest, ["paths", "points", "failures"])?;
-            Some(Line::SweepDone {
-                paths: numbers[0],
-                points: numbers[1],
-                failures: numbers[2],
-            })
+            Some(Line::SweepDone { paths: numbers[0], points: numbers[1], failures: numbers[2] })
         }
         _ => None,
     }
@@ -151,16 +141,9 @@ fn parse_result(rest: &str) -> Option<Measured> {
         return None;
     }
     let unit = words.next()?;
-    let fields = words
-        .filter_map(|word| word.split_once('='))
-        .map(|(k, v)| (k.to_owned(), v.to_owned()))
-        .collect();
-    Some(Measured {
-        name: name.to_owned(),
-        value,
-        unit: unit.to_owned(),
-        fields,
-    })
+    let fields =
+        words.filter_map(|word| word.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    Some(Measured { name: name.to_owned(), value, unit: unit.to_owned(), fields })
 }
 
 fn parse_test(rest: &str) -> Option<Line> {
@@ -207,23 +190,14 @@ fn counts<const N: usize>(text: &str, words: [&str; N]) -> Option<[usize; N]> {
 /// A figure without a needless fraction.
 #[must_use]
 pub fn figure(value: f64) -> String {
-    if value.fract() == 0.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.1}")
-    }
+    if value.fract() == 0.0 { format!("{value:.0}") } else { format!("{value:.1}") }
 }
 
 fn number_or_text(text: &str) -> Value {
     text.parse::<i64>()
         .map(|n| json!(n))
         .ok()
-        .or_else(|| {
-            text.parse::<f64>()
-                .ok()
-                .filter(|n| n.is_finite())
-                .map(|n| json!(n))
-        })
+        .or_else(|| text.parse::<f64>().ok().filter(|n| n.is_finite()).map(|n| json!(n)))
         .unwrap_or_else(|| json!(text))
 }
 
@@ -235,59 +209,37 @@ mod tests {
     #[test]
     fn a_result_line_gives_name_value_unit_and_fields() {
         let text = "result bench.sem_give_wake 141 insn min=141 max=141 n=1000\r\n";
-        let Some(Line::Result(got)) = parse(text) else {
-            panic!("not a result")
-        };
-        assert_eq!(
-            (got.name.as_str(), got.value, got.unit.as_str()),
-            ("bench.sem_give_wake", 141.0, "insn")
-        );
+        let Some(Line::Result(got)) = parse(text) else { panic!("not a result") };
+        assert_eq!((got.name.as_str(), got.value, got.unit.as_str()), ("bench.sem_give_wake", 141.0, "insn"));
         assert_eq!(got.field("n"), Some("1000"));
         assert_eq!(got.field("avg"), None);
         let json = got.to_json();
-        assert_eq!(
-            (json["value"].as_i64(), json["max"].as_i64()),
-            (Some(141), Some(141))
-        );
+        assert_eq!((json["value"].as_i64(), json["max"].as_i64()), (Some(141), Some(141)));
     }
 
     #[test]
     fn a_fraction_stays_a_fraction() {
-        let Some(Line::Result(got)) = parse("result tm.interrupt 154.5 insn") else {
-            panic!("not a result")
-        };
+        let Some(Line::Result(got)) = parse("result tm.interrupt 154.5 insn") else { panic!("not a result") };
         assert_eq!(got.to_json()["value"].as_f64(), Some(154.5));
         assert_eq!(figure(got.value), "154.5");
     }
 
     #[test]
     fn test_lines_give_the_outcome_and_its_reason() {
-        assert_eq!(
-            parse("test a_b ... ok"),
-            Some(Line::Test("a_b".into(), Outcome::Ok))
-        );
+        assert_eq!(parse("test a_b ... ok"), Some(Line::Test("a_b".into(), Outcome::Ok)));
         assert_eq!(
             parse("test a ... FAILED: left 1, right 2"),
-            Some(Line::Test(
-                "a".into(),
-                Outcome::Failed("left 1, right 2".into())
-            ))
+            Some(Line::Test("a".into(), Outcome::Failed("left 1, right 2".into())))
         );
         assert_eq!(
             parse("test a ... ignored: no FEAT_PAN"),
-            Some(Line::Test(
-                "a".into(),
-                Outcome::Ignored("no FEAT_PAN".into())
-            ))
+            Some(Line::Test("a".into(), Outcome::Ignored("no FEAT_PAN".into())))
         );
     }
 
     #[test]
     fn a_listed_test_may_have_to_panic() {
-        assert_eq!(
-            parse("test-list a::b"),
-            Some(Line::Listed("a::b".into(), None))
-        );
+        assert_eq!(parse("test-list a::b"), Some(Line::Listed("a::b".into(), None)));
         assert_eq!(
             parse("test-list a::b panics=guard page of"),
             Some(Line::Listed("a::b".into(), Some("guard page of".into())))
@@ -296,20 +248,10 @@ mod tests {
 
     #[test]
     fn closing_lines_give_their_counts() {
-        assert_eq!(
-            parse("ktest: 12 passed, 1 failed"),
-            Some(Line::Done {
-                passed: 12,
-                failed: 1
-            })
-        );
+        assert_eq!(parse("ktest: 12 passed, 1 failed"), Some(Line::Done { passed: 12, failed: 1 }));
         assert_eq!(
             parse("sweep: 8 paths, 912 points, 0 failures"),
-            Some(Line::SweepDone {
-                paths: 8,
-                points: 912,
-                failures: 0
-            })
+            Some(Line::SweepDone { paths: 8, points: 912, failures: 0 })
         );
         assert_eq!(parse("ktest: many passed, 1 failed"), None);
     }

@@ -53,11 +53,7 @@ impl Machine {
     /// The machine every figure is measured on: deterministic, one tick per instruction.
     #[must_use]
     pub fn measuring() -> Self {
-        Self {
-            icount: true,
-            timer_hz: Some(ONE_TICK_PER_INSTRUCTION_HZ),
-            ..Self::default()
-        }
+        Self { icount: true, timer_hz: Some(ONE_TICK_PER_INSTRUCTION_HZ), ..Self::default() }
     }
 
     /// Value of `-M`.
@@ -88,8 +84,7 @@ impl Machine {
             "-m".into(),
             self.memory_mib.to_string(),
         ];
-        let fixed =
-            "-display none -nic none -no-reboot -semihosting-config enable=on,target=native";
+        let fixed = "-display none -nic none -no-reboot -semihosting-config enable=on,target=native";
         arguments.extend(fixed.split(' ').map(str::to_owned));
         if self.icount {
             // `sleep=off`: an idle machine jumps to its next timer instead of waiting for the host's clock.
@@ -104,10 +99,7 @@ impl Machine {
 /// The emulator to call; `QEMU` in the environment overrides the name.
 #[must_use]
 pub fn program() -> String {
-    std::env::var("QEMU")
-        .ok()
-        .filter(|q| !q.is_empty())
-        .unwrap_or_else(|| "qemu-system-aarch64".into())
+    std::env::var("QEMU").ok().filter(|q| !q.is_empty()).unwrap_or_else(|| "qemu-system-aarch64".into())
 }
 
 /// First line of `qemu-system-aarch64 --version`.
@@ -116,16 +108,15 @@ pub fn program() -> String {
 /// When QEMU cannot be started; the message says how to get it.
 pub fn version() -> Result<String> {
     let output = Command::new(program()).arg("--version").output().with_context(|| {
-        format!("cannot start `{}`: run tools/setup.sh, or install QEMU 9 or newer (Debian: qemu-system-arm)", program())
+        format!(
+            "cannot start `{}`: run tools/setup.sh, or install QEMU 9 or newer (Debian: qemu-system-arm)",
+            program()
+        )
     })?;
     let text = String::from_utf8_lossy(&output.stdout);
     match text.lines().next() {
         Some(line) if output.status.success() => Ok(line.trim().to_owned()),
-        _ => bail!(
-            "`{} --version` failed: {}",
-            program(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
+        _ => bail!("`{} --version` failed: {}", program(), String::from_utf8_lossy(&output.stderr).trim()),
     }
 }
 
@@ -176,12 +167,7 @@ mod tests {
 
     #[test]
     fn a_silicon_like_machine_has_el2_and_a_secure_gic() {
-        let machine = Machine {
-            gic: 2,
-            el2: true,
-            secure: true,
-            ..Machine::default()
-        };
+        let machine = Machine { gic: 2, el2: true, secure: true, ..Machine::default() };
         assert_eq!(
             machine.machine_option(),
             "virt,gic-version=2,dtb-randomness=off,virtualization=on,secure=on"
@@ -190,16 +176,8 @@ mod tests {
 
     #[test]
     fn words_split_as_in_a_shell() {
-        assert_eq!(
-            split_words(" -d int  -D 'a b' \"\" ").unwrap(),
-            ["-d", "int", "-D", "a b", ""]
-        );
+        assert_eq!(split_words(" -d int  -D 'a b' \"\" ").unwrap(), ["-d", "int", "-D", "a b", ""]);
         assert!(split_words("").unwrap().is_empty());
-        assert!(
-            split_words("-D 'a")
-                .unwrap_err()
-                .to_string()
-                .contains("not closed")
-        );
+        assert!(split_words("-D 'a").unwrap_err().to_string().contains("not closed"));
     }
 }

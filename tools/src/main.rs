@@ -68,12 +68,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Image { elf, out } => {
             let report = image::convert(elf, out)?;
-            println!(
-                "{}: {} bytes, {} symbols",
-                out.display(),
-                report.bytes,
-                report.symbols.count
-            );
+            println!("{}: {} bytes, {} symbols", out.display(), report.bytes, report.symbols.count);
             if let Some(note) = report.symbols.note() {
                 eprintln!("note: {note}");
             }
@@ -82,11 +77,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Run(options) => return Ok(ExitCode::from(run::run(options)?)),
         Task::Test { filter } => {
             let counts = testrun::test(filter)?;
-            return Ok(if counts.is_success() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            });
+            return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,

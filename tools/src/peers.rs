@@ -34,12 +34,7 @@ const fn row(name: &'static str, what: &'static str, figures: [f64; 6], target: 
         }
         column += 1;
     }
-    Row {
-        name,
-        what,
-        peers,
-        target,
-    }
+    Row { name, what, peers, target }
 }
 
 /// No figure.
@@ -106,11 +101,7 @@ mod tests {
     #[test]
     fn every_name_occurs_once() {
         for (index, row) in ROWS.iter().enumerate() {
-            assert!(
-                ROWS[..index].iter().all(|other| other.name != row.name),
-                "{} twice",
-                row.name
-            );
+            assert!(ROWS[..index].iter().all(|other| other.name != row.name), "{} twice", row.name);
         }
     }
 

@@ -63,10 +63,9 @@ impl fmt::Display for End {
             Self::Signal(signal) => write!(f, "QEMU was killed by {signal}"),
             Self::TooLong(limit) => write!(f, "killed: still running after {} s", limit.as_secs()),
             Self::Silent(limit) => write!(f, "killed: no output for {} s", limit.as_secs()),
-            Self::Deadlock => write!(
-                f,
-                "killed: every CPU sleeps and no timer is armed, so nothing can happen any more"
-            ),
+            Self::Deadlock => {
+                write!(f, "killed: every CPU sleeps and no timer is armed, so nothing can happen any more")
+            }
             Self::Halted => write!(f, "the kernel halted"),
             Self::Flood => write!(f, "killed: more than {} MiB of output", FLOOD_BYTES >> 20),
         }
@@ -105,10 +104,7 @@ pub fn command(machine: &Machine, payload: Payload<'_>, bootargs: &str) -> Comma
     let mut command = guarded();
     command.args(machine.arguments());
     if let Payload::Image(image) = payload {
-        command
-            .arg("-kernel")
-            .arg(image)
-            .args(["-append", bootargs]);
+        command.arg("-kernel").arg(image).args(["-append", bootargs]);
     }
     command
 }
@@ -116,16 +112,12 @@ pub fn command(machine: &Machine, payload: Payload<'_>, bootargs: &str) -> Comma
 /// QEMU under `setpriv`, so that it cannot outlive us.
 fn guarded() -> Command {
     let setpriv = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path)
-            .map(|dir| dir.join("setpriv"))
-            .find(|file| file.is_file())
+        std::env::split_paths(&path).map(|dir| dir.join("setpriv")).find(|file| file.is_file())
     });
     match setpriv {
         Some(setpriv) => {
             let mut command = Command::new(setpriv);
-            command
-                .args(["--pdeathsig", "KILL", "--"])
-                .arg(machine::program());
+            command.args(["--pdeathsig", "KILL", "--"]).arg(machine::program());
             command
         }
         None => Command::new(machine::program()),
@@ -164,17 +156,10 @@ pub fn capture(mut command: Command, limits: Limits) -> Result<Captured> {
     let (mut console, end) = watched?;
     console.extend(chunks.iter().flatten());
     let _ = pump.join();
-    Ok(Captured {
-        console: String::from_utf8_lossy(&console).into_owned(),
-        end,
-    })
+    Ok(Captured { console: String::from_utf8_lossy(&console).into_owned(), end })
 }
 
-fn watch(
-    child: &mut Child,
-    chunks: &mpsc::Receiver<Vec<u8>>,
-    limits: Limits,
-) -> Result<(Vec<u8>, End)> {
+fn watch(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, limits: Limits) -> Result<(Vec<u8>, End)> {
     let start = Instant::now();
     let mut last_heard = start;
     let mut console: Vec<u8> = Vec::new();
@@ -191,9 +176,7 @@ fn watch(
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
             // The console is closed: QEMU is exiting and only its status is missing.
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(Duration::from_millis(2))
-            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(2)),
         }
         if let Some(status) = child.try_wait().context("cannot ask for QEMU's status")? {
             return Ok((console, ended(status)));
@@ -264,23 +247,15 @@ mod tests {
 
     #[test]
     fn a_sign_of_death_is_found_across_chunks() {
-        let text =
-            b"boot\nqemu-system-aarch64: warning: icount sleep disabled and no active timers\n";
+        let text = b"boot\nqemu-system-aarch64: warning: icount sleep disabled and no active timers\n";
         assert_eq!(last_words(text, 60), Some(End::Deadlock));
         assert_eq!(last_words(&text[..40], 0), None);
-        assert_eq!(
-            last_words(b"stint: no device tree\nstint: halted\n", 30),
-            Some(End::Halted)
-        );
+        assert_eq!(last_words(b"stint: no device tree\nstint: halted\n", 30), Some(End::Halted));
     }
 
     #[test]
     fn every_end_says_what_happened() {
         assert!(End::Exited(101).to_string().contains("panicked"));
-        assert!(
-            End::Silent(Duration::from_secs(9))
-                .to_string()
-                .contains("no output for 9 s")
-        );
+        assert!(End::Silent(Duration::from_secs(9)).to_string().contains("no output for 9 s"));
     }
 }

@@ -45,10 +45,8 @@ pub fn write(
         top.extend(extra);
     }
     let path = cargo::target_dir()?.join(format!("{name}.json"));
-    let text =
-        serde_json::to_string_pretty(&document).context("the results cannot be written as JSON")?;
-    std::fs::write(&path, text + "\n")
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let text = serde_json::to_string_pretty(&document).context("the results cannot be written as JSON")?;
+    std::fs::write(&path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
     Ok(path)
 }
 

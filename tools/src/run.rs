@@ -33,20 +33,10 @@ pub struct MachineOptions {
     #[arg(long, env = "STINT_ICOUNT")]
     pub icount: bool,
     /// Boot arguments for the kernel, for example "hz=1000 preempt=none"
-    #[arg(
-        long,
-        env = "STINT_BOOTARGS",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, env = "STINT_BOOTARGS", default_value = "", allow_hyphen_values = true)]
     pub bootargs: String,
     /// Further arguments for QEMU, for example "-d int"
-    #[arg(
-        long,
-        env = "STINT_QEMU_ARGS",
-        default_value = "",
-        allow_hyphen_values = true
-    )]
+    #[arg(long, env = "STINT_QEMU_ARGS", default_value = "", allow_hyphen_values = true)]
     pub qemu_args: String,
 }
 
@@ -56,19 +46,11 @@ impl MachineOptions {
     /// # Errors
     /// When `qemu_args` has an open quote or `gic` is not a number.
     pub fn machine(&self) -> Result<Machine> {
-        let base = if self.icount {
-            Machine::measuring()
-        } else {
-            Machine::default()
-        };
+        let base = if self.icount { Machine::measuring() } else { Machine::default() };
         Ok(Machine {
-            gic: self
-                .gic
-                .parse()
-                .with_context(|| format!("GIC is `{}`; 2 or 3 would be right", self.gic))?,
+            gic: self.gic.parse().with_context(|| format!("GIC is `{}`; 2 or 3 would be right", self.gic))?,
             cpu: self.cpu.clone(),
-            extra: machine::split_words(&self.qemu_args)
-                .context("QEMU_ARGS cannot be understood")?,
+            extra: machine::split_words(&self.qemu_args).context("QEMU_ARGS cannot be understood")?,
             ..base
         })
     }
@@ -96,17 +78,10 @@ pub struct RunOptions {
 /// # Errors
 /// When the image does not build, the command line cannot be passed on, or QEMU cannot be started.
 pub fn run(options: &RunOptions) -> Result<u8> {
-    let command = options
-        .cmd
-        .as_deref()
-        .filter(|command| !command.trim().is_empty());
+    let command = options.cmd.as_deref().filter(|command| !command.trim().is_empty());
     let interactive = std::io::stdin().is_terminal() && command.is_none();
     // Refuse a bad command line before spending a minute on the build.
-    let bootargs = bootargs::compose(&Wishes {
-        extra: &options.machine.bootargs,
-        command,
-        interactive,
-    })?;
+    let bootargs = bootargs::compose(&Wishes { extra: &options.machine.bootargs, command, interactive })?;
     let machine = options.machine.machine()?;
     let built = cargo::build(&options.image)?;
 
@@ -114,19 +89,13 @@ pub fn run(options: &RunOptions) -> Result<u8> {
     if interactive {
         // The monitor shares the terminal, which is what makes Ctrl-A X and Ctrl-A C work.
         qemu.args(["-serial", "mon:stdio"]);
-        let (bright, normal) = if table::colours() {
-            ("\x1b[1m", "\x1b[0m")
-        } else {
-            ("", "")
-        };
+        let (bright, normal) = if table::colours() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
         eprintln!("{bright}QEMU: leave with Ctrl-A X{normal}");
     } else {
-        qemu.args(["-monitor", "none", "-serial", "stdio"])
-            .stdin(Stdio::null());
+        qemu.args(["-monitor", "none", "-serial", "stdio"]).stdin(Stdio::null());
     }
-    let mut child = qemu
-        .spawn()
-        .with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
+    let mut child =
+        qemu.spawn().with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
     let limit = (!interactive).then(|| Duration::from_secs(options.timeout));
     match qemu::wait(&mut child, limit)? {
         End::Exited(status) => Ok(u8::try_from(status).unwrap_or(1)),
@@ -157,24 +126,10 @@ pub struct MeasuredRun {
 /// # Errors
 /// When it does not build or cannot be started.
 pub fn measure(image: &str, options: &MachineOptions, limits: Limits) -> Result<MeasuredRun> {
-    let machine = MachineOptions {
-        icount: true,
-        ..options.clone()
-    }
-    .machine()?;
-    let bootargs = bootargs::compose(&Wishes {
-        extra: &options.bootargs,
-        command: None,
-        interactive: false,
-    })?;
+    let machine = MachineOptions { icount: true, ..options.clone() }.machine()?;
+    let bootargs =
+        bootargs::compose(&Wishes { extra: &options.bootargs, command: None, interactive: false })?;
     let built = cargo::build(image)?;
-    let captured = qemu::capture(
-        qemu::command(&machine, Payload::Image(&built.image), &bootargs),
-        limits,
-    )?;
-    Ok(MeasuredRun {
-        machine,
-        bootargs,
-        captured,
-    })
+    let captured = qemu::capture(qemu::command(&machine, Payload::Image(&built.image), &bootargs), limits)?;
+    Ok(MeasuredRun { machine, bootargs, captured })
 }

@@ -37,23 +37,13 @@ pub fn code(x0: u64, entry: u64) -> Vec<u8> {
 /// When the stub cannot be written to `dir`.
 pub fn arguments(image: &Path, x0: u64, tree: Option<&Path>, dir: &Path) -> Result<Vec<String>> {
     let stub: PathBuf = dir.join(format!("stub-{x0:x}.bin"));
-    std::fs::write(&stub, code(x0, IMAGE_AT))
-        .with_context(|| format!("cannot write {}", stub.display()))?;
+    std::fs::write(&stub, code(x0, IMAGE_AT)).with_context(|| format!("cannot write {}", stub.display()))?;
     let mut arguments = Vec::new();
     let mut device = |text: String| arguments.extend(["-device".to_owned(), text]);
-    device(format!(
-        "loader,file={},addr={IMAGE_AT:#x},force-raw=on",
-        image.display()
-    ));
-    device(format!(
-        "loader,file={},addr={STUB_AT:#x},force-raw=on",
-        stub.display()
-    ));
+    device(format!("loader,file={},addr={IMAGE_AT:#x},force-raw=on", image.display()));
+    device(format!("loader,file={},addr={STUB_AT:#x},force-raw=on", stub.display()));
     if let Some(tree) = tree {
-        device(format!(
-            "loader,file={},addr={TREE_AT:#x},force-raw=on",
-            tree.display()
-        ));
+        device(format!("loader,file={},addr={TREE_AT:#x},force-raw=on", tree.display()));
     }
     device(format!("loader,addr={STUB_AT:#x},cpu-num=0"));
     Ok(arguments)

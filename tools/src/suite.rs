@@ -52,10 +52,7 @@ impl Suite {
     #[must_use]
     pub fn verdict(&self, name: &str) -> Verdict {
         self.verdicts.get(name).cloned().unwrap_or_else(|| {
-            let why = self
-                .complaints
-                .first()
-                .map_or("its `run` line never came", String::as_str);
+            let why = self.complaints.first().map_or("its `run` line never came", String::as_str);
             Verdict::Failed(format!("it never ran: {why}"))
         })
     }
@@ -63,8 +60,7 @@ impl Suite {
     /// How many tests have passed, failed and been ignored.
     #[must_use]
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count =
-            |wanted: fn(&Verdict) -> bool| self.verdicts.values().filter(|v| wanted(v)).count();
+        let count = |wanted: fn(&Verdict) -> bool| self.verdicts.values().filter(|v| wanted(v)).count();
         (
             count(|v| matches!(v, Verdict::Passed)),
             count(|v| matches!(v, Verdict::Failed(_))),
@@ -110,17 +106,11 @@ pub fn run(listed: &[Listed], mut boot: impl FnMut(&str) -> Result<Captured>) ->
     let mut suite = Suite::default();
     let mut skip = 0;
     while listed[skip..].iter().any(|test| test.panics.is_none()) {
-        let arguments = if skip == 0 {
-            "test=all".to_owned()
-        } else {
-            format!("test=all skip={skip}")
-        };
+        let arguments = if skip == 0 { "test=all".to_owned() } else { format!("test=all skip={skip}") };
         let captured = boot(&arguments)?;
         suite.boots += 1;
-        suite.console += &format!(
-            "=== boot {}: {arguments}\n{}\n=== {}\n",
-            suite.boots, captured.console, captured.end
-        );
+        suite.console +=
+            &format!("=== boot {}: {arguments}\n{}\n=== {}\n", suite.boots, captured.console, captured.end);
         let read = read_boot(&captured, &mut suite);
         if read.closed {
             break;
@@ -134,10 +124,9 @@ pub fn run(listed: &[Listed], mut boot: impl FnMut(&str) -> Result<Captured>) ->
     }
     for test in listed.iter().filter(|test| test.panics.is_none()) {
         if !suite.verdicts.contains_key(&test.name) && suite.complaints.is_empty() {
-            suite.complaints.push(format!(
-                "`{}` is listed but was not run, and the guest did not say why",
-                test.name
-            ));
+            suite
+                .complaints
+                .push(format!("`{}` is listed but was not run, and the guest did not say why", test.name));
         }
     }
     Ok(suite)
@@ -167,20 +156,16 @@ fn read_boot(captured: &Captured, suite: &mut Suite) -> Boot {
                 let verdict = match outcome {
                     Outcome::Ok => Verdict::Passed,
                     Outcome::Ignored(reason) => Verdict::Ignored(reason),
-                    Outcome::Failed(reason) => Verdict::Failed(format!(
-                        "{reason}\n{}",
-                        excerpt(&captured.console[since..at])
-                    )),
+                    Outcome::Failed(reason) => {
+                        Verdict::Failed(format!("{reason}\n{}", excerpt(&captured.console[since..at])))
+                    }
                 };
                 passed += usize::from(verdict == Verdict::Passed);
                 failed += usize::from(matches!(verdict, Verdict::Failed(_)));
                 suite.verdicts.insert(name.clone(), verdict);
                 boot.last_ended = Some(name);
             }
-            Some(Line::Done {
-                passed: p,
-                failed: f,
-            }) => {
+            Some(Line::Done { passed: p, failed: f }) => {
                 boot.closed = true;
                 if (p, f) != (passed, failed) {
                     suite.complaints.push(format!(
@@ -199,9 +184,7 @@ fn read_boot(captured: &Captured, suite: &mut Suite) -> Boot {
         let place = boot
             .last_ended
             .as_deref()
-            .map_or("before the first test".into(), |name| {
-                format!("after `{name}`")
-            });
+            .map_or("before the first test".into(), |name| format!("after `{name}`"));
         suite.complaints.push(format!(
             "{place}, outside of any test: {}\n{}",
             captured.end,
@@ -210,10 +193,7 @@ fn read_boot(captured: &Captured, suite: &mut Suite) -> Boot {
     }
     let expected = End::Exited(i32::from(failed > 0));
     if boot.closed && captured.end != expected {
-        suite.complaints.push(format!(
-            "after its closing line: {} (expected: {expected})",
-            captured.end
-        ));
+        suite.complaints.push(format!("after its closing line: {} (expected: {expected})", captured.end));
     }
     boot
 }
@@ -222,10 +202,7 @@ fn read_boot(captured: &Captured, suite: &mut Suite) -> Boot {
 #[must_use]
 pub fn judge_panic(captured: &Captured, text: &str) -> Verdict {
     let problem = if captured.end != End::Exited(101) {
-        format!(
-            "it must panic, which ends with exit status 101, but: {}",
-            captured.end
-        )
+        format!("it must panic, which ends with exit status 101, but: {}", captured.end)
     } else if !captured.console.contains(text) {
         format!("it panicked, but not with the text {text:?}")
     } else {
@@ -238,10 +215,7 @@ pub fn judge_panic(captured: &Captured, text: &str) -> Verdict {
 #[must_use]
 pub fn excerpt(console: &str) -> String {
     const MOST_LINES: usize = 120;
-    let lines: Vec<&str> = console
-        .lines()
-        .map(|line| line.trim_end_matches('\r'))
-        .collect();
+    let lines: Vec<&str> = console.lines().map(|line| line.trim_end_matches('\r')).collect();
     let from = lines.len().saturating_sub(MOST_LINES);
     let mut text = String::from("--- console ---\n");
     if from > 0 {

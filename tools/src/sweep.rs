@@ -22,10 +22,7 @@ use crate::table::{self, Cell, Tone};
 use crate::{report, suite};
 
 /// Time for the whole image.
-pub const LIMITS: Limits = Limits {
-    total: Duration::from_secs(600),
-    silence: Duration::from_secs(180),
-};
+pub const LIMITS: Limits = Limits { total: Duration::from_secs(600), silence: Duration::from_secs(180) };
 
 /// Prefix of a path's result line.
 pub const GROUP: &str = "sweep.";
@@ -40,17 +37,10 @@ pub fn sweep(options: &MachineOptions) -> Result<()> {
     let results = paths(&captured.console);
     if results.is_empty() {
         let console = suite::excerpt(&captured.console);
-        bail!(
-            "the sweep image printed no result line ({}):\n{console}",
-            captured.end
-        );
+        bail!("the sweep image printed no result line ({}):\n{console}", captured.end);
     }
     print!("{}", render(&results, table::colours()));
-    for line in captured
-        .console
-        .lines()
-        .filter(|line| line.starts_with("sweep-fail "))
-    {
+    for line in captured.console.lines().filter(|line| line.starts_with("sweep-fail ")) {
         println!("{line}");
     }
     let path = report::write("sweep", &run.machine, &run.bootargs, &results, json!({}))?;
@@ -59,27 +49,18 @@ pub fn sweep(options: &MachineOptions) -> Result<()> {
         bail!("{complaint}\n{}", suite::excerpt(&captured.console));
     }
     let failures: f64 = results.iter().map(failures).sum();
-    ensure!(
-        failures == 0.0,
-        "the sweep found {} failures",
-        figure(failures)
-    );
+    ensure!(failures == 0.0, "the sweep found {} failures", figure(failures));
     Ok(())
 }
 
 /// The results of all paths.
 #[must_use]
 pub fn paths(console: &str) -> Vec<Measured> {
-    lines::results(console)
-        .into_iter()
-        .filter(|m| m.name.starts_with(GROUP))
-        .collect()
+    lines::results(console).into_iter().filter(|m| m.name.starts_with(GROUP)).collect()
 }
 
 fn failures(m: &Measured) -> f64 {
-    m.field("failures")
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0.0)
+    m.field("failures").and_then(|text| text.parse().ok()).unwrap_or(0.0)
 }
 
 /// Judges one path of a run.
@@ -90,27 +71,15 @@ pub fn judge(captured: &Captured, path: &str) -> Result<(), String> {
     let console = section(&captured.console, path);
     let excerpt = suite::excerpt(console);
     let name = format!("{GROUP}{path}");
-    let Some(result) = paths(&captured.console)
-        .into_iter()
-        .find(|m| m.name == name)
-    else {
-        return Err(format!(
-            "no line `result {name} …` came; {}\n{excerpt}",
-            captured.end
-        ));
+    let Some(result) = paths(&captured.console).into_iter().find(|m| m.name == name) else {
+        return Err(format!("no line `result {name} …` came; {}\n{excerpt}", captured.end));
     };
     if result.value < 1.0 {
-        return Err(format!(
-            "not a single instruction of the path was covered\n{excerpt}"
-        ));
+        return Err(format!("not a single instruction of the path was covered\n{excerpt}"));
     }
     let count = failures(&result);
     if count > 0.0 {
-        return Err(format!(
-            "{} of {} points failed\n{excerpt}",
-            figure(count),
-            figure(result.value)
-        ));
+        return Err(format!("{} of {} points failed\n{excerpt}", figure(count), figure(result.value)));
     }
     Ok(())
 }
@@ -120,23 +89,12 @@ pub fn judge(captured: &Captured, path: &str) -> Result<(), String> {
 /// # Errors
 /// With a message naming what does not fit.
 pub fn closing(captured: &Captured, results: &[Measured]) -> Result<(), String> {
-    let closing = captured
-        .console
-        .lines()
-        .rev()
-        .find_map(|line| match lines::parse(line) {
-            Some(Line::SweepDone {
-                paths,
-                points,
-                failures,
-            }) => Some((paths, points, failures)),
-            _ => None,
-        });
+    let closing = captured.console.lines().rev().find_map(|line| match lines::parse(line) {
+        Some(Line::SweepDone { paths, points, failures }) => Some((paths, points, failures)),
+        _ => None,
+    });
     let Some((paths, points, failures)) = closing else {
-        return Err(format!(
-            "the closing line `sweep: N paths, …` never came: {}",
-            captured.end
-        ));
+        return Err(format!("the closing line `sweep: N paths, …` never came: {}", captured.end));
     };
     let sum: f64 = results.iter().map(|m| m.value).sum();
     if paths != results.len() || points as f64 != sum {
@@ -148,10 +106,7 @@ pub fn closing(captured: &Captured, results: &[Measured]) -> Result<(), String> 
     }
     let expected = End::Exited(i32::from(failures > 0));
     if captured.end != expected {
-        return Err(format!(
-            "after its closing line: {} (expected: {expected})",
-            captured.end
-        ));
+        return Err(format!("after its closing line: {} (expected: {expected})", captured.end));
     }
     Ok(())
 }
@@ -209,10 +164,7 @@ mod tests {
         sweep: 2 paths, 150 points, 1 failures\n";
 
     fn captured(console: &str, status: i32) -> Captured {
-        Captured {
-            console: console.into(),
-            end: End::Exited(status),
-        }
+        Captured { console: console.into(), end: End::Exited(status) }
     }
 
     #[test]
@@ -220,50 +172,24 @@ mod tests {
         let run = captured(CONSOLE, 1);
         assert_eq!(judge(&run, "sem_give"), Ok(()));
         let message = judge(&run, "mutex").unwrap_err();
-        assert!(
-            message.contains("1 of 60 points failed") && message.contains("woken late"),
-            "{message}"
-        );
+        assert!(message.contains("1 of 60 points failed") && message.contains("woken late"), "{message}");
         assert!(!message.contains("sem_give"), "{message}");
-        assert!(
-            judge(&run, "timer")
-                .unwrap_err()
-                .contains("no line `result sweep.timer")
-        );
-        assert!(
-            judge(&captured("result sweep.a 0 points\n", 0), "a")
-                .unwrap_err()
-                .contains("not a single")
-        );
+        assert!(judge(&run, "timer").unwrap_err().contains("no line `result sweep.timer"));
+        assert!(judge(&captured("result sweep.a 0 points\n", 0), "a").unwrap_err().contains("not a single"));
     }
 
     #[test]
     fn the_closing_line_must_fit_the_results_and_the_status() {
         let results = paths(CONSOLE);
         assert_eq!(closing(&captured(CONSOLE, 1), &results), Ok(()));
-        assert!(
-            closing(&captured(CONSOLE, 0), &results)
-                .unwrap_err()
-                .contains("expected")
-        );
-        assert!(
-            closing(&captured(CONSOLE, 1), &results[..1])
-                .unwrap_err()
-                .contains("2 paths")
-        );
-        assert!(
-            closing(&captured("run a\n", 101), &[])
-                .unwrap_err()
-                .contains("panicked")
-        );
+        assert!(closing(&captured(CONSOLE, 0), &results).unwrap_err().contains("expected"));
+        assert!(closing(&captured(CONSOLE, 1), &results[..1]).unwrap_err().contains("2 paths"));
+        assert!(closing(&captured("run a\n", 101), &[]).unwrap_err().contains("panicked"));
     }
 
     #[test]
     fn the_table_sums_up() {
         let text = render(&paths(CONSOLE), false);
-        assert!(
-            text.contains("preempted at 150 instructions of 2 paths, 1 failures"),
-            "{text}"
-        );
+        assert!(text.contains("preempted at 150 instructions of 2 paths, 1 failures"), "{text}");
     }
 }

@@ -31,10 +31,7 @@ impl Cell {
     /// A cell with a tone.
     #[must_use]
     pub fn new(text: impl Into<String>, tone: Tone) -> Self {
-        Self {
-            text: text.into(),
-            tone,
-        }
+        Self { text: text.into(), tone }
     }
 }
 
@@ -47,8 +44,7 @@ impl<T: Into<String>> From<T> for Cell {
 /// Whether colours go to standard output.
 #[must_use]
 pub fn colours() -> bool {
-    std::io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Draws a table; the first `left` columns are aligned to the left, the others to the right.
@@ -56,13 +52,8 @@ pub fn colours() -> bool {
 pub fn draw(head: &[&str], left: usize, rows: &[Vec<Cell>], colours: bool) -> String {
     let head: Vec<Cell> = head.iter().map(|text| Cell::from(*text)).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head)
-            .chain(rows)
-            .filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.text.chars().count())
-            .max()
-            .unwrap_or(0)
+        let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.text.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |row: &[Cell]| {
@@ -72,16 +63,8 @@ pub fn draw(head: &[&str], left: usize, rows: &[Vec<Cell>], colours: bool) -> St
             .enumerate()
             .map(|(column, (cell, width))| {
                 let fill = " ".repeat(width - cell.text.chars().count());
-                let padded = if column < left {
-                    cell.text.clone() + &fill
-                } else {
-                    fill + &cell.text
-                };
-                if colours {
-                    paint(&padded, cell.tone)
-                } else {
-                    padded
-                }
+                let padded = if column < left { cell.text.clone() + &fill } else { fill + &cell.text };
+                if colours { paint(&padded, cell.tone) } else { padded }
             })
             .collect();
         cells.join("  ").trim_end().to_owned() + "\n"
@@ -111,15 +94,9 @@ mod tests {
 
     #[test]
     fn names_stand_left_and_figures_right() {
-        let rows = vec![
-            vec!["a".into(), "7".into()],
-            vec!["long name".into(), "1234".into()],
-        ];
+        let rows = vec![vec!["a".into(), "7".into()], vec!["long name".into(), "1234".into()]];
         let text = draw(&["name", "n"], 1, &rows, false);
-        assert_eq!(
-            text,
-            "name          n\n─────────  ────\na             7\nlong name  1234\n"
-        );
+        assert_eq!(text, "name          n\n─────────  ────\na             7\nlong name  1234\n");
     }
 
     #[test]
@@ -127,10 +104,7 @@ mod tests {
         let rows = vec![vec![Cell::new("→x", Tone::Good), "1".into()]];
         let plain = draw(&["n", "v"], 1, &rows, false);
         let painted = draw(&["n", "v"], 1, &rows, true);
-        assert_eq!(
-            painted.replace("\x1b[32m", "").replace("\x1b[0m", ""),
-            plain
-        );
+        assert_eq!(painted.replace("\x1b[32m", "").replace("\x1b[0m", ""), plain);
     }
 
     #[test]

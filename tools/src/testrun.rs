@@ -35,11 +35,7 @@ impl Counts {
     #[must_use]
     pub fn line(self) -> String {
         let line = format!("{} passed, {} failed", self.passed, self.failed);
-        if self.skipped > 0 {
-            format!("{line}, {} skipped", self.skipped)
-        } else {
-            line
-        }
+        if self.skipped > 0 { format!("{line}, {} skipped", self.skipped) } else { line }
     }
 
     /// Whether a run that ends so has succeeded.
@@ -58,23 +54,11 @@ struct Part {
 /// What runs on the PC: the kernel's portable parts, the host's arch crate, these tools.
 const HOST: Part = Part {
     title: "on the PC",
-    arguments: &[
-        "test",
-        "--no-fail-fast",
-        "-p",
-        "stint",
-        "-p",
-        "stint-arch-host",
-        "-p",
-        "stint-tools",
-    ],
+    arguments: &["test", "--no-fail-fast", "-p", "stint", "-p", "stint-arch-host", "-p", "stint-tools"],
 };
 
 /// What runs in QEMU; see tests/qemu.rs.
-const GUEST: Part = Part {
-    title: "in QEMU",
-    arguments: &["test", "-p", "stint", "--test", "qemu"],
-};
+const GUEST: Part = Part { title: "in QEMU", arguments: &["test", "-p", "stint", "--test", "qemu"] };
 
 /// Runs all tests whose name contains `filter` (all of them if it is empty).
 ///
@@ -101,30 +85,17 @@ fn part(part: &Part, filter: &str) -> Result<Counts> {
     println!("\n=== tests {}", part.title);
     let start = Instant::now();
     let mut command = Command::new(cargo::program());
-    command
-        .args(part.arguments)
-        .current_dir(cargo::root()?)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.args(part.arguments).current_dir(cargo::root()?).stdin(Stdio::null()).stdout(Stdio::piped());
     if !filter.is_empty() {
         command.args(["--", filter]);
     }
-    let mut child = command
-        .spawn()
-        .context("cannot start Cargo: run tools/setup.sh")?;
+    let mut child = command.spawn().context("cannot start Cargo: run tools/setup.sh")?;
     let mut counts = Counts::default();
-    let stdout = child
-        .stdout
-        .take()
-        .context("the tests have no standard output")?;
+    let stdout = child.stdout.take().context("the tests have no standard output")?;
     let mut terminal = std::io::stdout();
     let mut lines = BufReader::new(stdout);
     let mut line = Vec::new();
-    while lines
-        .read_until(b'\n', &mut line)
-        .context("cannot read the tests' output")?
-        > 0
-    {
+    while lines.read_until(b'\n', &mut line).context("cannot read the tests' output")? > 0 {
         // A terminal that went away is no reason to stop counting.
         let _ = terminal.write_all(&line).and_then(|()| terminal.flush());
         if let Some(more) = summary(&String::from_utf8_lossy(&line)) {
@@ -140,12 +111,7 @@ fn part(part: &Part, filter: &str) -> Result<Counts> {
         );
         counts.failed = 1;
     }
-    println!(
-        "=== tests {}: {} in {} s",
-        part.title,
-        counts.line(),
-        start.elapsed().as_secs()
-    );
+    println!("=== tests {}: {} in {} s", part.title, counts.line(), start.elapsed().as_secs());
     Ok(counts)
 }
 
@@ -176,58 +142,21 @@ mod tests {
     #[test]
     fn the_summary_of_a_test_binary_is_counted() {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.1s\n";
-        assert_eq!(
-            summary(line),
-            Some(Counts {
-                passed: 12,
-                failed: 3,
-                skipped: 1
-            })
-        );
+        assert_eq!(summary(line), Some(Counts { passed: 12, failed: 3, skipped: 1 }));
         assert_eq!(summary("test a ... ok"), None);
         assert_eq!(summary("test result: "), None);
     }
 
     #[test]
     fn the_closing_line_names_skipped_tests_only_if_there_are_some() {
-        assert_eq!(
-            Counts {
-                passed: 7,
-                failed: 0,
-                skipped: 0
-            }
-            .line(),
-            "7 passed, 0 failed"
-        );
-        assert_eq!(
-            Counts {
-                passed: 7,
-                failed: 1,
-                skipped: 2
-            }
-            .line(),
-            "7 passed, 1 failed, 2 skipped"
-        );
+        assert_eq!(Counts { passed: 7, failed: 0, skipped: 0 }.line(), "7 passed, 0 failed");
+        assert_eq!(Counts { passed: 7, failed: 1, skipped: 2 }.line(), "7 passed, 1 failed, 2 skipped");
     }
 
     #[test]
     fn nothing_tested_is_no_success() {
         assert!(!Counts::default().is_success());
-        assert!(
-            !Counts {
-                passed: 5,
-                failed: 1,
-                skipped: 0
-            }
-            .is_success()
-        );
-        assert!(
-            Counts {
-                passed: 5,
-                failed: 0,
-                skipped: 1
-            }
-            .is_success()
-        );
+        assert!(!Counts { passed: 5, failed: 1, skipped: 0 }.is_success());
+        assert!(Counts { passed: 5, failed: 0, skipped: 1 }.is_success());
     }
 }
