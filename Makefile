@@ -60,6 +60,7 @@ debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
 check: setup-rust ## Formatting, lints, documentation and licences, all without a warning
 	cargo fmt --all --check
 	cargo clippy --quiet $(ON_PC) --all-targets -- -D warnings
+	cargo clippy --quiet -p stint --test qemu -- -D warnings
 	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-guest -p stint-examples \
 		--lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_PC) --lib

@@ -27,6 +27,7 @@ use anyhow::Result;
 use boot::{KTEST, LIMITS, Shared, boot, broken, keep, list_tests, message, shared};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use stint_tools::machine::Machine;
+use stint_tools::qemu::Captured;
 use stint_tools::suite::{self, Listed, Suite, Verdict};
 
 /// The machines that run every in-kernel test, and what their kernel is told besides. The first one also runs

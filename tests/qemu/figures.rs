@@ -11,7 +11,7 @@ use stint_tools::qemu::Captured;
 use stint_tools::suite::excerpt;
 use stint_tools::{bench, cargo, lines, sweep};
 
-use crate::boot::{BENCH, SWEEP, Shared, boot, broken, keep, list_tests, message, shared};
+use crate::boot::{BENCH, SWEEP, Shared, boot, broken, keep, list_tests, shared};
 
 /// Preemption at every instruction of the core paths, one trial per path.
 pub fn sweep_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {

@@ -4,7 +4,7 @@
 //! must say stands in one table, so that a message can be reworded in one place.
 
 use anyhow::{Context, Result};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stint_tools::bootargs::{self, Wishes};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::{self, Captured, End, Payload};
