@@ -258,4 +258,48 @@ mod tests {
         assert!(End::Exited(101).to_string().contains("panicked"));
         assert!(End::Silent(Duration::from_secs(9)).to_string().contains("no output for 9 s"));
     }
+
+    /// A program that takes QEMU's arguments and does what `script` says.
+    fn pretend(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn run(script: &str, silence_ms: u64, total_ms: u64) -> Captured {
+        let limits =
+            Limits { total: Duration::from_millis(total_ms), silence: Duration::from_millis(silence_ms) };
+        capture(pretend(script), limits).unwrap()
+    }
+
+    const AGES_MS: u64 = 60_000;
+
+    #[test]
+    fn the_last_words_and_the_status_of_a_guest_are_kept() {
+        let captured = run("echo first; echo last >&2; exit 7", AGES_MS, AGES_MS);
+        assert_eq!((captured.console.as_str(), captured.end), ("first\nlast\n", End::Exited(7)));
+    }
+
+    #[test]
+    fn a_silent_guest_is_killed_with_what_it_said() {
+        let captured = run("echo hello; exec sleep 60", 300, AGES_MS);
+        assert_eq!(captured.end, End::Silent(Duration::from_millis(300)));
+        assert_eq!(captured.console, "hello\n");
+    }
+
+    #[test]
+    fn a_guest_that_talks_for_ever_is_killed() {
+        assert_eq!(
+            run("while :; do echo x; sleep 0.05; done", AGES_MS, 500).end,
+            End::TooLong(Duration::from_millis(500))
+        );
+        assert_eq!(run("exec yes", AGES_MS, AGES_MS).end, End::Flood);
+    }
+
+    #[test]
+    fn a_guest_that_cannot_wake_again_is_not_waited_for() {
+        let script = format!("echo 'warning: {DEADLOCK_REMARK}'; exec sleep 60");
+        assert_eq!(run(&script, AGES_MS, AGES_MS).end, End::Deadlock);
+        assert_eq!(run(&format!("echo '{HALTED_LINE}'; exec sleep 60"), AGES_MS, AGES_MS).end, End::Halted);
+    }
 }
