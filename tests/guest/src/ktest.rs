@@ -2,6 +2,4 @@
 #![no_std]
 #![no_main]
 #[panic_handler]
-fn p(_: &core::panic::PanicInfo) -> ! {
-    loop {}
-}
+fn p(_: &core::panic::PanicInfo) -> ! { loop {} }
