@@ -17,10 +17,8 @@ use crate::boot::{LIMITS, SHORT, STINT, boot, built, keep, logs, message};
 enum World {
     /// The image is entered with this x0, and nothing lies there.
     X0(u64),
-    /// A sound device tree in which one text is replaced; handed over by QEMU.
-    TreeByQemu(&'static [u8], &'static [u8]),
-    /// The same, but handed over by the stub, since QEMU repairs what is wrong with memory nodes.
-    TreeByStub(&'static [u8], &'static [u8]),
+    /// A sound device tree in which one text is replaced. The stub hands it over: QEMU would repair it.
+    Tree(&'static [u8], &'static [u8]),
     /// A sound machine with these boot arguments.
     Told(&'static str),
     /// A sound machine with this shell command.
@@ -44,13 +42,8 @@ const WORLDS: &[(&str, World, Fate, &[&str])] = &[
     // A loader of 32-bit days passes the address of its ATAGs.
     ("an_atags_address", World::X0(0x100), Fate::Stops, &["magic"]),
     ("a_corrupt_device_tree", World::X0(stub::TREE_AT), Fate::Stops, &["magic"]),
-    (
-        "an_unknown_gic",
-        World::TreeByQemu(b"arm,gic-v3\0", b"acme,irq-9\0"),
-        Fate::Stops,
-        &["GIC", "acme,irq-9"],
-    ),
-    ("no_memory_node", World::TreeByStub(b"memory", b"mem0ry"), Fate::Stops, &["memory"]),
+    ("an_unknown_gic", World::Tree(b"arm,gic-v3\0", b"acme,irq-9\0"), Fate::Stops, &["GIC", "acme,irq-9"]),
+    ("no_memory_node", World::Tree(b"memory", b"mem0ry"), Fate::Stops, &["memory"]),
     (
         "bad_bootargs_are_named",
         World::Told("hz=7 preempt=banana foo=1 demo=0"),
@@ -112,21 +105,15 @@ fn enter(name: &str, world: &World) -> Result<Captured> {
             machine.extra = stub::arguments(&built(&STINT)?.image, *x0, None, &dir)?;
             qemu::capture(qemu::command(&machine, Payload::None, ""), SHORT)
         }
-        World::TreeByQemu(from, to) | World::TreeByStub(from, to) => {
+        World::Tree(from, to) => {
             let image = &built(&STINT)?.image;
             let bootargs = bootargs::compose(&plain)?;
             let tree = dir.join(format!("boot-{name}.dtb"));
             let mut blob = dtb::dump(&machine, image, &bootargs, &tree)?;
             dtb::replace(&mut blob, from, to)?;
             std::fs::write(&tree, blob).with_context(|| format!("cannot write {}", tree.display()))?;
-            let payload = if matches!(world, World::TreeByQemu(..)) {
-                machine.extra = vec!["-dtb".into(), tree.display().to_string()];
-                Payload::Image(image)
-            } else {
-                machine.extra = stub::arguments(image, stub::TREE_AT, Some(&tree), &dir)?;
-                Payload::None
-            };
-            qemu::capture(qemu::command(&machine, payload, &bootargs), SHORT)
+            machine.extra = stub::arguments(image, stub::TREE_AT, Some(&tree), &dir)?;
+            qemu::capture(qemu::command(&machine, Payload::None, ""), SHORT)
         }
     }
 }

@@ -203,10 +203,11 @@ fn last_words(console: &[u8], seen: usize) -> Option<End> {
     // A sign may lie across two chunks.
     let from = seen.saturating_sub(DEADLOCK_REMARK.len());
     let recent = String::from_utf8_lossy(&console[from..]);
-    if recent.contains(DEADLOCK_REMARK) {
-        Some(End::Deadlock)
-    } else if recent.contains(HALTED_LINE) {
+    // A kernel that halts lets QEMU remark that nothing can happen any more; it has said so itself first.
+    if recent.contains(HALTED_LINE) {
         Some(End::Halted)
+    } else if recent.contains(DEADLOCK_REMARK) {
+        Some(End::Deadlock)
     } else {
         None
     }
@@ -300,6 +301,7 @@ mod tests {
     fn a_guest_that_cannot_wake_again_is_not_waited_for() {
         let script = format!("echo 'warning: {DEADLOCK_REMARK}'; exec sleep 60");
         assert_eq!(run(&script, AGES_MS, AGES_MS).end, End::Deadlock);
-        assert_eq!(run(&format!("echo '{HALTED_LINE}'; exec sleep 60"), AGES_MS, AGES_MS).end, End::Halted);
+        let script = format!("echo '{HALTED_LINE}\n{DEADLOCK_REMARK}'; exec sleep 60");
+        assert_eq!(run(&script, AGES_MS, AGES_MS).end, End::Halted);
     }
 }
