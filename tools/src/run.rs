@@ -10,7 +10,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
 
 use crate::bootargs::{self, Wishes};
 use crate::machine::{self, Machine};
@@ -30,7 +31,7 @@ pub struct MachineOptions {
     #[arg(long, env = "STINT_CPU", default_value = "cortex-a72")]
     pub cpu: String,
     /// Deterministic time: one instruction is one nanosecond
-    #[arg(long, env = "STINT_ICOUNT")]
+    #[arg(long, env = "STINT_ICOUNT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub icount: bool,
     /// Boot arguments for the kernel, for example "hz=1000 preempt=none"
     #[arg(long, env = "STINT_BOOTARGS", default_value = "", allow_hyphen_values = true)]
@@ -132,4 +133,38 @@ pub fn measure(image: &str, options: &MachineOptions, limits: Limits) -> Result<
     let built = cargo::build(image)?;
     let captured = qemu::capture(qemu::command(&machine, Payload::Image(&built.image), &bootargs), limits)?;
     Ok(MeasuredRun { machine, bootargs, captured })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: MachineOptions,
+    }
+
+    fn chosen(arguments: &[&str]) -> Result<Machine> {
+        Line::try_parse_from([&["tool"], arguments].concat())?.options.machine()
+    }
+
+    #[test]
+    fn the_options_choose_the_machine() {
+        let machine =
+            chosen(&["--gic", "2", "--cpu", "max", "--icount", "--qemu-args", "-M virtualization=on"])
+                .unwrap();
+        assert_eq!((machine.gic, machine.cpu.as_str(), machine.icount), (2, "max", true));
+        assert_eq!(machine.extra, ["-M", "virtualization=on"]);
+        assert_eq!(chosen(&[]).unwrap(), Machine::default());
+    }
+
+    #[test]
+    fn a_wrong_choice_is_refused_with_what_would_be_right() {
+        let message = chosen(&["--gic", "4"]).unwrap_err().to_string();
+        assert!(message.contains("possible values: 2, 3"), "{message}");
+        let message = format!("{:#}", chosen(&["--qemu-args", "'x"]).unwrap_err());
+        assert!(message.contains("QEMU_ARGS cannot be understood"), "{message}");
+    }
 }
