@@ -86,7 +86,7 @@ clean: ## Remove everything that was built
 setup:
 	@tools/setup.sh rust qemu
 setup-some:
-	@tools/setup.sh rust qemu?
+	@tools/setup.sh rust 'qemu?'
 setup-rust:
 	@tools/setup.sh rust
 setup-gdb:
