@@ -468,14 +468,17 @@ pub(crate) fn yield_task() {
 #[inline(never)]
 fn yield_to_others() {
     let flags = irqflags::local_irq_save();
+    let prev = task::current();
     // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
+    let this = unsafe { lock_task_rq(prev) };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    if rq.curr().is_fair() {
+    if prev.sched.is_rt() {
+        rq.yield_rt(sched_ref(prev));
+    } else {
         rq.update_clock(crate::time::now_ns());
+        rq.yield_task();
     }
-    rq.yield_task();
     // SAFETY: locked above.
     unsafe { this.unlock() };
     // SAFETY: task context, count 0 (might_sleep), IRQs masked. A yielding task stays ready, and its switch

@@ -45,6 +45,12 @@ impl Rq {
         }
     }
 
+    /// [`Rq::yield_task`] for a running real-time task: needs no clock.
+    #[inline(always)]
+    pub(super) fn yield_rt(&mut self, curr: SchedRef) {
+        self.rt.yield_task(curr);
+    }
+
     /// Makes `next`, the most important queued real-time task, the running one in the place of `prev`.
     #[inline(always)]
     pub(super) fn set_next_rt(&mut self, prev: SchedRef, next: SchedRef, now_ns: impl FnOnce() -> u64) {

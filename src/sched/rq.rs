@@ -249,6 +249,7 @@ impl Rq {
 
     /// The running task yields; the core then schedules, whatever comes of it.
     /// Needs the clock if `curr` is fair.
+    #[inline(never)]
     pub fn yield_task(&mut self) {
         let curr = self.curr;
         match curr.class() {

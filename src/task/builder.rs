@@ -4,7 +4,7 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
-use super::{Memory, NAME_BYTES, Task, TaskRef, list, state};
+use super::{Memory, NAME_BYTES, Task, TaskRef, list};
 use crate::error::{Error, Result};
 use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
@@ -13,7 +13,6 @@ use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch::context::ArchTask;
-use arch::thread_info::FORK_PREEMPT_COUNT;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -46,6 +45,18 @@ pub fn build(name: &str) -> Builder {
 fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
     let bad = Error::BadPriority { priority };
     SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
+}
+
+/// A task's name, ready made: the first 15 bytes of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Name([u8; NAME_BYTES + 1]);
+
+impl Name {
+    /// Packs a text, at compile time where it is a constant.
+    #[must_use]
+    pub const fn new(name: &str) -> Self {
+        Self(pack_name(name))
+    }
 }
 
 const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
@@ -180,10 +191,9 @@ unsafe fn init(
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     // SAFETY: by contract.
     unsafe {
-        at.write(Task::template(name, id, memory, FORK_PREEMPT_COUNT, state::NEW));
+        Task::emplace(at.as_ptr(), name, id, affinity, memory);
         ArchTask::prepare(&raw mut (*at.as_ptr()).arch, stack_top, entry, arg);
         let task = at.as_ref();
-        task.cpus_allowed.set(affinity);
         sched::fork(task, attr);
         list::add(task);
         TaskRef::from_raw(at)
@@ -249,13 +259,13 @@ impl<const STACK: usize> TaskMem<STACK> {
     /// # Safety
     /// The memory holds no other task that is not dead and dropped, and two calls do not race.
     #[inline]
-    pub unsafe fn create(&'static self, name: &str, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
+    pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
         self.used.set(true);
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
-        unsafe { init(at, pack_name(name), attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
+        unsafe { init(at, name.0, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
     }
 }
 

@@ -18,7 +18,7 @@ mod list;
 mod reaper;
 mod reference;
 
-pub use builder::{Builder, JoinHandle, TaskMem, build};
+pub use builder::{Builder, JoinHandle, Name, TaskMem, build};
 pub use current::{exit, park, sleep_ms, sleep_ns, sleep_until, yield_now};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
@@ -164,6 +164,47 @@ impl Task {
             id,
             cpus_allowed: Cell::new(u64::MAX),
             name,
+            memory: UnsafeCell::new(memory),
+            #[cfg(debug_assertions)]
+            preempt_disabled_at: Cell::new(None),
+        }
+    }
+
+    /// Writes a new task in state NEW to `at`, field by field: built on the stack and copied, a task costs
+    /// ten times as much. `arch` is left to `ArchTask::prepare`.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    unsafe fn emplace(at: *mut Self, name: [u8; NAME_BYTES + 1], id: u32, affinity: u64, memory: Memory) {
+        macro_rules! fields {
+            ($($(#[$attr:meta])* $field:ident: $value:expr,)*) => {
+                // SAFETY: by contract; every field is inside `at`.
+                unsafe { $($(#[$attr])* (&raw mut (*at).$field).write($value);)* }
+                // Never runs: a field that is missing above does not compile.
+                #[expect(unreachable_code, clippy::diverging_sub_expression, reason = "checks the list of fields")]
+                if false {
+                    let _ = Self { arch: unreachable!(), $($(#[$attr])* $field: unreachable!(),)* };
+                }
+            };
+        }
+        fields! {
+            state: AtomicU32::new(state::NEW),
+            usage: AtomicU32::new(2),
+            rq: Cell::new(ptr::null()),
+            sched: SchedTask::new(),
+            runtime_cycles: Cell::new(0),
+            nvcsw: Cell::new(0),
+            nivcsw: Cell::new(0),
+            wait: WaitNode::new(),
+            timer: Hrtimer::new(),
+            parked: Semaphore::with_limit(0, 1),
+            exited: Completion::new(),
+            links: Link::new(),
+            grave: Link::new(),
+            id: id,
+            cpus_allowed: Cell::new(affinity),
+            name: name,
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
             preempt_disabled_at: Cell::new(None),
