@@ -113,7 +113,7 @@ impl Sim {
             rq,
             slots: Vec::new(),
             idle,
-            rng: Rng(seed | 1),
+            rng: Rng(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1)),
             now: 0,
             next_tick: TICK_NS,
             charged_at: 0,
