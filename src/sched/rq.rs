@@ -125,11 +125,11 @@ impl Rq {
     }
 
     /// Must the clock be up to date for the next pick? True when a fair task
-    /// stops running or may start to. To be asked after a blocking task has
-    /// been dequeued. (Dequeueing a fair task needs the clock itself.)
+    /// stops running or starts to. To be asked after a blocking task has been
+    /// dequeued. (Dequeueing a fair task needs the clock itself.)
     #[inline(always)]
     pub fn needs_clock(&self) -> bool {
-        self.cfs.curr.is_some() || self.rt.is_empty()
+        self.cfs.curr.is_some() || (self.rt.is_empty() && self.cfs.nr_running != 0)
     }
 
     /// Makes `p` runnable. Who preempts whom is [`Self::check_preempt_curr`]'s
@@ -193,7 +193,11 @@ impl Rq {
 
     #[inline(never)]
     fn pick_next_below_rt(&mut self) -> SchedRef {
-        let next = self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle);
+        let next = if self.cfs.nr_running == 0 && self.cfs.curr.is_none() {
+            self.idle
+        } else {
+            self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle)
+        };
         self.curr = next;
         next
     }

@@ -230,12 +230,11 @@ fn picking_real_time_over_fair_puts_the_fair_task_back_with_its_time_charged() {
 }
 
 #[test]
-fn the_clock_is_needed_only_when_a_fair_task_stops_or_may_start() {
+fn the_clock_is_needed_only_when_a_fair_task_stops_or_starts() {
     let mut cpu = Cpu::new();
-    assert!(
-        cpu.rq.needs_clock(),
-        "idle, nothing real-time: a fair task may start"
-    );
+    assert!(!cpu.rq.needs_clock(), "idle stays idle");
+    let fair = cpu.normal(0);
+    assert!(cpu.rq.needs_clock(), "idle to fair");
     let (_a, _b) = (cpu.fifo(10), cpu.fifo(10));
     assert!(!cpu.rq.needs_clock(), "idle to real-time");
     cpu.schedule();
@@ -245,7 +244,15 @@ fn the_clock_is_needed_only_when_a_fair_task_stops_or_may_start() {
     cpu.schedule();
     let b = cpu.rq.curr();
     cpu.rq.dequeue_task(b, DequeueFlags::SLEEP);
-    assert!(cpu.rq.needs_clock(), "the last real-time task goes");
+    assert!(cpu.rq.needs_clock(), "real-time to fair");
+    assert_eq!(cpu.schedule(), fair);
+    let _ = cpu.wake(a);
+    assert!(cpu.rq.needs_clock(), "fair to real-time");
+    cpu.schedule();
+    cpu.rq.dequeue_task(fair, DequeueFlags::SLEEP);
+    cpu.rq.dequeue_task(a, DequeueFlags::SLEEP);
+    assert!(!cpu.rq.needs_clock(), "real-time to idle");
+    assert_eq!(cpu.schedule(), cpu.rq.idle());
 }
 
 #[test]
