@@ -188,17 +188,22 @@ fn a_task_never_woken_stays_relative_whatever_its_class() {
     let mut cpu = Cpu::new();
     let parent = cpu.normal(0);
     cpu.run(parent);
+    let run_for_a_while = |cpu: &mut Cpu| {
+        cpu.pass(50_000_000);
+        let _ = cpu.rq.task_tick();
+    };
+    run_for_a_while(&mut cpu);
     let child = cpu.task(SchedAttr::NORMAL);
     let _ = cpu.rq.task_fork(child);
     let debt = child.se.vruntime.get();
     let _ = cpu.rq.set_scheduler(child, fifo(1));
+    assert_eq!(child.se.vruntime.get(), debt);
+    run_for_a_while(&mut cpu);
     let _ = cpu.rq.set_scheduler(child, SchedAttr::NORMAL);
     assert_eq!(child.se.vruntime.get(), debt);
     let _ = cpu.rq.wake_up_new_task(child);
-    assert_eq!(
-        child.se.vruntime.get(),
-        cpu.rq.cfs.min_vruntime.wrapping_add(debt)
-    );
+    let min = cpu.rq.cfs.min_vruntime;
+    assert_eq!(child.se.vruntime.get(), min.wrapping_add(debt));
 }
 
 #[test]
