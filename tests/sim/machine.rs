@@ -12,7 +12,7 @@ use stint::sched::{
     WakeFlags,
 };
 
-const TASKS: usize = 48;
+const TASKS: usize = 24;
 pub const TICK_NS: u64 = 4_000_000;
 
 /// xorshift64*: small, seeded, good enough to choose events.
