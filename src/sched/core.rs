@@ -377,7 +377,9 @@ fn activate(rq: &mut Rq, task: &Task) -> Resched {
     }
     task.state.store(state::RUNNING, Ordering::Relaxed);
     trace::sched_wakeup(task);
-    rq.check_preempt_curr(p, WakeFlags::empty())
+    // A request that is already there leaves the fair class nothing to decide.
+    let flagged = task_of(rq.curr()).arch.thread_info.tif_need_resched();
+    rq.check_preempt_curr(p, if flagged { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() })
 }
 
 /// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
