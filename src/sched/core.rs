@@ -304,6 +304,14 @@ pub fn try_to_wake_up(task: &Task, mask: u32) -> bool {
     wakes
 }
 
+/// Wakes a task that waits by hand (`task::set_current_state`). Returns whether it was asleep, or about to be. A task
+/// that waits on a queue is left alone. Any context; may switch if called from a preemptible one.
+pub fn wake_up_process(task: &Task) -> bool {
+    // The condition is there before the state is looked at.
+    core::sync::atomic::fence(Ordering::SeqCst);
+    try_to_wake_up(task, state::INTERRUPTIBLE)
+}
+
 /// Gives a new task its place in the order of things; it is not yet on a queue.
 #[inline(always)]
 pub(crate) fn fork(task: &Task, attr: SchedAttr) {
