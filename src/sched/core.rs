@@ -196,14 +196,6 @@ extern "C" fn schedule_tail() {
     irqflags::local_irq_enable();
 }
 
-/// `set_current_state()`: the first half of the classic sleep: set the state, test the condition, `schedule`.
-/// Whoever makes the condition true calls [`try_to_wake_up`] afterwards.
-pub fn set_current_state(to: u32) {
-    task::current().set_state(to);
-    // The test that follows must not be read before the state is visible to the waker.
-    core::sync::atomic::fence(Ordering::SeqCst);
-}
-
 /// `schedule()`: gives up the CPU, for good if the state says so. Task context, count 0.
 pub fn schedule() {
     crate::preempt::might_sleep();
@@ -384,7 +376,7 @@ fn activate(rq: &mut Rq, task: &Task) -> Resched {
 
 /// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
 /// switch if called from a preemptible one.
-pub fn try_to_wake_up(task: &Task, mask: u32) -> bool {
+fn try_to_wake_up(task: &Task, mask: u32) -> bool {
     let flags = irqflags::local_irq_save();
     let wakes = task.state.load(Ordering::Relaxed) & mask != 0;
     if wakes {
@@ -392,6 +384,14 @@ pub fn try_to_wake_up(task: &Task, mask: u32) -> bool {
     }
     irqflags::local_irq_restore(flags);
     wakes
+}
+
+/// Wakes a task that waits by hand (`task::set_current_state`). Returns whether it was asleep, or about to be. A task
+/// that waits on a queue is left alone. Any context; may switch if called from a preemptible one.
+pub fn wake_up_process(task: &Task) -> bool {
+    // The condition is there before the state is looked at.
+    core::sync::atomic::fence(Ordering::SeqCst);
+    try_to_wake_up(task, state::INTERRUPTIBLE)
 }
 
 /// Gives a new task its place in the order of things; it is not yet on a queue.

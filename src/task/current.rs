@@ -62,6 +62,19 @@ pub fn exit() -> ! {
     unreachable!("a dead task was scheduled");
 }
 
+/// Sets the state of the running task: the first step of waiting by hand (set [`state::INTERRUPTIBLE`], test the
+/// condition, `sched::core::schedule()`, and set [`state::RUNNING`] where the condition held). Whoever changes the
+/// condition calls `sched::core::wake_up_process`. A preemption between the steps does not lose the wake-up (K4).
+///
+/// Only these two states: the other sleeping one belongs to the queues, whose waiters have been granted what they
+/// waited for when they wake.
+pub fn set_current_state(to: u32) {
+    debug_assert!(to == state::RUNNING || to == state::INTERRUPTIBLE, "set_current_state({to:#x}): expected RUNNING or INTERRUPTIBLE");
+    current().set_state(to);
+    // The condition is read after the state is there for the waker to see.
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// Sleeps until [`Task::unpark`]; returns at once if that came first.
 pub fn park() {
     current().parked.take();

@@ -19,7 +19,7 @@ mod reaper;
 mod reference;
 
 pub use builder::{Builder, JoinHandle, Name, TaskMem, build};
-pub use current::{exit, park, sleep_ms, sleep_ns, sleep_until, yield_now};
+pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
 pub(crate) use current::{current, idle_task};
