@@ -40,7 +40,12 @@ pub struct Builder {
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
 pub fn build(name: &str) -> Builder {
-    Builder { name: pack_name(name), attr: Ok(SchedAttr::NORMAL), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+    Builder { name: pack_name(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+}
+
+fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
+    let bad = Error::BadPriority { priority };
+    SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
 }
 
 const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
@@ -56,19 +61,19 @@ const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
 impl Builder {
     /// Real-time, first in first out; 1 lowest … 99 highest.
     pub fn fifo(mut self, priority: i32) -> Self {
-        self.attr = SchedAttr::real_time(Policy::Fifo, priority).map_err(Into::into);
+        self.attr = rt_attr(Policy::Fifo, priority);
         self
     }
 
     /// Real-time, round robin among equals; 1 lowest … 99 highest.
     pub fn rr(mut self, priority: i32) -> Self {
-        self.attr = SchedAttr::real_time(Policy::Rr, priority).map_err(Into::into);
+        self.attr = rt_attr(Policy::Rr, priority);
         self
     }
 
     /// Fair, with this nice level: −20 most … 19 least.
     pub fn nice(mut self, nice: i32) -> Self {
-        self.attr = SchedAttr::fair(Policy::Normal, nice).map_err(Into::into);
+        self.attr = SchedAttr::normal(nice).map_err(|_| Error::BadNice { nice });
         self
     }
 
@@ -101,19 +106,9 @@ impl Builder {
             let value = body();
             *slot.lock() = Some(value);
         });
-        // Two boxes: a fat pointer does not fit into one argument.
-        let argument = Box::into_raw(Box::new(body));
-        match self.create_raw(run_closure, argument as usize) {
-            Ok(task) => {
-                task.start();
-                Ok(JoinHandle { task, result })
-            }
-            Err(error) => {
-                // SAFETY: made above, and no task got it.
-                drop(unsafe { Box::from_raw(argument) });
-                Err(error)
-            }
-        }
+        let task = self.create_closure(body)?;
+        task.start();
+        Ok(JoinHandle { task, result })
     }
 
     /// Makes a task that will run `entry(arg)` once [`TaskRef::start`] is called. Thread context.
@@ -121,8 +116,16 @@ impl Builder {
     /// # Errors
     /// What the description got wrong, or [`Error::NoMemory`].
     pub fn create(self, entry: fn(usize), arg: usize) -> Result<TaskRef> {
-        let argument = Box::into_raw(Box::new(Box::new(move || entry(arg)) as Box<dyn FnOnce() + Send>));
-        self.create_raw(run_closure, argument as usize)
+        self.create_closure(Box::new(move || entry(arg)))
+    }
+
+    fn create_closure(self, body: Box<dyn FnOnce() + Send>) -> Result<TaskRef> {
+        // Two boxes: a fat pointer does not fit into one argument.
+        let argument = Box::into_raw(Box::new(body));
+        self.create_raw(run_closure, argument as usize).inspect_err(|_| {
+            // SAFETY: made above, and no task got it.
+            drop(unsafe { Box::from_raw(argument) });
+        })
     }
 
     fn create_raw(self, entry: extern "C" fn(usize) -> !, arg: usize) -> Result<TaskRef> {

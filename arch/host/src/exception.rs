@@ -1,0 +1,1 @@
+//! No exceptions on a PC.
