@@ -21,7 +21,6 @@
 #![no_main]
 
 extern crate alloc;
-extern crate stint_arch_aarch64 as arch;
 
 #[path = "sweep/calibrate.rs"]
 mod calibrate;
