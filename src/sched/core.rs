@@ -166,6 +166,14 @@ extern "C" fn schedule_tail() {
     irqflags::local_irq_enable();
 }
 
+/// `set_current_state()`: the first half of the classic sleep: set the state, test the condition, `schedule`.
+/// Whoever makes the condition true calls [`try_to_wake_up`] afterwards.
+pub fn set_current_state(to: u32) {
+    task::current().set_state(to);
+    // The test that follows must not be read before the state is visible to the waker.
+    core::sync::atomic::fence(Ordering::SeqCst);
+}
+
 /// `schedule()`: gives up the CPU, for good if the state says so. Task context, count 0.
 pub fn schedule() {
     crate::preempt::might_sleep();
@@ -283,7 +291,7 @@ pub(crate) fn wake_up_granted(task: &Task) {
 
 /// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
 /// switch if called from a preemptible one.
-pub(crate) fn try_to_wake_up(task: &Task, mask: u32) -> bool {
+pub fn try_to_wake_up(task: &Task, mask: u32) -> bool {
     let flags = irqflags::local_irq_save();
     let wakes = task.state.load(Ordering::Relaxed) & mask != 0;
     if wakes {

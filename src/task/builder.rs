@@ -4,7 +4,7 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
-use super::{Memory, NAME_BYTES, Task, TaskRef, current, list, state};
+use super::{Memory, NAME_BYTES, Task, TaskRef, list, state};
 use crate::error::{Error, Result};
 use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// The stack of a task that does not say: enough for formatting and logging.
 pub const DEFAULT_STACK_BYTES: usize = 16 * 1024;
 /// The smallest and the largest stack.
-const STACK_RANGE_BYTES: core::ops::RangeInclusive<usize> = 4096..=1024 * 1024;
+const STACK_RANGE_BYTES: core::ops::RangeInclusive<usize> = 4096..=crate::mm::stack::STACK_BYTES_MAX;
 /// What an unused stack word holds, so that `ps` can tell how deep it was.
 const STACK_PATTERN: u64 = 0x5354_494e_5453_544b;
 
@@ -83,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// The size of the stack, rounded up to pages: 4 KiB … 1 MiB.
+    /// The size of the stack, rounded up to pages: 4 KiB … 64 KiB.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = bytes;
         self
@@ -134,7 +134,7 @@ impl Builder {
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
             return Err(Error::BadStackSize { bytes: self.stack_bytes });
         }
-        let stack = Stack::new(self.stack_bytes)?;
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
         let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() })?;
@@ -287,5 +287,5 @@ pub(super) fn stack_used_bytes(low: usize, top: usize) -> usize {
 pub(crate) fn stack_is_sane() -> bool {
     let here = 0u8;
     let sp = (&raw const here).addr();
-    current().stack_bounds().is_none_or(|(low, top)| (low..top).contains(&sp))
+    super::current().stack_bounds().is_none_or(|(low, top)| (low..top).contains(&sp))
 }

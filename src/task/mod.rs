@@ -20,7 +20,9 @@ mod reference;
 
 pub use builder::{Builder, JoinHandle, TaskMem, build};
 pub use current::{exit, park, sleep_ms, sleep_ns, sleep_until, yield_now};
-pub(crate) use current::{current, idle_task, try_current};
+#[cfg(debug_assertions)]
+pub(crate) use current::try_current;
+pub(crate) use current::{current, idle_task};
 #[cfg(debug_assertions)]
 pub(crate) use builder::stack_is_sane;
 pub use list::for_each;

@@ -6,9 +6,7 @@
 
 pub mod context;
 pub mod cpu;
-pub mod exception;
-pub mod frame;
-pub mod gic;
+
 pub mod irqflags;
 pub mod patch;
 pub mod percpu;

@@ -1,1 +1,0 @@
-//! No exceptions on a PC.
