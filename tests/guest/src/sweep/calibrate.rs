@@ -5,11 +5,13 @@
 //!
 //! Context: the victim.
 
+use crate::cast::FAIR;
 use crate::oracle::SLACK;
 use crate::path::Path;
 use crate::run::{self, Point};
 use core::arch::asm;
 use stint::early_println;
+use stint::locking::Semaphore;
 use stint::{preempt, task};
 
 /// Instructions, each exact on this machine and image.
@@ -24,6 +26,8 @@ pub struct Constants {
     pub deferred: u64,
     /// From the handler to H out of the idle loop, which is not preempted but looks by itself.
     pub idle: u64,
+    /// As `direct`, if the interrupted task is of the fair class: its time is accounted on the way.
+    pub fair: u64,
 }
 
 static SLED: Path = Path::new("(sled)", nops);
@@ -39,10 +43,21 @@ static SLED_MASKED: Path = Path::new("(sled, IRQs masked)", || {
 });
 static SLED_IDLE: Path = Path::new("(idle)", || task::sleep_ns(10_000));
 
+static SLED_FAIR: Path = Path {
+    ready: || FAIR.play(|| {
+        nops();
+        let _ = DONE.give();
+    }),
+    ..Path::new("(sled, fair)", || DONE.take())
+};
+static DONE: Semaphore = Semaphore::new(0);
+
 /// Instructions of a sled, and a place inside with only `nop`s for a while.
 const SLED_INSNS: u64 = 256;
 const INSIDE: u64 = 100;
 const SAMPLES: u64 = 100;
+/// When FAIR is in the middle of its sled.
+const IN_FAIR: u64 = 350;
 /// When everybody sleeps in [`SLED_IDLE`].
 const ASLEEP: u64 = 5_000;
 
@@ -95,9 +110,15 @@ pub fn measure() -> Result<Constants, &'static str> {
         let point = run::once(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
+    let fair = run::once(&SLED_FAIR, IN_FAIR);
+    constants.fair = fair.delay();
+    for n in IN_FAIR..IN_FAIR + SAMPLES {
+        let point = run::once(&SLED_FAIR, n);
+        accept(&point, point.is_fair() && point.reading.count == 0 && point.delay() == constants.fair)?;
+    }
     early_println!(
-        "result sweep-calibration.direct {} insn entry={} deferred={} idle={} slack={SLACK}",
-        constants.direct, constants.entry, constants.deferred, constants.idle
+        "result sweep-calibration.direct {} insn entry={} deferred={} idle={} fair={} slack={SLACK}",
+        constants.direct, constants.entry, constants.deferred, constants.idle, constants.fair
     );
     Ok(constants)
 }

@@ -6,11 +6,12 @@
 #![forbid(unsafe_code)]
 
 use crate::VICTIM_PRIO;
+use crate::path::{Check, expect};
 use arch::thread_info::{self, PREEMPT_ENABLED};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use spin::Once;
 use stint::locking::{Semaphore, SpinLock};
-use stint::task::{self, TaskRef};
+use stint::task::{self, Task, TaskRef};
 
 /// Below the victim.
 pub static LOW: Actor = Actor::new();
@@ -18,19 +19,24 @@ pub static LOW: Actor = Actor::new();
 pub static HIGH: Actor = Actor::new();
 /// Its equal.
 pub static EQUAL: Actor = Actor::new();
-/// Below everybody: runs when all wait.
+/// Below them all: runs when they wait.
 pub static FLOOR: Actor = Actor::new();
-static ACTORS: [(&Actor, &str, i32); 4] = [
-    (&LOW, "low", LOW_PRIO),
-    (&HIGH, "high", HIGH_PRIO),
-    (&EQUAL, "equal", VICTIM_PRIO),
-    (&FLOOR, "floor", 1),
-];
+/// Of the fair class, so below every other.
+pub static FAIR: Actor = Actor::new();
 
 /// Priority of [`LOW`].
 pub const LOW_PRIO: i32 = 40;
 /// Priority of [`HIGH`].
 pub const HIGH_PRIO: i32 = 60;
+
+/// With their names, the count that says whether they are through, and what they are.
+static ACTORS: [(&Actor, &str, &str, Option<i32>); 5] = [
+    (&LOW, "low", "scripts that LOW has not finished", Some(LOW_PRIO)),
+    (&HIGH, "high", "scripts that HIGH has not finished", Some(HIGH_PRIO)),
+    (&EQUAL, "equal", "scripts that EQUAL has not finished", Some(VICTIM_PRIO)),
+    (&FLOOR, "floor", "scripts that FLOOR has not finished", Some(1)),
+    (&FAIR, "fair", "scripts that FAIR has not finished", None),
+];
 
 /// A task that waits to be given something to do.
 pub struct Actor {
@@ -65,9 +71,9 @@ impl Actor {
         self.task.get().expect("the actors were made before the first path")
     }
 
-    /// Whether it has played everything to the end.
-    pub fn is_idle(&self) -> bool {
-        self.started.load(Relaxed) == self.finished.load(Relaxed)
+    /// Address of its `ThreadInfo`, which is its first member.
+    pub fn thread_info(&self) -> u64 {
+        core::ptr::from_ref::<Task>(self.task()).addr() as u64
     }
 
     fn perform(&self) {
@@ -84,16 +90,21 @@ impl Actor {
 
 /// Makes the actors.
 pub fn init() -> Result<(), &'static str> {
-    for (actor, name, prio) in &ACTORS {
-        let handle = task::build(name).fifo(*prio).spawn(|| actor.perform()).map_err(|_| "no memory for an actor")?;
+    for (actor, name, _, prio) in &ACTORS {
+        let builder = task::build(name);
+        let builder = if let Some(prio) = *prio { builder.fifo(prio) } else { builder.nice(0) };
+        let handle = builder.spawn(|| actor.perform()).map_err(|_| "no memory for an actor")?;
         actor.task.call_once(|| handle.task().clone());
     }
     Ok(())
 }
 
-/// The first actor that has not finished, by name.
-pub fn unfinished() -> Option<&'static str> {
-    ACTORS.iter().find(|(actor, ..)| !actor.is_idle()).map(|(_, name, _)| *name)
+/// Every actor has played everything to the end.
+pub fn all_have_finished() -> Check {
+    ACTORS.iter().try_for_each(|(actor, _, what, _)| {
+        let left = actor.started.load(Relaxed).wrapping_sub(actor.finished.load(Relaxed));
+        expect(what, left.into(), 0)
+    })
 }
 
 /// How many letters the diary keeps.

@@ -10,11 +10,14 @@
 //! * in the idle loop: `idle` instructions later;
 //! * with interrupts masked, the interrupt itself is late; where it is taken then counts as above.
 //!
+//! A timer that goes off between handler and H is served before H, by a CPU that knows no order among
+//! interrupts. What it costs must be the same at every such point of a path.
+//!
 //! Context: any; arithmetic.
 #![forbid(unsafe_code)]
 
 use crate::calibrate::Constants;
-use crate::path::Wrong;
+use crate::path::{Wrong, expect_true};
 use crate::run::{Point, Points};
 
 /// How far a run may be from the right answer, in instructions, both ways.
@@ -40,6 +43,10 @@ pub struct Verdict {
     pub masked_max: u64,
     /// The longest wait for the count.
     pub deferred_max: u64,
+    /// A timer went off between handler and H.
+    pub timer: u64,
+    /// What that cost.
+    pub timer_insns: u64,
     /// The largest distance from the right answer.
     pub off_max: u64,
 }
@@ -47,47 +54,66 @@ pub struct Verdict {
 /// Judges the runs of a path; the wrong ones are marked.
 pub fn judge(points: &mut Points, constants: &Constants) -> Verdict {
     let mut verdict = Verdict::default();
-    // The nearest later place where a switch is allowed, coming from the end.
-    let mut open: Option<u64> = None;
+    // The nearest later place where a switch is allowed, coming from the end, and the place of the run before.
+    let mut open = None;
     let mut later = u64::MAX;
     for point in points.points.iter_mut().rev() {
         let at = point.at(constants);
-        let mut wrong = None;
-        if at < point.n || at > later {
-            wrong = Some(Wrong { what: "place of the interrupt", found: at, right: point.n });
-        }
+        let place = place_is_possible(point.n, at, later, constants);
         later = at;
-        let masked = at.wrapping_sub(point.n);
+        let masked = at.saturating_sub(point.n);
         verdict.masked += u64::from(masked > 0);
         verdict.masked_max = verdict.masked_max.max(masked);
-        let right = expected(point, at, open, constants, &mut verdict);
-        let off = point.delay().abs_diff(right);
-        if off > SLACK {
-            wrong = wrong.or(Some(Wrong { what: "instructions from the interrupt to H", found: point.delay(), right }));
-        } else {
-            verdict.off_max = verdict.off_max.max(off);
-        }
+        let delay = delay(point, expected(point, at, open, constants, &mut verdict), &mut verdict);
         if point.reading.count == 0 {
             open = Some(at);
         }
         // What the run itself found wrong explains more.
-        point.wrong = point.wrong.or(wrong);
+        point.wrong = point.wrong.or(place.err()).or(delay.err());
     }
     verdict
 }
 
+/// The place where the interrupt was taken is not before the place where it was due, and not behind that
+/// of a later one. One exception: if it comes while the vector has begun to serve another interrupt and not
+/// yet asked the controller which, it is served in its stead.
+fn place_is_possible(n: u64, at: u64, later: u64, constants: &Constants) -> Result<(), Wrong> {
+    expect_true("the interrupt is not taken before it is due", at + constants.entry > n)?;
+    expect_true("a later interrupt is not taken earlier", at <= later)
+}
+
+/// The right way from handler to H.
 fn expected(point: &Point, at: u64, open: Option<u64>, constants: &Constants, verdict: &mut Verdict) -> u64 {
     if point.is_idle() {
         verdict.idle += 1;
         return constants.idle;
     }
+    let class = if point.is_fair() { constants.fair - constants.direct } else { 0 };
     if point.reading.count == 0 {
         verdict.direct += 1;
-        return constants.direct;
+        return constants.direct + class;
     }
     verdict.deferred += 1;
     // No later place: the path ends with preemption off, which another check reports.
-    let wait = open.map_or(0, |open| open - at);
+    let wait = open.map_or(0, |open: u64| open - at);
     verdict.deferred_max = verdict.deferred_max.max(wait);
-    constants.deferred + wait
+    constants.deferred + class + wait
+}
+
+/// Compares.
+fn delay(point: &Point, right: u64, verdict: &mut Verdict) -> Result<(), Wrong> {
+    let mut right = right;
+    if point.reading.timer_between {
+        verdict.timer += 1;
+        if verdict.timer == 1 {
+            verdict.timer_insns = point.delay().saturating_sub(right);
+        }
+        right += verdict.timer_insns;
+    }
+    let off = point.delay().abs_diff(right);
+    if off > SLACK {
+        return Err(Wrong { what: "instructions from the interrupt to H", found: point.delay(), right });
+    }
+    verdict.off_max = verdict.off_max.max(off);
+    Ok(())
 }

@@ -8,6 +8,7 @@
 
 use crate::cast;
 use arch::{backtrace, pmu, thread_info};
+use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use stint::locking::{Semaphore, SpinLock};
 use stint::{irq, start, task};
@@ -26,9 +27,11 @@ static TAKEN_AT: AtomicU64 = AtomicU64::new(0);
 static TAKEN_COUNT: AtomicU32 = AtomicU32::new(0);
 static TAKEN_TASK: AtomicU64 = AtomicU64::new(0);
 static TAKEN_PC: AtomicU64 = AtomicU64::new(0);
+static TAKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
 static TAKEN_SWITCHES: AtomicU64 = AtomicU64::new(0);
 static WOKEN: AtomicU32 = AtomicU32::new(0);
 static WOKEN_AT: AtomicU64 = AtomicU64::new(0);
+static WOKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
 static WOKEN_SWITCHES: AtomicU64 = AtomicU64::new(0);
 static INTRUSIONS: AtomicU32 = AtomicU32::new(0);
 
@@ -51,6 +54,8 @@ pub struct Reading {
     pub woken_at: u64,
     /// Switches between handler and H, the one to H included.
     pub switches: u64,
+    /// Whether a timer interrupt came between handler and H: it leaves another compare value behind.
+    pub timer_between: bool,
     /// How often H completed its intrusion.
     pub intrusions: u32,
 }
@@ -104,6 +109,7 @@ pub fn reading() -> Reading {
         woken: WOKEN.load(Relaxed),
         woken_at: WOKEN_AT.load(Relaxed),
         switches: WOKEN_SWITCHES.load(Relaxed).wrapping_sub(TAKEN_SWITCHES.load(Relaxed)),
+        timer_between: TAKEN_COMPARE.load(Relaxed) != WOKEN_COMPARE.load(Relaxed),
         intrusions: INTRUSIONS.load(Relaxed),
     }
 }
@@ -119,6 +125,7 @@ fn overflow(_: usize) {
     TAKEN_COUNT.store(thread_info::preempt_count() - arch::HARDIRQ_OFFSET, Relaxed);
     TAKEN_TASK.store(thread_info::current_thread_info().addr() as u64, Relaxed);
     TAKEN_PC.store(interrupted_pc(), Relaxed);
+    TAKEN_COMPARE.store(timer_compare(), Relaxed);
     TAKEN_SWITCHES.store(stint::sched::core::nr_switches(), Relaxed);
     IRQS.store(IRQS.load(Relaxed) + 1, Relaxed);
     // No limit to run into: one unit, and H takes it.
@@ -141,11 +148,24 @@ fn interrupted_pc() -> u64 {
     if record == 0 { 0 } else { unsafe { (record as *const u64).add(1).read() } }
 }
 
+/// What the timer's compare register holds.
+#[inline(always)]
+fn timer_compare() -> u64 {
+    let compare;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, cntv_cval_el0", out(reg) compare, options(nostack, preserves_flags)) };
+    compare
+}
+
 fn woken() {
     loop {
         WAKE.take();
         let at = pmu::cycles();
+        let compare = timer_compare();
+        // A timer that comes between these reads came after H, not before it.
+        let undisturbed = pmu::cycles() - at <= 2;
         WOKEN_AT.store(at, Relaxed);
+        WOKEN_COMPARE.store(if undisturbed { compare } else { TAKEN_COMPARE.load(Relaxed) }, Relaxed);
         WOKEN_SWITCHES.store(stint::sched::core::nr_switches(), Relaxed);
         WOKEN.store(WOKEN.load(Relaxed) + 1, Relaxed);
         cast::check_own_word();

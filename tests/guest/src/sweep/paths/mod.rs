@@ -1,5 +1,5 @@
 //! The paths. Each file is one part of the kernel; the letters of a diary are `v` for the victim, `l`, `h`,
-//! `e` for the actors, capitals for a second step of the same actor.
+//! `e`, `f` for the actors, capitals for a second step of the same actor.
 #![forbid(unsafe_code)]
 
 mod ipc;

@@ -4,7 +4,7 @@
 //! Where it does not change the outcome, H gives a unit and takes one in every run.
 
 use super::{Slot, drain};
-use crate::cast::{HIGH, LOW, note};
+use crate::cast::{FAIR, HIGH, LOW, note};
 use crate::path::{Check, Path, expect, expect_true};
 use stint::Error;
 use stint::locking::Semaphore;
@@ -18,6 +18,8 @@ pub const PATHS: &[Path] = &[
     Path { setup: both_wait, diary: "hvl", check: none_left, ..Path::new("sem_give_twice_wakes_both", give_twice) },
     Path { setup: none, ready: low_gives, diary: "lvL", check: none_left, ..Path::new("sem_take_blocks", take_and_note) },
     Path { setup: none, ready: low_gives, diary: "lvL", check: granted, ..Path::new("sem_take_timeout_granted", take_in_time) },
+    Path { setup: fair_waits, diary: "vf", check: none_left, ..Path::new("sem_give_wakes_fair", give_and_note) },
+    Path { setup: none, ready: fair_gives, diary: "fvF", check: none_left, ..Path::new("sem_take_blocks_fair", take_and_note) },
     Path { setup: none, diary: "v", check: timed_out, ..Path::new("sem_take_timeout_expires", take_in_time) },
 ];
 
@@ -88,6 +90,14 @@ fn high_waits() {
     });
 }
 
+fn fair_waits() {
+    drain(&SEM);
+    FAIR.play(|| {
+        SEM.take();
+        note(b'f');
+    });
+}
+
 /// LOW comes first, HIGH is served first.
 fn both_wait() {
     low_waits();
@@ -99,6 +109,14 @@ fn low_gives() {
         note(b'l');
         let _ = SEM.give();
         note(b'L');
+    });
+}
+
+fn fair_gives() {
+    FAIR.play(|| {
+        note(b'f');
+        let _ = SEM.give();
+        note(b'F');
     });
 }
 

@@ -6,7 +6,7 @@ use crate::cast::{EQUAL, FLOOR, HIGH, HIGH_PRIO, LOW, LOW_PRIO, note};
 use crate::path::{Check, Path, expect};
 use spin::Once;
 use stint::locking::{Completion, WaitQueue};
-use stint::sched::prio::{Policy, SchedAttr};
+use stint::sched::prio::SchedAttr;
 use stint::task::{self, TaskRef};
 use stint::time;
 
@@ -157,7 +157,7 @@ fn complete() {
 }
 
 fn set_low(priority: i32) {
-    if let Ok(attr) = SchedAttr::real_time(Policy::Fifo, priority) {
+    if let Ok(attr) = SchedAttr::fifo(priority.unsigned_abs()) {
         // A good priority of a living task.
         let _ = LOW.task().set_scheduler(attr);
     }

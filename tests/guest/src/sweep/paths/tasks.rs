@@ -8,6 +8,8 @@ use stint::task;
 pub const PATHS: &[Path] = &[
     Path { setup: fresh, diary: "cv", check: joined, ..Path::new("task_spawn_high_join", || spawn_and_join(HIGH_PRIO)) },
     Path { setup: fresh, diary: "cv", check: joined, ..Path::new("task_spawn_low_join", || spawn_and_join(LOW_PRIO)) },
+    Path { setup: fresh, diary: "cv", check: gone, ..Path::new("task_spawn_high_detach", || spawn_and_detach(HIGH_PRIO)) },
+    Path { setup: fresh, diary: "vc", check: gone, ..Path::new("task_spawn_low_detach", || spawn_and_detach(LOW_PRIO)) },
 ];
 
 static RESULT: Slot = Slot::new();
@@ -33,6 +35,16 @@ fn spawn_and_join(prio: i32) {
     });
     RESULT.set(child.ok().and_then(task::JoinHandle::join).unwrap_or(0));
     note(b'v');
+}
+
+/// Nobody waits for the child: the reaper, which is of the fair class, frees it after the path.
+fn spawn_and_detach(prio: i32) {
+    drop(task::build("child").fifo(prio).stack_bytes(4096).spawn(|| note(b'c')));
+    note(b'v');
+}
+
+fn gone() -> Check {
+    expect("tasks there are", count_tasks(), TASKS.get())
 }
 
 fn joined() -> Check {
