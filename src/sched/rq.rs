@@ -188,7 +188,7 @@ impl Rq {
     }
 
     #[inline(never)]
-    fn pick_next_below_rt(&mut self) -> SchedRef {
+    pub(super) fn pick_next_below_rt(&mut self) -> SchedRef {
         let next = self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle);
         self.curr = next;
         next

@@ -132,19 +132,19 @@ impl Builder {
         let attr = self.attr?;
         self.check_affinity()?;
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
-            return Err(Error::BadStackSize { bytes: self.stack_bytes });
+            return Err(Error::BadStackSize { bytes: self.stack_bytes as u32 });
         }
-        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes })?;
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes as u32 })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
-        let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() })?;
+        let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
         // SAFETY: the memory is ours, and the stack is the task's alone.
         Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel(stack), top, entry, arg) })
     }
 
     fn check_affinity(&self) -> Result<()> {
         // One CPU is online until there is bring-up for the others.
-        if self.affinity & 1 == 0 { Err(Error::BadAffinity { mask: self.affinity }) } else { Ok(()) }
+        if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
     }
 }
 

@@ -34,12 +34,14 @@ use crate::error::Result;
 use crate::list::Link;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
+use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::wait::WaitNode;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
 use arch::thread_info;
 use core::cell::{Cell, UnsafeCell};
+use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Task states: Linux's bits, as far as used (reference 3.1).
@@ -68,6 +70,8 @@ pub struct Task {
     pub(crate) arch: ArchTask,
     pub(crate) state: AtomicU32,
     usage: AtomicU32,
+    /// The run queue it belongs to.
+    pub(crate) rq: TaskRq,
     pub(crate) sched: SchedTask,
     /// Cycles run, up to the last switch (M6).
     pub(crate) runtime_cycles: Cell<u64>,
@@ -146,6 +150,7 @@ impl Task {
             state: AtomicU32::new(task_state),
             // One for the task itself and one for whoever makes it.
             usage: AtomicU32::new(2),
+            rq: Cell::new(ptr::null()),
             sched: SchedTask::new(),
             runtime_cycles: Cell::new(0),
             nvcsw: Cell::new(0),
