@@ -1,6 +1,7 @@
 // Behind the vectors: the return from an interrupt with its preemption check, and the full frame of every
-// other exception.
-.text
+// other exception. In the vectors' section: the overflow check reaches its target with a `tbnz`, which spans
+// 32 KiB and not the text of a big image.
+.section .text.vectors, "ax"
 
 // The way out of an interrupt from the kernel; the way in is in its vector (vectors.S). The handler and the
 // end of interrupt are done. In: x29 = the frame record inside the IrqFrame; everything masked.
