@@ -56,8 +56,8 @@ static DONE: Semaphore = Semaphore::new(0);
 const SLED_INSNS: u64 = 256;
 const INSIDE: u64 = 100;
 const SAMPLES: u64 = 100;
-/// When FAIR is in the middle of its sled.
-const IN_FAIR: u64 = 350;
+/// FAIR is in its sled long before.
+const FAIR_MAX: u64 = 10_000;
 /// When everybody sleeps in [`SLED_IDLE`].
 const ASLEEP: u64 = 5_000;
 
@@ -110,9 +110,10 @@ pub fn measure() -> Result<Constants, &'static str> {
         let point = run::once(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
-    let fair = run::once(&SLED_FAIR, IN_FAIR);
+    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as u64) / 4));
+    let fair = (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
-    for n in IN_FAIR..IN_FAIR + SAMPLES {
+    for n in fair.n..fair.n + SAMPLES {
         let point = run::once(&SLED_FAIR, n);
         accept(&point, point.is_fair() && point.reading.count == 0 && point.delay() == constants.fair)?;
     }

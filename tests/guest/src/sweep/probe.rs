@@ -28,11 +28,9 @@ static TAKEN_COUNT: AtomicU32 = AtomicU32::new(0);
 static TAKEN_TASK: AtomicU64 = AtomicU64::new(0);
 static TAKEN_PC: AtomicU64 = AtomicU64::new(0);
 static TAKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
-static TAKEN_SWITCHES: AtomicU64 = AtomicU64::new(0);
 static WOKEN: AtomicU32 = AtomicU32::new(0);
 static WOKEN_AT: AtomicU64 = AtomicU64::new(0);
 static WOKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
-static WOKEN_SWITCHES: AtomicU64 = AtomicU64::new(0);
 static INTRUSIONS: AtomicU32 = AtomicU32::new(0);
 
 /// What one run left behind.
@@ -52,8 +50,6 @@ pub struct Reading {
     pub woken: u32,
     /// Counter at the first instruction of H.
     pub woken_at: u64,
-    /// Switches between handler and H, the one to H included.
-    pub switches: u64,
     /// Whether a timer interrupt came between handler and H: it leaves another compare value behind.
     pub timer_between: bool,
     /// How often H completed its intrusion.
@@ -108,7 +104,6 @@ pub fn reading() -> Reading {
         pc: TAKEN_PC.load(Relaxed),
         woken: WOKEN.load(Relaxed),
         woken_at: WOKEN_AT.load(Relaxed),
-        switches: WOKEN_SWITCHES.load(Relaxed).wrapping_sub(TAKEN_SWITCHES.load(Relaxed)),
         timer_between: TAKEN_COMPARE.load(Relaxed) != WOKEN_COMPARE.load(Relaxed),
         intrusions: INTRUSIONS.load(Relaxed),
     }
@@ -126,7 +121,6 @@ fn overflow(_: usize) {
     TAKEN_TASK.store(thread_info::current_thread_info().addr() as u64, Relaxed);
     TAKEN_PC.store(interrupted_pc(), Relaxed);
     TAKEN_COMPARE.store(timer_compare(), Relaxed);
-    TAKEN_SWITCHES.store(stint::sched::core::nr_switches(), Relaxed);
     IRQS.store(IRQS.load(Relaxed) + 1, Relaxed);
     // No limit to run into: one unit, and H takes it.
     let _ = WAKE.give();
@@ -166,7 +160,6 @@ fn woken() {
         let undisturbed = pmu::cycles() - at <= 2;
         WOKEN_AT.store(at, Relaxed);
         WOKEN_COMPARE.store(if undisturbed { compare } else { TAKEN_COMPARE.load(Relaxed) }, Relaxed);
-        WOKEN_SWITCHES.store(stint::sched::core::nr_switches(), Relaxed);
         WOKEN.store(WOKEN.load(Relaxed) + 1, Relaxed);
         cast::check_own_word();
         let intrude = *INTRUDE.lock();
