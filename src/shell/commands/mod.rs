@@ -1,0 +1,7 @@
+//! The commands of the default shell, grouped by what they look at.
+
+mod load;
+mod machine;
+mod power;
+mod tasks;
+mod text;
