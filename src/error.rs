@@ -60,7 +60,7 @@ impl fmt::Display for Error {
             }
             Self::BadNice { nice } => write!(f, "nice {nice} is not in -20..=19"),
             Self::BadStackSize { bytes } => {
-                write!(f, "a stack of {bytes} bytes is not between 4096 and 1048576")
+                write!(f, "a stack of {bytes} bytes is not between 4096 and 65536")
             }
             Self::WouldBlock => write!(f, "would have to wait"),
             Self::TimedOut => write!(f, "timed out"),

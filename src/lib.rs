@@ -18,6 +18,10 @@
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
 //! `preempt::arm64_preempt_schedule_irq` → `sched::core::__schedule` → `switch.S` `cpu_switch_to`.
 #![no_std]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, unused_imports, reason = "a PC compiles and tests the modules; nothing there boots them")
+)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -32,15 +36,16 @@ extern crate stint_arch_aarch64 as arch;
 
 pub mod boot_info;
 pub mod bootargs;
+pub mod cpus;
 pub mod drivers;
 pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;
 pub mod ipc;
+#[cfg(target_os = "none")]
 pub mod irq;
 pub mod klog;
 pub mod ksyms;
-pub mod latency;
 pub mod list;
 pub mod locking;
 pub mod mm;
@@ -48,10 +53,10 @@ pub mod mm;
 pub mod panic;
 pub mod percpu;
 pub mod plist;
+#[cfg(target_os = "none")]
 pub mod power;
 pub mod preempt;
 pub mod sched;
-pub mod shell;
 #[cfg(target_os = "none")]
 pub mod start;
 pub mod task;
@@ -59,3 +64,6 @@ pub mod time;
 pub mod trace;
 
 pub use error::{Error, Result};
+
+/// Most CPUs the kernel can run on.
+pub const MAX_CPUS: usize = 8;

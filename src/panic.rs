@@ -65,7 +65,7 @@ fn report_stack_overflow(sp: u64) {
         ),
         None => early_println!("panic: stack overflow of the boot stack: sp was {sp:#018x}"),
     }
-    if !mm::stack::is_guard(sp as usize) {
+    if mm::stack::owner_of(sp as usize).is_none() {
         early_println!("  (sp is not in a known guard page: the stack pointer itself was damaged)");
     }
 }
@@ -102,7 +102,7 @@ fn report(regs: Option<&PtRegs>) {
     };
     backtrace::walk(from, BACKTRACE_FRAMES, line);
     last_events();
-    klog::dump_unsent();
+    klog::drain_panic();
 }
 
 fn registers(regs: &PtRegs) {

@@ -7,27 +7,23 @@ use crate::boot_info::BootInfo;
 use crate::sched::core as sched;
 use crate::time::{self, hrtimer, tick};
 use crate::{irq, klog, task};
-use spin::Once;
-
-static BOOT_INFO: Once<BootInfo> = Once::new();
 
 unsafe extern "Rust" {
     /// The first task's function: `board::entry!` defines it.
     safe fn stint_main();
 }
 
-/// What the boot found out about the machine.
+/// What the boot found out about the machine, once `start_kernel` runs.
 ///
 /// # Panics
 /// Before `start_kernel`.
 #[must_use]
 pub fn boot_info() -> &'static BootInfo {
-    BOOT_INFO.get().expect("boot_info() is called after start_kernel")
+    crate::boot_info::get().expect("boot_info() is called after start_kernel")
 }
 
 /// Starts the scheduler on the boot CPU, makes the first task and becomes the idle task.
-pub fn start_kernel(info: BootInfo) -> ! {
-    let info = BOOT_INFO.call_once(|| info);
+pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
     arch::pmu::init();
     time::init(info.timer_hz);

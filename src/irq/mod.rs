@@ -6,7 +6,9 @@
 //!
 //! A handler acknowledges its device, takes a time, wakes somebody, returns. It runs with IRQs masked.
 
+use crate::drivers::irqchip;
 use crate::error::{Error, Result};
+use crate::percpu::raw_smp_processor_id;
 use arch::frame::IrqFrame;
 use arch::gic;
 use arch::patch::{GIC_V2, static_branch};
@@ -39,9 +41,6 @@ static TABLE: Table = {
     Table(table)
 };
 
-/// Default priority of a line: the middle of what both views of the controller can express.
-const DEFAULT_PRIORITY: u8 = 0xa0;
-
 /// Registers `handler` for interrupt `irq` and enables the line; for numbers below 32 on this CPU alone.
 /// Thread context or boot.
 ///
@@ -54,7 +53,7 @@ pub fn request(irq: u32, handler: Handler, arg: usize) -> Result<()> {
     if free {
         desc.handler.set(handler);
         desc.arg.set(arg);
-        crate::drivers::irqchip::enable(irq, DEFAULT_PRIORITY);
+        irqchip::enable(raw_smp_processor_id(), irq, irqchip::PRIORITY_DEFAULT);
     }
     arch::irqflags::local_irq_restore(flags);
     if free { Ok(()) } else { Err(Error::Busy) }
@@ -64,7 +63,7 @@ pub fn request(irq: u32, handler: Handler, arg: usize) -> Result<()> {
 pub fn free(irq: u32) {
     let Some(desc) = TABLE.0.get(irq as usize) else { return };
     let flags = arch::irqflags::local_irq_save();
-    crate::drivers::irqchip::disable(irq);
+    irqchip::disable(raw_smp_processor_id(), irq);
     desc.handler.set(nobody);
     desc.arg.set(irq as usize);
     arch::irqflags::local_irq_restore(flags);
@@ -73,7 +72,7 @@ pub fn free(irq: u32) {
 /// The handler of a line that nobody requested: shuts it off, so that it cannot storm.
 fn nobody(irq: usize) {
     let irq = irq as u32;
-    crate::drivers::irqchip::disable(irq);
+    irqchip::disable(raw_smp_processor_id(), irq);
     log::error!("irq {irq}: nobody handles it; the line is disabled");
 }
 

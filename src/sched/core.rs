@@ -15,9 +15,10 @@
 //!
 //! Lock: the CPU's run queue, innermost of all (docs/locking.md). Nothing here allocates; nothing loops.
 
-use super::entity::{SchedRef, SchedTask};
+use super::entity::SchedRef;
 use super::prio::SchedAttr;
-use super::rq::{DequeueFlags, EnqueueFlags, Resched, Rq, WakeFlags};
+use super::class::{DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::rq::Rq;
 use crate::error::{Error, Result};
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -28,7 +29,7 @@ use arch::irqflags;
 use arch::thread_info;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
 /// A CPU's run queue, with what the classes need not see.
@@ -86,13 +87,13 @@ impl RunQueue {
 fn task_of(sched: SchedRef) -> &'static Task {
     // SAFETY: every `SchedTask` that reaches a run queue is the `sched` of a `Task`, which is alive while it
     // is there.
-    unsafe { &*ptr::from_ref::<SchedTask>(&sched).byte_sub(offset_of!(Task, sched)).cast::<Task>() }
+    unsafe { sched.as_ptr().byte_sub(offset_of!(Task, sched)).cast::<Task>().as_ref() }
 }
 
 #[inline(always)]
 fn sched_ref(task: &Task) -> SchedRef {
     // SAFETY: a task on a run queue is not freed: its own count keeps it until it is dead and off the queue.
-    unsafe { SchedRef::new(&task.sched) }
+    unsafe { SchedRef::new(NonNull::from(&task.sched)) }
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -125,7 +126,7 @@ unsafe fn __schedule<const PREEMPT: bool>() {
             rq.update_clock(crate::time::now_ns());
         }
     }
-    let next = task_of(rq.pick_next_task());
+    let next = task_of(rq.pick_next_task(sched_ref(prev)));
 
     // Both halves of the request, together, now that the pick has taken it into account.
     prev.arch.thread_info.clear_need_resched();
@@ -163,6 +164,14 @@ extern "C" fn schedule_tail() {
     // SAFETY: the new task's own count; nothing is held any more.
     unsafe { thread_info::preempt_count_set(0) };
     irqflags::local_irq_enable();
+}
+
+/// `set_current_state()`: the first half of the classic sleep: set the state, test the condition, `schedule`.
+/// Whoever makes the condition true calls [`try_to_wake_up`] afterwards.
+pub fn set_current_state(to: u32) {
+    task::current().set_state(to);
+    // The test that follows must not be read before the state is visible to the waker.
+    core::sync::atomic::fence(Ordering::SeqCst);
 }
 
 /// `schedule()`: gives up the CPU, for good if the state says so. Task context, count 0.
@@ -269,7 +278,7 @@ pub(crate) fn wake_up_granted(task: &Task) {
         rq.update_clock(crate::time::now_ns());
     }
     // A task that was preempted on its way into `schedule` is still queued: only its state changes.
-    if !p.on_rq() {
+    if !p.is_queued() {
         rq.enqueue_task(p, EnqueueFlags::WAKEUP);
     }
     task.state.store(state::RUNNING, Ordering::Relaxed);
@@ -282,7 +291,7 @@ pub(crate) fn wake_up_granted(task: &Task) {
 
 /// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
 /// switch if called from a preemptible one.
-pub(crate) fn try_to_wake_up(task: &Task, mask: u32) -> bool {
+pub fn try_to_wake_up(task: &Task, mask: u32) -> bool {
     let flags = irqflags::local_irq_save();
     let wakes = task.state.load(Ordering::Relaxed) & mask != 0;
     if wakes {
@@ -298,7 +307,21 @@ pub(crate) fn try_to_wake_up(task: &Task, mask: u32) -> bool {
 /// Gives a new task its place in the order of things; it is not yet on a queue.
 #[inline(always)]
 pub(crate) fn fork(task: &Task, attr: SchedAttr) {
-    task.sched.init(attr, crate::time::tick::hz());
+    task.sched.init(attr);
+    let flags = irqflags::local_irq_save();
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    if p.is_fair() {
+        rq.update_clock(crate::time::now_ns());
+    }
+    // `child_runs_first` is off, so there is nothing to reschedule for.
+    let _ = rq.task_fork(p);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    irqflags::local_irq_restore(flags);
 }
 
 /// `wake_up_new_task`: a task that was made and not started begins to run. May switch to it.
@@ -356,13 +379,11 @@ pub(crate) fn yield_task() {
     if rq.curr().is_fair() {
         rq.update_clock(crate::time::now_ns());
     }
-    let others = rq.yield_task();
+    rq.yield_task();
     // SAFETY: locked above.
     unsafe { this.unlock() };
-    if others == Resched::Yes {
-        // SAFETY: task context, count 0 (might_sleep), IRQs masked.
-        unsafe { schedule_irqs_off() };
-    }
+    // SAFETY: task context, count 0 (might_sleep), IRQs masked.
+    unsafe { schedule_irqs_off() };
     irqflags::local_irq_restore(flags);
 }
 
@@ -392,7 +413,7 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let ready = p.on_rq() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
+    let ready = p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
     if ready {
         if p.is_fair() {
             rq.update_clock(crate::time::now_ns());
@@ -416,8 +437,7 @@ pub(crate) fn init_idle(idle: &'static Task, hz: u32) {
     let this = unsafe { RUNQUEUES.this_cpu() };
     // SAFETY: as above: nobody else.
     let rq = unsafe { this.rq() };
-    idle.sched.init_idle();
-    rq.init(sched_ref(idle), hz);
+    rq.init(sched_ref(idle), hz, 1);
     this.switch_cycles.set(arch::pmu::cycles());
     thread_info::clear_preempt_need_resched();
     // SAFETY: the boot task had 1 from the start; this is the idle task's count.

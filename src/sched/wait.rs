@@ -18,7 +18,6 @@ use super::core as sched;
 use crate::error::{Error, Result};
 use crate::locking::{RawLock, SchedLock, SchedLockGuard};
 use crate::plist::{PlistHead, PlistNode, wait_prio};
-use crate::preempt;
 use crate::task::{self, Task, state};
 use crate::time::hrtimer::{Hrtimer, Restart};
 use arch::irqflags;
@@ -202,16 +201,13 @@ pub(crate) fn block_for<T>(
 #[cfg(debug_assertions)]
 fn assert_may_block(flags: irqflags::Flags) {
     assert!(
-        preempt::preempt_count() == 0 && !irqflags::irqs_disabled_flags(flags),
+        crate::preempt::preempt_count() == 0 && !irqflags::irqs_disabled_flags(flags),
         "sleeping in atomic context: task {}, preempt count {:#x}, IRQs {}",
         task::current().name(),
-        preempt::preempt_count(),
+        crate::preempt::preempt_count(),
         if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" }
     );
 }
-
-#[cfg(not(debug_assertions))]
-use preempt as _;
 
 /// A queue with its lock and nothing else.
 pub(crate) type LockedQueue = SchedLock<PlistHead>;

@@ -4,7 +4,7 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
-use super::{Memory, NAME_BYTES, Task, TaskRef, current, list, state};
+use super::{Memory, NAME_BYTES, Task, TaskRef, list, state};
 use crate::error::{Error, Result};
 use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
@@ -22,7 +22,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 /// The stack of a task that does not say: enough for formatting and logging.
 pub const DEFAULT_STACK_BYTES: usize = 16 * 1024;
 /// The smallest and the largest stack.
-const STACK_RANGE_BYTES: core::ops::RangeInclusive<usize> = 4096..=1024 * 1024;
+const STACK_RANGE_BYTES: core::ops::RangeInclusive<usize> = 4096..=crate::mm::stack::STACK_BYTES_MAX;
 /// What an unused stack word holds, so that `ps` can tell how deep it was.
 const STACK_PATTERN: u64 = 0x5354_494e_5453_544b;
 
@@ -40,7 +40,12 @@ pub struct Builder {
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
 pub fn build(name: &str) -> Builder {
-    Builder { name: pack_name(name), attr: Ok(SchedAttr::NORMAL), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+    Builder { name: pack_name(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+}
+
+fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
+    let bad = Error::BadPriority { priority };
+    SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
 }
 
 const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
@@ -56,19 +61,19 @@ const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
 impl Builder {
     /// Real-time, first in first out; 1 lowest … 99 highest.
     pub fn fifo(mut self, priority: i32) -> Self {
-        self.attr = SchedAttr::real_time(Policy::Fifo, priority).map_err(Into::into);
+        self.attr = rt_attr(Policy::Fifo, priority);
         self
     }
 
     /// Real-time, round robin among equals; 1 lowest … 99 highest.
     pub fn rr(mut self, priority: i32) -> Self {
-        self.attr = SchedAttr::real_time(Policy::Rr, priority).map_err(Into::into);
+        self.attr = rt_attr(Policy::Rr, priority);
         self
     }
 
     /// Fair, with this nice level: −20 most … 19 least.
     pub fn nice(mut self, nice: i32) -> Self {
-        self.attr = SchedAttr::fair(Policy::Normal, nice).map_err(Into::into);
+        self.attr = SchedAttr::normal(nice).map_err(|_| Error::BadNice { nice });
         self
     }
 
@@ -78,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// The size of the stack, rounded up to pages: 4 KiB … 1 MiB.
+    /// The size of the stack, rounded up to pages: 4 KiB … 64 KiB.
     pub fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = bytes;
         self
@@ -101,19 +106,9 @@ impl Builder {
             let value = body();
             *slot.lock() = Some(value);
         });
-        // Two boxes: a fat pointer does not fit into one argument.
-        let argument = Box::into_raw(Box::new(body));
-        match self.create_raw(run_closure, argument as usize) {
-            Ok(task) => {
-                task.start();
-                Ok(JoinHandle { task, result })
-            }
-            Err(error) => {
-                // SAFETY: made above, and no task got it.
-                drop(unsafe { Box::from_raw(argument) });
-                Err(error)
-            }
-        }
+        let task = self.create_closure(body)?;
+        task.start();
+        Ok(JoinHandle { task, result })
     }
 
     /// Makes a task that will run `entry(arg)` once [`TaskRef::start`] is called. Thread context.
@@ -121,8 +116,16 @@ impl Builder {
     /// # Errors
     /// What the description got wrong, or [`Error::NoMemory`].
     pub fn create(self, entry: fn(usize), arg: usize) -> Result<TaskRef> {
-        let argument = Box::into_raw(Box::new(Box::new(move || entry(arg)) as Box<dyn FnOnce() + Send>));
-        self.create_raw(run_closure, argument as usize)
+        self.create_closure(Box::new(move || entry(arg)))
+    }
+
+    fn create_closure(self, body: Box<dyn FnOnce() + Send>) -> Result<TaskRef> {
+        // Two boxes: a fat pointer does not fit into one argument.
+        let argument = Box::into_raw(Box::new(body));
+        self.create_raw(run_closure, argument as usize).inspect_err(|_| {
+            // SAFETY: made above, and no task got it.
+            drop(unsafe { Box::from_raw(argument) });
+        })
     }
 
     fn create_raw(self, entry: extern "C" fn(usize) -> !, arg: usize) -> Result<TaskRef> {
@@ -131,7 +134,7 @@ impl Builder {
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
             return Err(Error::BadStackSize { bytes: self.stack_bytes });
         }
-        let stack = Stack::new(self.stack_bytes)?;
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
         let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() })?;
@@ -284,5 +287,5 @@ pub(super) fn stack_used_bytes(low: usize, top: usize) -> usize {
 pub(crate) fn stack_is_sane() -> bool {
     let here = 0u8;
     let sp = (&raw const here).addr();
-    current().stack_bounds().is_none_or(|(low, top)| (low..top).contains(&sp))
+    super::current().stack_bounds().is_none_or(|(low, top)| (low..top).contains(&sp))
 }

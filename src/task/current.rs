@@ -30,6 +30,7 @@ fn thread_info_task() -> *const Task {
 }
 
 /// The running task, or nothing where there is none (a PC).
+#[cfg(debug_assertions)]
 #[inline(always)]
 pub(crate) fn try_current() -> Option<&'static Task> {
     // SAFETY: as above.

@@ -50,3 +50,8 @@ pub fn for_each(mut f: impl FnMut(&Task)) {
         task = next(Some(&this));
     }
 }
+
+/// Puts the boot CPU's idle task on the list. Once, at boot.
+pub(crate) fn register_idle() {
+    add(super::idle_task());
+}

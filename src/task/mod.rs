@@ -20,8 +20,13 @@ mod reference;
 
 pub use builder::{Builder, JoinHandle, TaskMem, build};
 pub use current::{exit, park, sleep_ms, sleep_ns, sleep_until, yield_now};
-pub(crate) use current::{current, idle_task, try_current};
+#[cfg(debug_assertions)]
+pub(crate) use current::try_current;
+pub(crate) use current::{current, idle_task};
+#[cfg(debug_assertions)]
+pub(crate) use builder::stack_is_sane;
 pub use list::for_each;
+pub(crate) use list::register_idle;
 pub(crate) use reaper::start as start_reaper;
 pub use reference::{TaskRef, current_ref};
 
@@ -130,7 +135,9 @@ pub struct TaskInfo {
 impl Task {
     /// The boot task: what the boot CPU runs before there is a scheduler, and its idle task afterwards.
     const fn boot() -> Self {
-        Self::template(*b"idle/0\0\0\0\0\0\0\0\0\0\0", 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING)
+        let mut task = Self::template(*b"idle/0\0\0\0\0\0\0\0\0\0\0", 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
+        task.sched = SchedTask::new_idle();
+        task
     }
 
     const fn template(name: [u8; NAME_BYTES + 1], id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
@@ -224,7 +231,7 @@ impl Task {
             id: self.id,
             name: heapless::String::try_from(self.name()).unwrap_or_default(),
             state: self.state(),
-            queued: self.sched.on_rq(),
+            queued: self.sched.is_queued(),
             policy: self.sched.policy(),
             prio: self.sched.prio(),
             runtime_cycles: crate::sched::core::runtime_cycles(self),

@@ -41,7 +41,7 @@ pub struct Hrtimer {
     callback: Cell<Option<Callback>>,
 }
 
-intrusive_adapter!(ByExpiry = UnsafeRef<Hrtimer>: Hrtimer { link: RBTreeLink });
+intrusive_adapter!(ByExpiry = UnsafeRef<Hrtimer>: Hrtimer { link => RBTreeLink });
 impl<'a> KeyAdapter<'a> for ByExpiry {
     type Key = u64;
     fn get_key(&self, timer: &'a Hrtimer) -> u64 {

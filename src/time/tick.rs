@@ -91,4 +91,6 @@ pub(super) fn run_if_due(now_ticks: u64) {
     let jiffies = unsafe { JIFFIES.this_cpu() };
     jiffies.set(jiffies.get() + passed);
     sched::scheduler_tick();
+    #[cfg(target_os = "none")]
+    crate::klog::tick();
 }

@@ -17,6 +17,7 @@ pub mod gic;
 pub mod irqflags;
 pub mod mmu;
 mod offsets;
+mod space;
 pub mod patch;
 pub mod percpu;
 pub mod pmu;

@@ -1,0 +1,86 @@
+//! Identity of the CPU and the instructions that make it wait.
+//!
+//! Context: any. The waiting instructions are our own assembly with a memory clobber: what a loop around
+//! them reads must be read again, and the `nomem` accessors of register crates would not see to that.
+
+use core::arch::asm;
+
+macro_rules! read_sysreg {
+    ($name:literal) => {{
+        let value: u64;
+        // SAFETY: reading an identification register has no effect.
+        unsafe { asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags)) };
+        value
+    }};
+}
+
+/// MIDR_EL1: implementer, part and revision.
+pub fn midr() -> u64 {
+    read_sysreg!("midr_el1")
+}
+
+/// The affinity fields of MPIDR_EL1, as the device tree writes them in a cpu node's `reg`.
+pub fn mpidr() -> u64 {
+    read_sysreg!("mpidr_el1") & 0xff_00ff_ffff
+}
+
+/// Exception level we run at.
+pub fn current_el() -> u8 {
+    (read_sysreg!("CurrentEL") >> 2 & 3) as u8
+}
+
+/// Whether the CPU has Privileged Access Never.
+pub fn has_pan() -> bool {
+    read_sysreg!("id_aa64mmfr1_el1") >> 20 & 0xf != 0
+}
+
+/// Whether the CPU has system registers for a GICv3 or later.
+pub fn has_gic_sysregs() -> bool {
+    read_sysreg!("id_aa64pfr0_el1") >> 24 & 0xf != 0
+}
+
+/// Name of the core, from MIDR_EL1.
+pub fn cpu_name() -> &'static str {
+    name_of(midr())
+}
+
+fn name_of(midr: u64) -> &'static str {
+    match (midr >> 24 & 0xff, midr >> 4 & 0xfff) {
+        (0x41, 0xd03) => "Cortex-A53",
+        (0x41, 0xd04) => "Cortex-A35",
+        (0x41, 0xd05) => "Cortex-A55",
+        (0x41, 0xd07) => "Cortex-A57",
+        (0x41, 0xd08) => "Cortex-A72",
+        (0x41, 0xd09) => "Cortex-A73",
+        (0x41, 0xd0a) => "Cortex-A75",
+        (0x41, 0xd0b) => "Cortex-A76",
+        (0x41, 0xd0c) => "Neoverse N1",
+        (0x00, 0x051) => "QEMU max",
+        _ => "unknown core",
+    }
+}
+
+/// Sleeps until an interrupt is pending, masked or not; all memory accesses are complete before.
+#[inline(always)]
+pub fn wait_for_interrupt() {
+    // SAFETY: waiting has no effect of its own. No `nomem`: an interrupt handler may change any memory.
+    unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+}
+
+/// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
+#[inline(always)]
+pub fn relax() {
+    // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe { asm!("yield", options(nostack, preserves_flags)) };
+}
+
+/// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.
+#[inline(always)]
+pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
+    let daif: u64;
+    // SAFETY (both): changes the interrupt mask only. No `nomem`: nothing may move out of the section.
+    unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
+    let result = f();
+    unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack, preserves_flags)) };
+    result
+}

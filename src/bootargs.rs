@@ -1,0 +1,373 @@
+//! The boot arguments: `key=value` words from the device tree's `/chosen` node.
+//!
+//! Words are separated by blanks; a value may be put in double quotes. A key that is unknown or a value
+//! that is wrong never stops the boot: the default is used and a message says what was found and what
+//! would be right. The messages are kept in the result, because the parser runs before there is a log.
+//!
+//! Context: any, pure; borrows the text, allocates nothing. Bound: linear in the text.
+#![forbid(unsafe_code)]
+
+use core::fmt::Write;
+
+use heapless::{String, Vec};
+use log::LevelFilter;
+
+/// How eagerly the kernel gives up the CPU (`preempt=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreemptModel {
+    /// Kernel code runs until it blocks: the interrupt-exit and enable points are inert.
+    None,
+    /// Kernel code is preempted wherever its count allows.
+    Full,
+}
+
+impl PreemptModel {
+    /// The word used in bootargs and by `uname -a`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// How the machine is left (`exit=`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitMethod {
+    /// The firmware turns it off; there is no exit status.
+    Psci,
+    /// The emulator ends with an exit status.
+    Semihosting,
+}
+
+/// Longest message kept.
+pub const MESSAGE_BYTES: usize = 160;
+/// Number of messages kept; more are counted.
+pub const MESSAGES_MAX: usize = 8;
+
+/// The parsed boot arguments.
+#[derive(Clone, Debug)]
+pub struct Bootargs<'a> {
+    /// The text they were parsed from.
+    pub raw: &'a str,
+    /// Scheduler ticks per second: 100, 250, 300 or 1000.
+    pub hz: u32,
+    /// Preemption model.
+    pub preempt: PreemptModel,
+    /// Shell commands to run, separated by `;`.
+    pub cmd: Option<&'a str>,
+    /// Power off after the commands or the demonstration instead of starting a shell.
+    pub noshell: bool,
+    /// Whether to run the latency demonstration; `None`: as the image likes.
+    pub demo: Option<bool>,
+    /// How to leave the machine.
+    pub exit: ExitMethod,
+    /// Whether tracing starts on.
+    pub trace: bool,
+    /// Least important messages to log.
+    pub loglevel: LevelFilter,
+    /// Test aid: keep lock words live on one CPU.
+    pub smp_locks: bool,
+    /// For the test images, not interpreted here.
+    pub test: Option<&'a str>,
+    /// For the test images, not interpreted here.
+    pub skip: Option<&'a str>,
+    /// For the bench image, not interpreted here.
+    pub bench: Option<&'a str>,
+    /// What was wrong, in words.
+    pub messages: Vec<String<MESSAGE_BYTES>, MESSAGES_MAX>,
+    /// Messages that did not fit.
+    pub messages_lost: u32,
+}
+
+impl<'a> Bootargs<'a> {
+    /// Everything at its default.
+    pub const fn new() -> Self {
+        Self {
+            raw: "",
+            hz: 250,
+            preempt: PreemptModel::Full,
+            cmd: None,
+            noshell: false,
+            demo: None,
+            exit: ExitMethod::Psci,
+            trace: false,
+            loglevel: LevelFilter::Info,
+            smp_locks: false,
+            test: None,
+            skip: None,
+            bench: None,
+            messages: Vec::new(),
+            messages_lost: 0,
+        }
+    }
+
+    /// Parses `text`. Never fails: see the module description.
+    pub fn parse(text: &'a str) -> Self {
+        let mut args = Self { raw: text, ..Self::new() };
+        for word in Words(text) {
+            args.word(word);
+        }
+        args
+    }
+
+    /// The value of any `key=value` word, the last one if it is repeated.
+    pub fn get(&self, key: &str) -> Option<&'a str> {
+        Words(self.raw).filter(|w| w.key == key).filter_map(|w| w.value).last()
+    }
+
+    fn word(&mut self, word: Word<'a>) {
+        if !word.closed {
+            self.complain(format_args!("{}: the quote is not closed; expected \"", word.text));
+        }
+        match (word.key, word.value) {
+            ("hz", value) => match value {
+                Some("100") => self.hz = 100,
+                Some("250") => self.hz = 250,
+                Some("300") => self.hz = 300,
+                Some("1000") => self.hz = 1000,
+                _ => self.wrong(&word, "100, 250, 300 or 1000", "250"),
+            },
+            ("preempt", Some("none")) => self.preempt = PreemptModel::None,
+            ("preempt", Some("full")) => self.preempt = PreemptModel::Full,
+            ("preempt", Some("voluntary" | "rt")) => {
+                self.complain(format_args!("{}: not built yet, using full", word.text));
+            }
+            ("preempt", _) => self.wrong(&word, "none or full", "full"),
+            ("cmd", Some(value)) => self.cmd = Some(value),
+            ("cmd", None) => self.wrong(&word, "cmd=\"command; command\"", "no command"),
+            ("noshell", None | Some("1")) => self.noshell = true,
+            ("noshell", Some("0")) => self.noshell = false,
+            ("noshell", _) => self.wrong(&word, "noshell alone, 0 or 1", "a shell"),
+            ("demo", _) => {
+                if let Some(on) = self.switch(&word, "the image's own choice") {
+                    self.demo = Some(on);
+                }
+            }
+            ("exit", Some("psci")) => self.exit = ExitMethod::Psci,
+            ("exit", Some("semihosting")) => self.exit = ExitMethod::Semihosting,
+            ("exit", _) => self.wrong(&word, "psci or semihosting", "psci"),
+            ("trace", _) => {
+                if let Some(on) = self.switch(&word, "0") {
+                    self.trace = on;
+                }
+            }
+            ("smp_locks", _) => {
+                if let Some(on) = self.switch(&word, "0") {
+                    self.smp_locks = on;
+                }
+            }
+            ("loglevel", value) => match value {
+                Some("error") => self.loglevel = LevelFilter::Error,
+                Some("warn") => self.loglevel = LevelFilter::Warn,
+                Some("info") => self.loglevel = LevelFilter::Info,
+                Some("debug") => self.loglevel = LevelFilter::Debug,
+                Some("trace") => self.loglevel = LevelFilter::Trace,
+                _ => self.wrong(&word, "error, warn, info, debug or trace", "info"),
+            },
+            ("test", value) => self.test = Some(value.unwrap_or("")),
+            ("skip", value) => self.skip = Some(value.unwrap_or("")),
+            ("bench", value) => self.bench = Some(value.unwrap_or("")),
+            _ => self.complain(format_args!(
+                "{}: unknown; known are hz, preempt, cmd, noshell, demo, exit, trace, loglevel, \
+                 smp_locks, test, skip, bench",
+                word.text
+            )),
+        }
+    }
+
+    fn switch(&mut self, word: &Word<'a>, default: &str) -> Option<bool> {
+        match word.value {
+            Some("0") => Some(false),
+            Some("1") => Some(true),
+            _ => {
+                self.wrong(word, "0 or 1", default);
+                None
+            }
+        }
+    }
+
+    fn wrong(&mut self, word: &Word<'a>, expected: &str, default: &str) {
+        self.complain(format_args!("{}: expected {expected}; using {default}", word.text));
+    }
+
+    fn complain(&mut self, what: core::fmt::Arguments) {
+        let mut text = Clipped(String::new());
+        // Clipped never reports an error.
+        let _ = text.write_fmt(what);
+        if self.messages.push(text.0).is_err() {
+            self.messages_lost += 1;
+        }
+    }
+}
+
+impl Default for Bootargs<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Keeps what fits and drops the rest.
+struct Clipped(String<MESSAGE_BYTES>);
+
+impl Write for Clipped {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        for c in s.chars() {
+            if self.0.push(c).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Word<'a> {
+    text: &'a str,
+    key: &'a str,
+    value: Option<&'a str>,
+    closed: bool,
+}
+
+/// Splits text into words at blanks outside double quotes.
+struct Words<'a>(&'a str);
+
+impl<'a> Iterator for Words<'a> {
+    type Item = Word<'a>;
+
+    fn next(&mut self) -> Option<Word<'a>> {
+        let text = self.0.trim_start();
+        if text.is_empty() {
+            self.0 = text;
+            return None;
+        }
+        let mut quoted = false;
+        let end = text
+            .find(|c: char| {
+                quoted ^= c == '"';
+                c.is_whitespace() && !quoted
+            })
+            .unwrap_or(text.len());
+        let (word, rest) = text.split_at(end);
+        self.0 = rest;
+        let (key, value) = match word.split_once('=') {
+            Some((key, value)) => (key, Some(value)),
+            None => (word, None),
+        };
+        Some(Word { text: word, key, value: value.map(unquote), closed: !quoted })
+    }
+}
+
+/// Takes one pair of quotes off, also where the closing one is missing.
+fn unquote(value: &str) -> &str {
+    match value.strip_prefix('"') {
+        Some(inner) => inner.strip_suffix('"').unwrap_or(inner),
+        None => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn only_message(text: &str) -> std::string::String {
+        let args = Bootargs::parse(text);
+        assert_eq!(args.messages.len(), 1, "{:?}", args.messages);
+        args.messages[0].as_str().into()
+    }
+
+    #[test]
+    fn no_arguments_are_the_defaults() {
+        let args = Bootargs::parse("  ");
+        assert_eq!(args.hz, 250);
+        assert_eq!(args.preempt, PreemptModel::Full);
+        assert_eq!(args.exit, ExitMethod::Psci);
+        assert_eq!(args.loglevel, LevelFilter::Info);
+        assert!(!args.noshell && !args.trace && !args.smp_locks);
+        assert!(args.cmd.is_none() && args.demo.is_none() && args.test.is_none());
+        assert!(args.messages.is_empty());
+    }
+
+    #[test]
+    fn every_argument_is_understood() {
+        let args = Bootargs::parse(
+            "hz=1000 preempt=none cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
+             loglevel=debug smp_locks=1 test=only:a::b skip=3 bench=sem",
+        );
+        assert_eq!(args.hz, 1000);
+        assert_eq!(args.preempt, PreemptModel::None);
+        assert_eq!(args.cmd, Some("uname -a; ps"));
+        assert!(args.noshell && args.trace && args.smp_locks);
+        assert_eq!(args.demo, Some(false));
+        assert_eq!(args.exit, ExitMethod::Semihosting);
+        assert_eq!(args.loglevel, LevelFilter::Debug);
+        assert_eq!((args.test, args.skip, args.bench), (Some("only:a::b"), Some("3"), Some("sem")));
+        assert!(args.messages.is_empty(), "{:?}", args.messages);
+    }
+
+    #[test]
+    fn a_wrong_value_names_itself_and_what_would_be_right() {
+        assert_eq!(only_message("hz=7"), "hz=7: expected 100, 250, 300 or 1000; using 250");
+        assert_eq!(only_message("hz"), "hz: expected 100, 250, 300 or 1000; using 250");
+        assert_eq!(only_message("preempt=banana"), "preempt=banana: expected none or full; using full");
+        assert_eq!(only_message("preempt=rt"), "preempt=rt: not built yet, using full");
+        assert_eq!(only_message("demo=yes"), "demo=yes: expected 0 or 1; using the image's own choice");
+        assert_eq!(only_message("exit="), "exit=: expected psci or semihosting; using psci");
+    }
+
+    #[test]
+    fn a_wrong_value_leaves_the_default() {
+        let args = Bootargs::parse("hz=7 preempt=rt trace=maybe loglevel=loud");
+        assert_eq!((args.hz, args.preempt, args.trace), (250, PreemptModel::Full, false));
+        assert_eq!(args.loglevel, LevelFilter::Info);
+        assert_eq!(args.messages.len(), 4);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        assert!(only_message("foo=1").starts_with("foo=1: unknown; known are hz, preempt"));
+    }
+
+    #[test]
+    fn the_last_of_a_repeated_key_wins() {
+        assert_eq!(Bootargs::parse("hz=100 hz=300").hz, 300);
+        assert_eq!(Bootargs::parse("x=1 x=2").get("x"), Some("2"));
+    }
+
+    #[test]
+    fn an_open_quote_is_reported_and_the_rest_taken() {
+        let args = Bootargs::parse("cmd=\"ps; uname");
+        assert_eq!(args.cmd, Some("ps; uname"));
+        assert!(args.messages[0].contains("quote is not closed"));
+    }
+
+    #[test]
+    fn more_messages_than_fit_are_counted() {
+        let args = Bootargs::parse("a b c d e f g h i j");
+        assert_eq!(args.messages.len(), MESSAGES_MAX);
+        assert_eq!(args.messages_lost, 2);
+    }
+
+    #[test]
+    fn a_long_wrong_word_is_clipped() {
+        let text = std::format!("hz={}", "9".repeat(1000));
+        assert_eq!(Bootargs::parse(&text).messages[0].len(), MESSAGE_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+            let args = Bootargs::parse(&text);
+            prop_assert!([100, 250, 300, 1000].contains(&args.hz));
+        }
+
+        #[test]
+        fn no_arrangement_of_known_pieces_makes_it_panic(
+            pieces in proptest::collection::vec("(hz|cmd|preempt|test|noshell|=|\"| |;|100|full|\t|é){1}", 0..40)
+        ) {
+            let text = pieces.concat();
+            let args = Bootargs::parse(&text);
+            let _ = args.get("hz");
+        }
+    }
+}

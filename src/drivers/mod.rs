@@ -1,0 +1,10 @@
+//! Drivers, and the device tree they are found in.
+
+#[cfg(target_os = "none")]
+pub mod console;
+pub mod early;
+pub mod fdt;
+#[cfg(target_os = "none")]
+pub mod irqchip;
+pub mod machine;
+pub mod queue;

@@ -1,0 +1,208 @@
+//! From the first Rust instruction to `start_kernel`.
+//!
+//! Invariant: the order of the steps is the order of what they need. Until the final page tables are
+//! live only the early console may be used and nothing is allocated. A boot that cannot go on says why
+//! on the console and stops the machine.
+//!
+//! Context: the boot CPU, on the boot stack, all interrupts masked.
+
+use core::fmt::Display;
+
+use arch::boot;
+use arch::mmu::PhysAddr;
+use arch::patch::{self, Key};
+
+use crate::boot_info::BootInfo;
+use crate::bootargs::{Bootargs, PreemptModel};
+use crate::drivers::fdt::{self, Tree};
+use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
+use crate::drivers::{console, early, irqchip};
+use crate::{cpus, early_println, klog, mm, power};
+
+/// A board's console before the device tree is known, chosen by where the loader put the image.
+#[repr(C)]
+pub struct BoardFacts {
+    /// The row holds for images at this physical address or above; the last row has 0.
+    pub image_from: u64,
+    /// Physical address of a PL011.
+    pub uart: u64,
+    /// Clock of its baud rate divisor.
+    pub uart_clock_hz: u64,
+}
+
+unsafe extern "Rust" {
+    /// From the board crate; boot.S reads it too.
+    safe static STINT_BOARD_FACTS: [BoardFacts; 2];
+}
+
+/// Early device page of the board's console and of the one in the device tree.
+const SLOT_FALLBACK: usize = 0;
+const SLOT_CONSOLE: usize = 1;
+
+/// Entered from boot.S with MMU and caches on, on the early tables.
+#[unsafe(no_mangle)]
+extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
+    let boot_counter = arch::timer::counter();
+    boot::set_image_phys(PhysAddr(image));
+    let facts = fallback_console(image);
+    let tree = open_tree(dtb);
+    let uart = tree_console(&tree);
+    let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
+    early::enable(uart_clock_hz);
+
+    let bootargs = Bootargs::parse(machine::bootargs(&tree));
+    let psci = machine::psci(&tree);
+    power::set_method(bootargs.exit, psci);
+    let cpu_count = cpus::init(&tree);
+    let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
+    patch_text(&bootargs, gic.version);
+
+    let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
+    let memory = memory.unwrap_or_else(|fault| fail(&fault));
+    exception_stacks();
+
+    console::init(&uart, uart_clock_hz).unwrap_or_else(|fault| fail(&fault));
+    klog::init(bootargs.loglevel);
+    bootargs.messages.iter().for_each(|text| log::warn!(target: "bootargs", "{text}"));
+    if bootargs.messages_lost > 0 {
+        log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
+    }
+
+    let boot_cpu = cpus::logical(arch::cpu::mpidr()).unwrap_or_else(|| {
+        log::warn!("CPU {:#x} is not in the device tree; it runs as CPU 0", arch::cpu::mpidr());
+        0
+    });
+    irqchip::init(&gic).unwrap_or_else(|fault| fail(&fault));
+    irqchip::init_cpu(boot_cpu).unwrap_or_else(|fault| fail(&fault));
+    let timer_interrupt = machine::virtual_timer(&tree)
+        .unwrap_or_else(|| fail(&"no virtual timer in the device tree; expected arm,armv8-timer"));
+    let timer_hz = timer_hz(&tree);
+    arch::timer::init_cpu();
+
+    crate::start::start_kernel(crate::boot_info::set(BootInfo {
+        board: machine::model(&tree),
+        compatible: BoardKind::of(&tree),
+        bootargs,
+        memory_bytes: memory.ram_bytes,
+        free_bytes: memory.free_bytes,
+        image_bytes: boot::image_bytes() as u64,
+        image_phys: image,
+        boot_el: boot_el as u8,
+        gic,
+        timer_hz,
+        timer_interrupt,
+        pmu_interrupt: machine::pmu_interrupt(&tree, boot_cpu),
+        psci,
+        cpus: cpu_count,
+        boot_cpu,
+        cpu_name: arch::cpu::cpu_name(),
+        uart,
+        uart_clock_hz,
+        boot_counter,
+    }))
+}
+
+/// What is decided once is written into the code, while the early tables still allow it.
+fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
+    let keys = [
+        (Key::PreemptInert, bootargs.preempt == PreemptModel::None),
+        (Key::SmpLocks, bootargs.smp_locks),
+        (Key::Trace, bootargs.trace),
+        (Key::GicV2, gic == GicVersion::V2),
+    ];
+    keys.iter().filter(|&&(_, on)| on).for_each(|&(key, _)| patch::enable(key));
+    // SAFETY: once, on the boot CPU, IRQs masked, on the early tables, which map the text writable.
+    unsafe { patch::apply() };
+}
+
+/// This CPU's interrupt and overflow stacks, kept for ever.
+fn exception_stacks() {
+    let stack = |bytes| {
+        let stack = mm::stack::Stack::new(bytes).unwrap_or_else(|error| fail(&error));
+        let top = stack.top();
+        core::mem::forget(stack);
+        top
+    };
+    // SAFETY: the vectors are not set yet; both stacks are new, have a guard page and are nobody else's.
+    unsafe { crate::percpu::set_exception_stacks(stack(IRQ_STACK_BYTES), stack(OVERFLOW_STACK_BYTES)) };
+}
+
+/// Linux's sizes.
+const IRQ_STACK_BYTES: usize = 16 * 1024;
+const OVERFLOW_STACK_BYTES: usize = 8 * 1024;
+
+fn fallback_console(image: u64) -> &'static BoardFacts {
+    let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);
+    let facts = facts.unwrap_or(&STINT_BOARD_FACTS[0]);
+    set_early_console(SLOT_FALLBACK, facts.uart);
+    early::enable(facts.uart_clock_hz as u32);
+    facts
+}
+
+fn tree_console(tree: &Tree) -> machine::UartInfo {
+    let uart = machine::console(tree)
+        .unwrap_or_else(|| fail(&"no console in the device tree; expected an arm,pl011 that is okay"));
+    set_early_console(SLOT_CONSOLE, uart.regs.start);
+    uart
+}
+
+fn set_early_console(slot: usize, phys: u64) {
+    let base = boot::early_ioremap(slot, PhysAddr(phys));
+    // SAFETY: the board's facts or the device tree say that there is a PL011; early slots stay mapped.
+    unsafe { early::set_base(base) };
+}
+
+fn timer_hz(tree: &Tree) -> u64 {
+    match (arch::timer::freq_hz(), machine::timer_clock_hz(tree)) {
+        (0, Some(_)) | (0, None) => {
+            fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0")
+        }
+        (hz, _) => hz,
+    }
+}
+
+fn open_tree(dtb: u64) -> Tree<'static> {
+    let reason = match find_tree(dtb) {
+        Ok(tree) => return tree,
+        Err(reason) => reason,
+    };
+    let reason: &dyn Display = match &reason {
+        Some(error) => error,
+        None => &"no memory to read there",
+    };
+    fail(&format_args!(
+        "no device tree: x0 = {dtb:#x}: {reason}; expected a flattened device tree (magic d00dfeed)"
+    ))
+}
+
+/// The tree at physical `dtb`; `Err(None)` if there is no memory to be read.
+fn find_tree(dtb: u64) -> Result<Tree<'static>, Option<fdt::FdtError>> {
+    if dtb == 0 || dtb % 4 != 0 || dtb >> arch::mmu::LINEAR_BITS != 0 {
+        return Err(None);
+    }
+    let start = arch::mmu::linear(PhysAddr(dtb)) as *const u8;
+    let mut head = [0u8; 8];
+    for (i, word) in head.chunks_exact_mut(4).enumerate() {
+        // SAFETY: boot.S mapped the block of `dtb` and the next; where no memory is, the answer is `None`.
+        let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(None)?;
+        word.copy_from_slice(&value.to_le_bytes());
+    }
+    let bytes = fdt::blob_bytes(&head).map_err(Some)?;
+    // SAFETY: at least 2 MiB from `start` are mapped, and `bytes` is at most that. The loader put a device
+    // tree there, which nobody writes: it is kept from the page allocator.
+    let blob = unsafe { core::slice::from_raw_parts(start, bytes) };
+    Tree::open(blob).map_err(Some)
+}
+
+/// Ends a boot that cannot go on.
+fn fail(why: &dyn Display) -> ! {
+    klog::drain_panic();
+    early_println!("stint: {why}");
+    power::boot_failed()
+}
+
+/// A fault before the real vectors are installed.
+#[unsafe(no_mangle)]
+extern "C" fn stint_early_fault(esr: u64, elr: u64, far: u64) -> ! {
+    fail(&format_args!("fault while booting: ESR {esr:#x} ELR {elr:#x} FAR {far:#x}"))
+}

@@ -1,0 +1,307 @@
+//! The log: where `log::info!` and its like end up.
+//!
+//! A message is formatted on the stack of whoever logs, cut to a bounded length, and copied into a ring
+//! of the CPU it runs on; interrupts are masked for the copy only. So logging is bounded work in any
+//! context, a hard interrupt included. A thread drains the rings to the console ([`drain`]). A ring that
+//! is full drops the new message and counts it; the next drain says how many are missing.
+//!
+//! Invariant: a ring is written by its own CPU only, with interrupts masked, and read by one drainer.
+//! Context: logging: any. Draining: thread, or a panic. No locks.
+#![forbid(unsafe_code)]
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+/// Longest message, target included.
+pub const MESSAGE_BYTES: usize = 224;
+/// Bytes of each CPU's ring.
+pub const RING_BYTES: usize = 8 * 1024;
+/// Time (8), level (1), length (1).
+const HEADER_BYTES: usize = 10;
+
+/// A ring of messages.
+pub struct Ring {
+    bytes: [AtomicU8; RING_BYTES],
+    head: AtomicUsize,
+    tail: AtomicUsize,
+    lost: AtomicU32,
+    lost_told: AtomicU32,
+}
+
+/// One message, as read back.
+pub struct Message {
+    /// Counter value when it was logged.
+    pub ticks: u64,
+    /// How important it is.
+    pub level: Level,
+    text: [u8; MESSAGE_BYTES],
+    len: usize,
+}
+
+impl Message {
+    /// The text.
+    pub fn text(&self) -> &str {
+        // The writer cuts at a character boundary, so this is the whole text.
+        core::str::from_utf8(&self.text[..self.len]).unwrap_or("(message damaged)")
+    }
+}
+
+impl Ring {
+    /// An empty ring.
+    pub const fn new() -> Self {
+        Self {
+            bytes: [const { AtomicU8::new(0) }; RING_BYTES],
+            head: AtomicUsize::new(0),
+            tail: AtomicUsize::new(0),
+            lost: AtomicU32::new(0),
+            lost_told: AtomicU32::new(0),
+        }
+    }
+
+    /// Appends a message, or counts it as lost if there is no room. Interrupts masked, own CPU.
+    pub fn push(&self, ticks: u64, level: Level, text: &str) {
+        let text = &text.as_bytes()[..text.len().min(MESSAGE_BYTES)];
+        let head = self.head.load(Ordering::Relaxed);
+        let used = head.wrapping_sub(self.tail.load(Ordering::Acquire));
+        let bytes = HEADER_BYTES + text.len();
+        if used + bytes > RING_BYTES {
+            self.lost.store(self.lost.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            return;
+        }
+        let header = ticks.to_le_bytes().into_iter().chain([level as u8, text.len() as u8]);
+        for (i, byte) in header.chain(text.iter().copied()).enumerate() {
+            self.bytes[(head + i) % RING_BYTES].store(byte, Ordering::Relaxed);
+        }
+        self.head.store(head.wrapping_add(bytes), Ordering::Release);
+    }
+
+    /// When the oldest message was logged.
+    pub fn oldest_ticks(&self) -> Option<u64> {
+        let tail = self.tail.load(Ordering::Relaxed);
+        (self.head.load(Ordering::Acquire) != tail).then(|| self.ticks_at(tail))
+    }
+
+    fn byte_at(&self, at: usize) -> u8 {
+        self.bytes[at % RING_BYTES].load(Ordering::Relaxed)
+    }
+
+    fn ticks_at(&self, at: usize) -> u64 {
+        u64::from_le_bytes(core::array::from_fn(|i| self.byte_at(at + i)))
+    }
+
+    /// Takes the oldest message out.
+    pub fn pop(&self) -> Option<Message> {
+        let tail = self.tail.load(Ordering::Relaxed);
+        let ticks = self.oldest_ticks()?;
+        let level = Level::iter().nth(usize::from(self.byte_at(tail + 8)).wrapping_sub(1)).unwrap_or(Level::Error);
+        let len = usize::from(self.byte_at(tail + 9)).min(MESSAGE_BYTES);
+        let mut text = [0; MESSAGE_BYTES];
+        for (i, byte) in text[..len].iter_mut().enumerate() {
+            *byte = self.byte_at(tail + HEADER_BYTES + i);
+        }
+        self.tail.store(tail.wrapping_add(HEADER_BYTES + len), Ordering::Release);
+        Some(Message { ticks, level, text, len })
+    }
+
+    /// Messages lost since this was last asked.
+    pub fn take_lost(&self) -> u32 {
+        let lost = self.lost.load(Ordering::Relaxed);
+        lost.wrapping_sub(self.lost_told.swap(lost, Ordering::Relaxed))
+    }
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Text of bounded length; what does not fit is cut off at a character boundary.
+pub struct Clipped {
+    bytes: [u8; MESSAGE_BYTES],
+    len: usize,
+}
+
+impl Clipped {
+    /// No text.
+    pub const fn new() -> Self {
+        Self { bytes: [0; MESSAGE_BYTES], len: 0 }
+    }
+
+    /// What fitted.
+    pub fn text(&self) -> &str {
+        core::str::from_utf8(&self.bytes[..self.len]).unwrap_or("")
+    }
+}
+
+impl Default for Clipped {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Write for Clipped {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut room = (MESSAGE_BYTES - self.len).min(text.len());
+        while !text.is_char_boundary(room) {
+            room -= 1;
+        }
+        self.bytes[self.len..self.len + room].copy_from_slice(&text.as_bytes()[..room]);
+        self.len += room;
+        // Stop a formatter that has much more to say; the message is complete as it is.
+        if room < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+/// One ring per CPU, indexed by its logical number.
+static RINGS: [Ring; crate::MAX_CPUS] = [const { Ring::new() }; crate::MAX_CPUS];
+/// Taken by whoever drains.
+static DRAINING: AtomicBool = AtomicBool::new(false);
+
+/// Something was logged since the drain thread looked.
+static UNDRAINED: AtomicBool = AtomicBool::new(false);
+/// Wakes the drain thread.
+#[cfg(target_os = "none")]
+static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0, 1);
+
+/// From the tick: wakes the drain thread if there is something. Logging itself wakes nobody, so it may be
+/// done under any lock.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub(crate) fn tick() {
+    if UNDRAINED.load(Ordering::Relaxed) {
+        UNDRAINED.store(false, Ordering::Relaxed);
+        // Full: it is awake already.
+        let _ = WORK.give();
+    }
+}
+
+/// Starts the thread that writes the log to the console. Once, at boot.
+#[cfg(target_os = "none")]
+pub(crate) fn start_drain() {
+    let drainer = crate::task::build("klogd").spawn(|| {
+        loop {
+            drain();
+            WORK.take();
+        }
+    });
+    if let Err(error) = drainer {
+        panic!("cannot start klogd: {error}");
+    }
+}
+
+struct Klog;
+
+impl Log for Klog {
+    fn enabled(&self, metadata: &Metadata) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let mut message = Clipped::new();
+        // An error means that it was cut.
+        let _ = write!(message, "{}: {}", record.target(), record.args());
+        let ticks = arch::timer::counter();
+        arch::cpu::with_irqs_masked(|| {
+            RINGS[crate::percpu::raw_smp_processor_id()].push(ticks, record.level(), message.text());
+        });
+        UNDRAINED.store(true, Ordering::Relaxed);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Makes this the sink of the `log` crate.
+pub fn init(level: LevelFilter) {
+    // An error says that it is one already.
+    let _ = log::set_logger(&Klog);
+    log::set_max_level(level);
+}
+
+/// Whether there is something to drain.
+pub fn pending() -> bool {
+    RINGS.iter().any(|ring| ring.oldest_ticks().is_some())
+}
+
+/// Writes what has been logged to the console, oldest first. Does nothing if another thread is at it.
+#[cfg(target_os = "none")]
+pub fn drain() {
+    if DRAINING.swap(true, Ordering::Acquire) {
+        return;
+    }
+    drain_to(&mut |args| crate::drivers::console::print(args));
+    DRAINING.store(false, Ordering::Release);
+}
+
+/// The same from a panic: directly, whoever else was draining.
+#[cfg(target_os = "none")]
+pub fn drain_panic() {
+    drain_to(&mut |args| {
+        // The early console never reports an error.
+        let _ = crate::drivers::early::Early.write_fmt(args);
+    });
+}
+
+/// Hands every message to `print`, oldest first over all CPUs. Bound per message: the number of CPUs.
+pub fn drain_to(print: &mut dyn FnMut(fmt::Arguments)) {
+    let freq_hz = arch::timer::freq_hz().max(1);
+    loop {
+        let oldest = RINGS.iter().filter_map(|r| Some((r.oldest_ticks()?, r))).min_by_key(|&(t, _)| t);
+        let Some(message) = oldest.and_then(|(_, ring)| ring.pop()) else { break };
+        let us = (u128::from(message.ticks) * 1_000_000 / u128::from(freq_hz)) as u64;
+        let (s, us) = (us / 1_000_000, us % 1_000_000);
+        print(format_args!("[{s:5}.{us:06}] {:5} {}\n", message.level, message.text()));
+    }
+    let lost: u32 = RINGS.iter().map(Ring::take_lost).sum();
+    if lost > 0 {
+        print(format_args!("klog: {lost} messages lost; the log was not drained in time\n"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        let ring = Ring::new();
+        for i in 0..2000u64 {
+            let text = std::format!("message {i} {}", "é".repeat(i as usize % 50));
+            ring.push(i, Level::Warn, &text);
+            ring.push(i + 1, Level::Trace, "");
+            let first = ring.pop().unwrap();
+            assert_eq!((first.ticks, first.level, first.text()), (i, Level::Warn, &*text));
+            let second = ring.pop().unwrap();
+            assert_eq!((second.ticks, second.level, second.text()), (i + 1, Level::Trace, ""));
+            assert!(ring.pop().is_none());
+        }
+        assert_eq!(ring.take_lost(), 0);
+    }
+
+    #[test]
+    fn a_full_ring_keeps_the_old_messages_and_counts_the_new() {
+        let ring = Ring::new();
+        for i in 0..1000 {
+            ring.push(i, Level::Info, "0123456789");
+        }
+        let kept = RING_BYTES / (HEADER_BYTES + 10);
+        assert_eq!(ring.take_lost(), 1000 - kept as u32);
+        assert_eq!(ring.take_lost(), 0);
+        assert_eq!(std::iter::from_fn(|| ring.pop()).map(|m| m.ticks).collect::<std::vec::Vec<_>>(),
+            (0..kept as u64).collect::<std::vec::Vec<_>>());
+    }
+
+    #[test]
+    fn long_messages_are_cut_at_a_character() {
+        let mut text = Clipped::new();
+        assert!(write!(text, "x{}", "é".repeat(300)).is_err());
+        assert_eq!(text.text().len(), MESSAGE_BYTES - 1);
+        assert!(text.text().ends_with('é'));
+        assert!(write!(text, "more").is_err());
+    }
+}

@@ -1,0 +1,156 @@
+//! The heap: TLSF, constant time whatever its state, behind `#[global_allocator]`.
+//!
+//! The pools are blocks from the page allocator: a first one at boot that should be all one needs, more
+//! on demand from thread context, up to a limit. An allocation that needs no growth costs about a hundred
+//! instructions with preemption off.
+//!
+//! Growing an allocation in place would copy with preemption off, so `realloc` is left to be an
+//! allocation, a copy outside the lock and a free.
+//!
+//! Context: thread, boot; debug builds panic when called from interrupt context. Never called by the
+//! scheduler. Lock: HEAP; the page allocator's is taken without it.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::NonNull;
+
+use rlsf::Tlsf;
+
+use super::{assert_task, frames};
+use crate::locking::SpinLock;
+
+/// Smallest block the heap grows by.
+const GROWTH_BYTES: usize = 1 << 20;
+/// What a pool needs for its own headers.
+const POOL_OVERHEAD: usize = 256;
+
+type Pools = Tlsf<'static, u32, u32, 24, 32>;
+
+struct Inner {
+    tlsf: Pools,
+    pool_bytes: usize,
+    limit_bytes: usize,
+    used_bytes: usize,
+    peak_bytes: usize,
+}
+
+/// The kernel's heap.
+pub struct Heap(SpinLock<Inner>);
+
+static HEAP: Heap = Heap::new();
+
+/// The heap as Rust's allocator; the test harness on a PC keeps its own.
+#[cfg(target_os = "none")]
+#[global_allocator]
+static GLOBAL: &Heap = &HEAP;
+
+/// State of the heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapStats {
+    /// Bytes in pools.
+    pub pool_bytes: usize,
+    /// Bytes in use, as asked for.
+    pub used_bytes: usize,
+    /// The most that was ever in use.
+    pub peak_bytes: usize,
+    /// The pools never grow beyond this.
+    pub limit_bytes: usize,
+}
+
+impl Heap {
+    const fn new() -> Self {
+        Self(SpinLock::new(Inner {
+            tlsf: Tlsf::new(),
+            pool_bytes: 0,
+            limit_bytes: 0,
+            used_bytes: 0,
+            peak_bytes: 0,
+        }))
+    }
+
+    /// Adds one block of pages as a pool. `None`: not within the limit, or no such block.
+    fn grow(&self, bytes: usize) -> Option<usize> {
+        let order = frames::order_for(bytes)?;
+        let bytes = frames::PAGE_BYTES << order;
+        {
+            // Reserve under the lock, so that two growers cannot exceed the limit together.
+            let mut inner = self.0.lock();
+            if inner.pool_bytes + bytes > inner.limit_bytes {
+                return None;
+            }
+            inner.pool_bytes += bytes;
+        }
+        let Ok(block) = frames::alloc_pages(order) else {
+            self.0.lock().pool_bytes -= bytes;
+            return None;
+        };
+        let pool = NonNull::slice_from_raw_parts(block, bytes);
+        // SAFETY: the block was just allocated and is never given back.
+        unsafe { self.0.lock().tlsf.insert_free_block_ptr(pool) };
+        Some(bytes)
+    }
+
+    fn take(&self, layout: Layout) -> Option<NonNull<u8>> {
+        let mut inner = self.0.lock();
+        let block = inner.tlsf.allocate(layout)?;
+        inner.used_bytes += layout.size();
+        inner.peak_bytes = inner.peak_bytes.max(inner.used_bytes);
+        Some(block)
+    }
+
+    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
+        if let Some(block) = self.take(layout) {
+            return Some(block);
+        }
+        // TLSF rounds a request up to the next size class, an eighth at most for 32 classes per octave.
+        let needed = layout.size().checked_add(layout.size() / 8)?.checked_add(layout.align() + POOL_OVERHEAD)?;
+        self.grow(needed.max(GROWTH_BYTES)).or_else(|| self.grow(needed))?;
+        self.take(layout)
+    }
+}
+
+// SAFETY: TLSF hands out disjoint blocks of its pools with the alignment asked for; the lock makes every
+// operation exclusive. A block keeps its place until it is freed.
+unsafe impl GlobalAlloc for &Heap {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        assert_task("heap allocation");
+        self.allocate(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        assert_task("heap free");
+        let Some(block) = NonNull::new(block) else { return };
+        let mut inner = self.0.lock();
+        inner.used_bytes -= layout.size();
+        // SAFETY: the caller got `block` from `alloc` with this alignment.
+        unsafe { inner.tlsf.deallocate(block, layout.align()) };
+    }
+}
+
+/// Gives the heap its first pools: `first_bytes` in as few blocks as there are, and `limit_bytes` as the
+/// most it may ever have. Returns the bytes it got.
+pub fn init(first_bytes: usize, limit_bytes: usize) -> usize {
+    HEAP.0.lock().limit_bytes = limit_bytes;
+    let mut got = 0;
+    let mut block_bytes = first_bytes;
+    while got < first_bytes {
+        let Some(order) = frames::order_within(block_bytes.min(first_bytes - got)) else { break };
+        let bytes = frames::PAGE_BYTES << order;
+        match HEAP.grow(bytes) {
+            Some(bytes) => got += bytes,
+            None if bytes > 64 * 1024 => block_bytes = bytes / 2,
+            None => break,
+        }
+    }
+    got
+}
+
+/// State of the heap.
+pub fn stats() -> HeapStats {
+    let inner = HEAP.0.lock();
+    HeapStats {
+        pool_bytes: inner.pool_bytes,
+        used_bytes: inner.used_bytes,
+        peak_bytes: inner.peak_bytes,
+        limit_bytes: inner.limit_bytes,
+    }
+}

@@ -1,0 +1,52 @@
+//! Leaving the machine: power off with an exit status, or stop where nothing can be turned off.
+//!
+//! Context: any, also a panic.
+#![forbid(unsafe_code)]
+
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use crate::bootargs::ExitMethod;
+use crate::drivers::machine::PsciMethod;
+use crate::drivers::early;
+
+/// How to leave, as far as it is known yet.
+static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
+const UNKNOWN: u8 = 0;
+const PSCI_HVC: u8 = 1;
+const PSCI_SMC: u8 = 2;
+const SEMIHOSTING: u8 = 3;
+
+/// Remembers how this machine is left.
+pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
+    let method = match (exit, psci) {
+        (ExitMethod::Semihosting, _) => SEMIHOSTING,
+        (ExitMethod::Psci, Some(PsciMethod::Hvc)) => PSCI_HVC,
+        (ExitMethod::Psci, Some(PsciMethod::Smc)) => PSCI_SMC,
+        (ExitMethod::Psci, None) => UNKNOWN,
+    };
+    METHOD.store(method, Ordering::Relaxed);
+}
+
+/// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
+/// cannot be turned off is stopped, after the line `stint: halted`.
+pub fn exit(code: u32) -> ! {
+    early::flush();
+    match METHOD.load(Ordering::Relaxed) {
+        SEMIHOSTING => arch::semihost::exit(code),
+        PSCI_HVC => arch::psci::system_off(arch::psci::PsciConduit::Hvc),
+        PSCI_SMC => arch::psci::system_off(arch::psci::PsciConduit::Smc),
+        _ => {
+            early::write_text("stint: halted\n");
+            arch::psci::stop()
+        }
+    }
+}
+
+/// Stops a boot that cannot go on; the reason has been printed.
+pub fn boot_failed() -> ! {
+    early::write_text("stint: halted\n");
+    if METHOD.load(Ordering::Relaxed) == UNKNOWN {
+        arch::psci::stop()
+    }
+    exit(1)
+}
