@@ -41,14 +41,20 @@ pub fn histogram(out: &mut dyn Write, histogram: &Histogram, period_ns: u64) -> 
     while last / group - first / group >= ROWS_MAX {
         group *= 2;
     }
-    let rows = || (first / group..=last / group).map(|row| (row * group, (row * group + group - 1).min(BUCKETS - 1)));
+    let rows = || {
+        (first / group..=last / group).map(|row| (row * group, (row * group + group - 1).min(BUCKETS - 1)))
+    };
     let most = rows().map(|(low, high)| histogram.count_between(low, high)).max().unwrap_or(1);
     writeln!(out, "       from   fragments   (both scales are logarithmic)")?;
     let mut dropped = bucket_low(first) >= period_ns;
     for (low, high) in rows() {
         if !dropped && bucket_low(low) >= period_ns {
             dropped = true;
-            writeln!(out, "  - - - - - - - - - - -   a fragment of {} is lost from here on", ExactNs(period_ns))?;
+            writeln!(
+                out,
+                "  - - - - - - - - - - -   a fragment of {} is lost from here on",
+                ExactNs(period_ns)
+            )?;
         }
         let count = histogram.count_between(low, high);
         write!(out, "  {:>9}  {count:>10}", Ns(bucket_low(low)))?;
@@ -79,6 +85,7 @@ fn bar(out: &mut dyn Write, count: u64, most: u64) -> fmt::Result {
 #[derive(Clone, Debug)]
 pub struct Plot {
     worst: [u64; PLOT_COLUMNS],
+    least: u64,
     fragments: u64,
 }
 
@@ -86,13 +93,15 @@ impl Plot {
     /// For a run of this many fragments.
     #[must_use]
     pub const fn new(fragments: u64) -> Self {
-        Self { worst: [0; PLOT_COLUMNS], fragments }
+        Self { worst: [0; PLOT_COLUMNS], least: u64::MAX, fragments }
     }
 
     /// The latency of fragment number `fragment`.
     #[inline]
     pub fn record(&mut self, fragment: u64, latency_ns: u64) {
-        let column = (u128::from(fragment) * PLOT_COLUMNS as u128 / u128::from(self.fragments.max(1))) as usize;
+        self.least = self.least.min(latency_ns);
+        let column =
+            (u128::from(fragment) * PLOT_COLUMNS as u128 / u128::from(self.fragments.max(1))) as usize;
         if let Some(worst) = self.worst.get_mut(column) {
             *worst = latency_ns.max(*worst);
         }
@@ -103,11 +112,12 @@ impl Plot {
     /// # Errors
     /// Those of `out`.
     pub fn draw(&self, out: &mut dyn Write, period_ns: u64) -> fmt::Result {
-        let seen = self.worst.iter().copied().filter(|&worst| worst != 0);
-        let Some(least) = seen.clone().min() else { return Ok(()) };
-        let most = seen.max().unwrap_or(least);
+        let most = self.worst.iter().copied().max().unwrap_or(0);
+        if most == 0 {
+            return Ok(());
+        }
         let mut step = Step::at_or_below(most.max(period_ns));
-        let floor = Step::at_or_below(least);
+        let floor = Step::at_or_below(self.least);
         writeln!(out, "   worst of each {} of the run; the line is a drop-out", Share(self.fragments))?;
         loop {
             let (low, high) = (step.ns(), step.next().ns());
@@ -125,7 +135,7 @@ impl Plot {
                 out.write_str(mark)?;
             }
             writeln!(out)?;
-            if step == floor {
+            if step.0 <= floor.0 {
                 break;
             }
             step = step.previous();
@@ -231,7 +241,10 @@ mod tests {
         assert_eq!(rows[1].matches('▄').count(), 1, "{text}");
         let line = rows.iter().find(|row| row.trim_start().starts_with("1ms")).unwrap();
         assert_eq!(line.matches('-').count(), PLOT_COLUMNS - 1, "{text}");
-        assert!(rows.iter().any(|row| row.trim_start().starts_with("500ns") && row.matches('▄').count() == 63), "{text}");
+        assert!(
+            rows.iter().any(|row| row.trim_start().starts_with("500ns") && row.matches('▄').count() == 63),
+            "{text}"
+        );
     }
 
     #[test]

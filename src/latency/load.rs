@@ -11,11 +11,13 @@
 //! Context: threads. Every loop is bounded, and every path looks at `stop` when it is through.
 #![forbid(unsafe_code)]
 
+use super::params::Load;
 use crate::error::Result;
 use crate::ipc::MsgQueue;
 use crate::locking::{Mutex, SpinLock};
 use crate::preempt::cond_resched;
 use crate::sched::wait::Timeout;
+use crate::shell::terminal::Console;
 use crate::task::{self, JoinHandle};
 use crate::time::Timer;
 use alloc::sync::Arc;
@@ -23,41 +25,6 @@ use alloc::vec::Vec;
 use core::fmt::Write;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-/// A kind of load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
-    /// Bulk copies under a mutex that two tasks fight for, and short spin-lock sections.
-    Memcpy,
-    /// Allocations and frees of all sizes in no order.
-    Alloc,
-    /// Lines on the console.
-    Console,
-    /// Timers that are started, cancelled, and due all at once.
-    Timer,
-    /// Messages through a small queue, between two tasks that keep waking each other.
-    Message,
-    /// Tasks that are made, run and end.
-    Task,
-}
-
-impl Load {
-    /// All of them.
-    pub const ALL: [Self; 6] = [Self::Memcpy, Self::Alloc, Self::Console, Self::Timer, Self::Message, Self::Task];
-
-    /// The name, as it is typed.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Memcpy => "memcpy",
-            Self::Alloc => "alloc",
-            Self::Console => "console",
-            Self::Timer => "timer",
-            Self::Message => "message",
-            Self::Task => "task",
-        }
-    }
-}
 
 /// What a load and whoever started it share.
 #[derive(Debug, Default)]
@@ -100,7 +67,7 @@ impl Running {
                 let mut heap = Churn::new();
                 self.spawn(load, move |_| heap.churn())?;
             }
-            Load::Console => self.spawn(load, write_lines)?,
+            Load::Console => self.spawn(load, write_line)?,
             Load::Timer => {
                 let timers = Timers::new();
                 self.spawn(load, move |_| timers.storm())?;
@@ -116,12 +83,15 @@ impl Running {
         Ok(())
     }
 
-    /// A task that runs `path` until it is stopped.
+    /// A task that runs `path`, which gets its number, until it is stopped.
     fn spawn(&mut self, load: Load, mut path: impl FnMut(u64) + Send + 'static) -> Result<()> {
         let shared = Arc::clone(&self.shared);
         let task = task::build(load.name()).spawn(move || {
+            let mut paths = 0;
             while !shared.stop.load(Ordering::Relaxed) {
-                path(shared.paths.fetch_add(1, Ordering::Relaxed));
+                path(paths);
+                paths += 1;
+                shared.paths.fetch_add(1, Ordering::Relaxed);
                 cond_resched();
             }
         })?;
@@ -221,17 +191,24 @@ impl Churn {
     }
 }
 
-const LINES_PER_PATH: u64 = 8;
-const CONSOLE_PAUSE_NS: u64 = 25_000_000;
+/// What a path of the `console` load writes: carriage returns, which leave a terminal and a log as they were.
+const CONSOLE_TEXT: &str = match core::str::from_utf8(&[b'\r'; 512]) {
+    Ok(text) => text,
+    Err(_) => unreachable!(),
+};
+/// It pauses, so that a terminal or a log file on the other side is not flooded.
+const CONSOLE_PAUSE_NS: u64 = 20_000_000;
+/// Every so many paths it says something.
+const CONSOLE_QUIET_PATHS: u64 = 10;
 
-/// The `console` load: a status line, over and over in the same place. It pauses, so that a terminal or a
-/// log file on the other side is not flooded.
-fn write_lines(path: u64) {
-    let mut console = crate::shell::terminal::Console;
-    for line in 0..LINES_PER_PATH {
+/// The `console` load: what it says is written over again and again.
+fn write_line(path: u64) {
+    let mut console = Console;
+    if path.is_multiple_of(CONSOLE_QUIET_PATHS) {
         // The console takes everything.
-        let _ = write!(console, "\r  measuring; this line is the console load, number {:<8}\r", path * LINES_PER_PATH + line);
+        let _ = write!(console, "\r  measuring ({path} writes by the console load)\r");
     }
+    let _ = console.write_str(CONSOLE_TEXT);
     task::sleep_ns(CONSOLE_PAUSE_NS);
 }
 

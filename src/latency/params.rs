@@ -5,7 +5,6 @@
 //! Context: any; pure.
 #![forbid(unsafe_code)]
 
-use super::load::Load;
 use crate::shell::units::{ExactNs, parse_ns, parse_u64};
 use crate::shell::words;
 use core::fmt::{self, Write};
@@ -17,6 +16,42 @@ pub const PERIOD_NS: core::ops::RangeInclusive<u64> = 50_000..=1_000_000_000;
 pub const FRAGMENTS: core::ops::RangeInclusive<u64> = 10..=100_000_000;
 /// The most of a fragment that may be burned, in per cent: something must be left for the loads.
 pub const BURN_MAX_PERCENT: u64 = 90;
+
+/// A kind of load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Bulk copies under a mutex that two tasks fight for, and short spin-lock sections.
+    Memcpy,
+    /// Allocations and frees of all sizes in no order.
+    Alloc,
+    /// Lines on the console.
+    Console,
+    /// Timers that are started, cancelled, and due all at once.
+    Timer,
+    /// Messages through a small queue, between two tasks that keep waking each other.
+    Message,
+    /// Tasks that are made, run and end.
+    Task,
+}
+
+impl Load {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Memcpy, Self::Alloc, Self::Console, Self::Timer, Self::Message, Self::Task];
+
+    /// The name, as it is typed.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Memcpy => "memcpy",
+            Self::Alloc => "alloc",
+            Self::Console => "console",
+            Self::Timer => "timer",
+            Self::Message => "message",
+            Self::Task => "task",
+        }
+    }
+}
 
 /// A set of loads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,7 +175,9 @@ impl Params {
                     params.loads = if params.each { Loads::ALL } else { Loads::parse(value)? };
                 }
                 _ => {
-                    return Err(message(format_args!("{arg}: unknown; period=, fragments=, load= and burn= are known")));
+                    return Err(message(format_args!(
+                        "{arg}: unknown; period=, fragments=, load= and burn= are known"
+                    )));
                 }
             }
         }
@@ -153,7 +190,11 @@ fn period(value: &str) -> Result<u64, Message> {
         Some(ns) if PERIOD_NS.contains(&ns) => Ok(ns),
         found => Err(message(format_args!(
             "period={value}: {} ({}..{})",
-            if found.is_some() { "too short or too long" } else { "a time such as 500us or 1ms was expected" },
+            if found.is_some() {
+                "too short or too long"
+            } else {
+                "a time such as 500us or 1ms was expected"
+            },
             ExactNs(*PERIOD_NS.start()),
             ExactNs(*PERIOD_NS.end())
         ))),
@@ -173,7 +214,9 @@ fn fragments(value: &str) -> Result<u64, Message> {
 fn burn(value: &str) -> Result<u64, Message> {
     let number = value.strip_suffix('%').unwrap_or(value);
     parse_u64(number).filter(|&percent| percent <= BURN_MAX_PERCENT).ok_or_else(|| {
-        message(format_args!("burn={value}: a part of the fragment from 0% to {BURN_MAX_PERCENT}% was expected"))
+        message(format_args!(
+            "burn={value}: a part of the fragment from 0% to {BURN_MAX_PERCENT}% was expected"
+        ))
     })
 }
 
@@ -218,7 +261,8 @@ mod tests {
 
     #[test]
     fn every_argument_is_understood() {
-        let params = Params::parse(&["period=500us", "fragments=200", "load=memcpy,timer", "burn=80%"]).unwrap();
+        let params =
+            Params::parse(&["period=500us", "fragments=200", "load=memcpy,timer", "burn=80%"]).unwrap();
         assert_eq!((params.period_ns, params.fragments, params.burn_percent), (500_000, 200, 80));
         assert_eq!(format!("{}", params.loads), "memcpy,timer");
         assert_eq!(Params::parse(&["load=none"]).unwrap().loads, Loads::NONE);
@@ -232,10 +276,16 @@ mod tests {
         assert_eq!(wrong("fragments=0"), "fragments=0: a number from 10 to 100000000 was expected");
         assert_eq!(wrong("burn=100"), "burn=100: a part of the fragment from 0% to 90% was expected");
         assert_eq!(wrong("load=memcopy"), "load=memcopy: there is no load `memcopy`; did you mean memcpy?");
-        assert!(wrong("load=disk").ends_with("all, none, each, or a list of: memcpy, alloc, console, timer, message, task"));
+        assert!(
+            wrong("load=disk")
+                .ends_with("all, none, each, or a list of: memcpy, alloc, console, timer, message, task")
+        );
         assert!(wrong("load=").starts_with("load=: there is no load ``"));
         assert!(wrong("load=none,alloc").contains("`none`"));
-        assert_eq!(wrong("fast"), "fast: key=value was expected, with the key period, fragments, load or burn");
+        assert_eq!(
+            wrong("fast"),
+            "fast: key=value was expected, with the key period, fragments, load or burn"
+        );
         assert_eq!(wrong("perod=1ms"), "perod=1ms: unknown; period=, fragments=, load= and burn= are known");
     }
 

@@ -49,7 +49,12 @@ pub(super) fn table_row(out: &mut dyn Write, report: &Report) -> fmt::Result {
     writeln!(out, " {:>6}", report.missed)
 }
 
-fn row<T: Display>(out: &mut dyn Write, name: &str, values: &Histogram, show: impl Fn(u64) -> T) -> fmt::Result {
+fn row<T: Display>(
+    out: &mut dyn Write,
+    name: &str,
+    values: &Histogram,
+    show: impl Fn(u64) -> T,
+) -> fmt::Result {
     write!(out, "{name:<11}")?;
     let [min, avg, p50, p99, p999, max] = figures(values);
     write!(
@@ -66,7 +71,14 @@ fn row<T: Display>(out: &mut dyn Write, name: &str, values: &Histogram, show: im
 
 /// Minimum, mean, p50, p99, p99.9, maximum.
 fn figures(values: &Histogram) -> [u64; 6] {
-    [values.min(), values.avg(), values.quantile(1, 2), values.quantile(99, 100), values.quantile(999, 1000), values.max()]
+    [
+        values.min(),
+        values.avg(),
+        values.quantile(1, 2),
+        values.quantile(99, 100),
+        values.quantile(999, 1000),
+        values.max(),
+    ]
 }
 
 /// Where the time went: the two parts of a wake-up, and the computing.
@@ -115,7 +127,14 @@ fn verdict(out: &mut dyn Write, report: &Report) -> fmt::Result {
         missed => write!(out, "{missed} of {n} fragments were missed ({}%)", Percent(missed, n))?,
     }
     let tenths = u128::from(max) * 10 / u128::from(min.max(1));
-    writeln!(out, "; worst {} = {}.{} x the minimum; {} paths of load", Ns(max), tenths / 10, tenths % 10, report.load_paths)
+    writeln!(
+        out,
+        "; worst {} = {}.{} x the minimum; {} paths of load",
+        Ns(max),
+        tenths / 10,
+        tenths % 10,
+        report.load_paths
+    )
 }
 
 /// The result lines of a run.

@@ -48,7 +48,14 @@ pub fn write(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     write!(out, "  uname    ")?;
     uname(out)?;
     writeln!(out, "  board    {}, entered at EL{}", info.board, info.boot_el)?;
-    writeln!(out, "  cpu      {}, number {} of {}, {}", info.cpu_name, info.boot_cpu, info.cpus, Hz(cpu_hz()))?;
+    writeln!(
+        out,
+        "  cpu      {}, number {} of {}, {}",
+        info.cpu_name,
+        info.boot_cpu,
+        info.cpus,
+        Hz(cpu_hz())
+    )?;
     writeln!(out, "  clocks   counter {}, tick {}", Hz(info.timer_hz), Hz(u64::from(info.bootargs.hz)))?;
     writeln!(out, "  irq      {}", info.gic.version)?;
     writeln!(

@@ -4,7 +4,6 @@
 //! adds to it with [`shell_command!`](crate::shell_command).
 //!
 //! Context: threads.
-#![forbid(unsafe_code)]
 
 use super::terminal::Terminal;
 use super::words;
@@ -106,7 +105,8 @@ pub fn run(command: &str, terminal: &mut dyn Terminal) -> bool {
     let words = match words::split(command) {
         Ok(words) => words,
         Err(count) => {
-            let _ = writeln!(terminal, "{count} words are too many: a command has at most {}", words::WORDS_MAX);
+            let _ =
+                writeln!(terminal, "{count} words are too many: a command has at most {}", words::WORDS_MAX);
             return false;
         }
     };

@@ -11,6 +11,8 @@ use spin::Once;
 
 /// Long enough for the counter's ticks not to matter, short enough not to be noticed at boot.
 const MEASURE_NS: u64 = 2_000_000;
+/// Readings of which the best is taken: an emulator may stand still between two instructions.
+const READINGS: usize = 8;
 /// What is measured is rounded to this.
 const ROUND_HZ: u64 = 1_000_000;
 
@@ -27,12 +29,24 @@ pub(super) fn cycles_to_ns(cycles: u64) -> u64 {
 }
 
 fn measure() -> u64 {
-    let (begin_cycles, begin_ns) = (arch::pmu::cycles(), time::now_ns());
+    let (begin_cycles, begin_ns) = both();
     let mut now_ns = begin_ns;
     while now_ns < begin_ns + MEASURE_NS {
         now_ns = time::now_ns();
     }
-    let cycles = arch::pmu::cycles().wrapping_sub(begin_cycles);
-    let hz = u128::from(cycles) * u128::from(NSEC_PER_SEC) / u128::from(now_ns - begin_ns);
-    ((hz as u64 + ROUND_HZ / 2) / ROUND_HZ * ROUND_HZ).max(ROUND_HZ)
+    let (end_cycles, end_ns) = both();
+    let cycles = u128::from(end_cycles.wrapping_sub(begin_cycles));
+    let hz = (cycles * u128::from(NSEC_PER_SEC) / u128::from(end_ns - begin_ns)) as u64;
+    ((hz + ROUND_HZ / 2) / ROUND_HZ * ROUND_HZ).max(ROUND_HZ)
+}
+
+/// Both counters at the same time: of a few readings the one that was interrupted the least.
+fn both() -> (u64, u64) {
+    let read = |_| {
+        let (before_ns, cycles) = (time::now_ns(), arch::pmu::cycles());
+        let after_ns = time::now_ns();
+        (after_ns - before_ns, cycles, before_ns + (after_ns - before_ns) / 2)
+    };
+    let (_, cycles, ns) = (0..READINGS).map(read).min().unwrap_or_default();
+    (cycles, ns)
 }

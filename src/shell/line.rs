@@ -60,7 +60,14 @@ impl Editor {
     /// An editor with an empty line and no history.
     #[must_use]
     pub const fn new(prompt: &'static str) -> Self {
-        Self { prompt, line: Line::new(), history: Deque::new(), back: 0, escape: Escape::No, after_cr: false }
+        Self {
+            prompt,
+            line: Line::new(),
+            history: Deque::new(),
+            back: 0,
+            escape: Escape::No,
+            after_cr: false,
+        }
     }
 
     /// Shows the prompt and begins a line.
@@ -155,7 +162,11 @@ impl Editor {
             return;
         }
         self.back = back;
-        let line = if back == 0 { Line::new() } else { self.history.iter().nth(back - 1).cloned().unwrap_or_default() };
+        let line = if back == 0 {
+            Line::new()
+        } else {
+            self.history.iter().nth(back - 1).cloned().unwrap_or_default()
+        };
         self.replace(&line, out);
     }
 

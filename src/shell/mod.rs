@@ -9,7 +9,6 @@
 //! | [`terminal`] | what a command talks to |
 //!
 //! Context: threads. The shell is a fair task like any other: it can be preempted anywhere.
-#![forbid(unsafe_code)]
 
 #[cfg(target_os = "none")]
 pub mod banner;
@@ -23,9 +22,11 @@ pub mod terminal;
 pub mod units;
 pub mod words;
 
-use command::COMMANDS;
+use command::{COMMANDS, Failure};
 use line::{Editor, Outcome};
-use terminal::{Console, Terminal};
+#[cfg(target_os = "none")]
+use terminal::Console;
+use terminal::Terminal;
 
 /// Runs the commands of a line one after the other, also behind one that failed. Returns the exit status:
 /// 0, or 1 if any of them failed.
@@ -39,7 +40,20 @@ pub fn run_line(line: &str, terminal: &mut dyn Terminal) -> u32 {
     status
 }
 
+/// Says on the terminal why something failed, if it did. Returns the exit status, as [`run_line`] does.
+pub fn status(result: Result<(), Failure>, terminal: &mut dyn Terminal) -> u32 {
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            // A terminal that takes no text cannot be told so.
+            let _ = writeln!(terminal, "{failure}");
+            1
+        }
+    }
+}
+
 /// Reads lines from the console and runs them, for ever.
+#[cfg(target_os = "none")]
 pub fn interactive() -> ! {
     let mut console = Console;
     let mut editor = Editor::new("stint> ");

@@ -3,9 +3,8 @@
 //! Context: threads; a write may take as long as the device does, with preemption on.
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "none")]
 use crate::drivers::console;
-use crate::locking::Semaphore;
-use crate::sched::wait::Timeout;
 use crate::task;
 use crate::time;
 use core::fmt::{self, Write};
@@ -47,9 +46,11 @@ pub trait Terminal: Write {
 }
 
 /// The machine's console.
+#[cfg(target_os = "none")]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Console;
 
+#[cfg(target_os = "none")]
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         console::print(format_args!("{text}"));
@@ -63,34 +64,17 @@ impl Write for Console {
     }
 }
 
+#[cfg(target_os = "none")]
 impl Terminal for Console {
     fn try_read(&mut self) -> Option<u8> {
         console::read_byte()
     }
 }
 
-/// Given when a byte has arrived.
-static INPUT: Semaphore = Semaphore::with_limit(0, 1);
-/// A console that cannot interrupt is looked at this often.
-const LOOK_NS: u64 = 50_000_000;
-
+#[cfg(target_os = "none")]
 impl Console {
-    /// Makes input wake whoever is in [`Console::read`]. Once, before the first read.
-    pub fn begin_input() {
-        console::on_input(|| {
-            // Full: somebody is being woken already.
-            let _ = INPUT.give();
-        });
-    }
-
     /// Waits for a byte.
     pub fn read(&mut self) -> u8 {
-        loop {
-            if let Some(byte) = self.try_read() {
-                return byte;
-            }
-            // Input or time: either way it looks again.
-            let _ = INPUT.take_timeout(Timeout::In(LOOK_NS));
-        }
+        console::read()
     }
 }

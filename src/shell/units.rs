@@ -160,7 +160,10 @@ mod tests {
     fn a_measured_time_has_three_or_four_digits() {
         let shown = [0, 9_999, 10_000, 14_239, 999_999, 3_050_000, 12_345_678, 999_999_999, 61_000_000_000];
         let shown = shown.map(|ns| format!("{}", Ns(ns)));
-        assert_eq!(shown, ["0 ns", "9999 ns", "10.0 us", "14.2 us", "1000 us", "3050 us", "12.3 ms", "1000 ms", "61.0 s"]);
+        assert_eq!(
+            shown,
+            ["0 ns", "9999 ns", "10.0 us", "14.2 us", "1000 us", "3050 us", "12.3 ms", "1000 ms", "61.0 s"]
+        );
     }
 
     #[test]
@@ -195,7 +198,21 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_not_read() {
-        for text in ["", "abc", "5", "ms", "-5ms", "+5ms", "5 ms", "1.ms", ".5ms", "5m", "99999999999999s", "1.x5ms", "5msx"] {
+        for text in [
+            "",
+            "abc",
+            "5",
+            "ms",
+            "-5ms",
+            "+5ms",
+            "5 ms",
+            "1.ms",
+            ".5ms",
+            "5m",
+            "99999999999999s",
+            "1.x5ms",
+            "5msx",
+        ] {
             assert_eq!(parse_ns(text), None, "{text}");
         }
     }

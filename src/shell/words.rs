@@ -80,7 +80,10 @@ pub fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
         }
         distance(word, name).filter(|&letters| letters <= (word.len() / 3).max(1) && letters < name.len())
     };
-    names.filter_map(|name| Some((near(name)?, name))).min_by_key(|&(letters, _)| letters).map(|(_, name)| name)
+    names
+        .filter_map(|name| Some((near(name)?, name)))
+        .min_by_key(|&(letters, _)| letters)
+        .map(|(_, name)| name)
 }
 
 #[cfg(test)]
@@ -111,7 +114,13 @@ mod tests {
     #[test]
     fn a_slip_of_the_finger_finds_its_command() {
         let names = ["help", "ps", "free", "uptime", "dmesg", "latency", "poweroff"];
-        for (word, meant) in [("latncy", "latency"), ("ltaency", "latency"), ("hepl", "help"), ("po", "poweroff"), ("sp", "ps")] {
+        for (word, meant) in [
+            ("latncy", "latency"),
+            ("ltaency", "latency"),
+            ("hepl", "help"),
+            ("po", "poweroff"),
+            ("sp", "ps"),
+        ] {
             assert_eq!(closest(word, names.into_iter()), Some(meant), "{word}");
         }
         for word in ["banana", "x", "", "no_such_command"] {

@@ -8,18 +8,9 @@ use crate::shell::terminal::Terminal;
 use crate::shell::units::parse_u64;
 use crate::start::boot_info;
 use crate::task::{self, JoinHandle};
-use crate::shell_command;
 use alloc::vec::Vec;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicBool, Ordering};
-
-shell_command!(
-    "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
-    "measure wake-up latency under load",
-    measure
-);
-shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", hog);
 
 /// The most hogs at a time.
 const HOGS_MAX: usize = 16;
@@ -27,12 +18,12 @@ const HOGS_MAX: usize = 16;
 static HOGS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 static STOP: AtomicBool = AtomicBool::new(false);
 
-fn measure(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn measure(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let params = Params::parse(args).map_err(|message| Failure::new(format_args!("{message}")))?;
     latency::command(&params, boot_info().bootargs.preempt.name(), terminal)
 }
 
-fn hog(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn hog(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let mut hogs = HOGS.lock();
     if args == ["stop"] {
         STOP.store(true, Ordering::Relaxed);
@@ -63,11 +54,15 @@ fn hog_arguments(args: &[&str]) -> Result<(usize, i32), Failure> {
     for arg in args {
         if let Some(value) = arg.strip_prefix("nice=") {
             let level = value.parse().ok().filter(|level| (-20..=19).contains(level));
-            nice = level.ok_or_else(|| Failure::new(format_args!("{arg}: a nice level from -20 to 19 was expected")))?;
+            nice = level.ok_or_else(|| {
+                Failure::new(format_args!("{arg}: a nice level from -20 to 19 was expected"))
+            })?;
         } else {
             let number = parse_u64(arg).filter(|n| (1..=HOGS_MAX as u64).contains(n));
             count = number.ok_or_else(|| {
-                Failure::new(format_args!("{arg}: a number from 1 to {HOGS_MAX}, nice=… or stop was expected"))
+                Failure::new(format_args!(
+                    "{arg}: a number from 1 to {HOGS_MAX}, nice=… or stop was expected"
+                ))
             })? as usize;
         }
     }

@@ -1,6 +1,7 @@
 //! `uname`, `uptime`, `free`: the machine and the kernel on it.
 #![forbid(unsafe_code)]
 
+use crate::mm;
 use crate::sched::core as sched;
 use crate::shell::banner;
 use crate::shell::command::{Failure, no_arguments};
@@ -8,13 +9,8 @@ use crate::shell::terminal::Terminal;
 use crate::shell::units::Bytes;
 use crate::start::boot_info;
 use crate::time::{self, tick};
-use crate::{mm, shell_command};
 
-shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", uname);
-shell_command!("uptime", "", "how long the machine has been up, its ticks and switches", uptime);
-shell_command!("free", "", "how memory is used", free);
-
-fn uname(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn uname(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     match args {
         [] => writeln!(terminal, "Stint")?,
         ["-a"] => banner::uname(terminal)?,
@@ -23,7 +19,7 @@ fn uname(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn uptime(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn uptime(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let ns = time::now_ns() - time::ticks_to_ns(boot_info().boot_counter);
     writeln!(
@@ -39,7 +35,7 @@ fn uptime(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn free(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn free(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let stats = mm::stats();
     let bytes = |bytes: usize| Bytes(bytes as u64);

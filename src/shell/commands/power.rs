@@ -4,34 +4,28 @@
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
 use crate::shell::units::parse_u64;
-use crate::shell_command;
 use crate::{klog, power};
 
-shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", poweroff);
-shell_command!("exit", "[status]", "as poweroff", poweroff);
-shell_command!("reboot", "", "start the machine again", reboot);
-shell_command!("panic", "[word…]", "panic on purpose, to see the report", panic_on_purpose);
-
-fn poweroff(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn poweroff(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
     let status = match args {
         [] => 0,
-        [arg] => parse_u64(arg).filter(|&status| status <= 255).ok_or_else(|| {
-            Failure::new(format_args!("{arg}: an exit status from 0 to 255 was expected"))
-        })?,
+        [arg] => parse_u64(arg)
+            .filter(|&status| status <= 255)
+            .ok_or_else(|| Failure::new(format_args!("{arg}: an exit status from 0 to 255 was expected")))?,
         _ => return Err(Failure::new(format_args!("one exit status was expected"))),
     };
     klog::drain();
     power::exit(status as u32)
 }
 
-fn reboot(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn reboot(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     klog::drain();
     power::restart();
     Err(Failure::new(format_args!("this machine has no firmware that could restart it (no psci node)")))
 }
 
-fn panic_on_purpose(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn panic_on_purpose(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {
     let mut words: heapless::String<128> = heapless::String::new();
     for word in args {
         // What does not fit is left out.

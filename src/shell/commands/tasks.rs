@@ -7,14 +7,10 @@ use crate::shell::banner::cpu_time;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
 use crate::shell::units::Percent;
-use crate::shell_command;
 use crate::task::{self, TaskInfo, state};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use heapless::String;
-
-shell_command!("ps", "", "list the tasks, with the CPU time they have had", ps);
-shell_command!("runq", "", "show what is ready to run, in the order of the classes", runq);
 
 fn snapshot() -> Vec<TaskInfo> {
     let mut tasks = Vec::new();
@@ -23,7 +19,7 @@ fn snapshot() -> Vec<TaskInfo> {
     tasks
 }
 
-fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let tasks = snapshot();
     let all_cycles: u64 = tasks.iter().map(|task| task.runtime_cycles).sum();
@@ -91,17 +87,22 @@ fn stack(task: &TaskInfo) -> String<16> {
     text
 }
 
-fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let (ready, curr_prio, clock_ns, fair_ready, min_vruntime) = sched::with_rq(|rq| {
         let cfs = rq.cfs();
         (rq.nr_running(), rq.curr().prio(), rq.clock_ns(), cfs.nr_running(), cfs.min_vruntime())
     });
-    writeln!(terminal, "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}; {} switches", sched::nr_switches())?;
+    writeln!(
+        terminal,
+        "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}; {} switches",
+        sched::nr_switches()
+    )?;
     writeln!(terminal, "  clock {clock_ns} ns, min_vruntime {min_vruntime}")?;
     let mut lines = Vec::new();
     task::for_each(|task| {
-        if task.sched.is_queued() {
+        // The idle task is always there, behind all classes.
+        if task.sched.is_queued() && task.id() != 0 {
             let vruntime = task.sched.is_fair().then(|| task.sched.se().vruntime());
             lines.push((task.info(), vruntime));
         }
@@ -111,7 +112,9 @@ fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     for (task, vruntime) in &lines {
         write!(terminal, "  {:>4} {:<15} {:<9} prio {:>3}", task.id, task.name, policy(task), task.prio)?;
         match vruntime {
-            Some(vruntime) => writeln!(terminal, "  vruntime {} ({})", vruntime, Lead(*vruntime, min_vruntime))?,
+            Some(vruntime) => {
+                writeln!(terminal, "  vruntime {} ({})", vruntime, Lead(*vruntime, min_vruntime))?
+            }
             None => writeln!(terminal)?,
         }
     }

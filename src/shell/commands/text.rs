@@ -4,26 +4,20 @@
 use crate::shell::command::{COMMANDS, Command, Failure, find, no_arguments};
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{Ns, parse_ns, parse_u64};
-use crate::shell_command;
 use crate::trace::{self, Event};
 use crate::{klog, preempt, task, time};
 use alloc::vec::Vec;
 use arch::patch::{self, Key};
-
-shell_command!("help", "[command]", "list the commands, or show one", help);
-shell_command!("echo", "[word…]", "print the words", echo);
-shell_command!("sleep", "time", "wait, for example 500ms or 2s", sleep);
-shell_command!("dmesg", "", "show the log", dmesg);
-shell_command!("trace", "[events]", "show the last scheduler events (boot with trace=1)", trace_events);
 
 /// The longest sleep: an hour.
 const SLEEP_MAX_NS: u64 = 3_600_000_000_000;
 /// Events shown by default.
 const EVENTS: usize = 32;
 
-fn help(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn help(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if let Some(name) = args.first() {
-        let command = find(name).ok_or_else(|| Failure::new(format_args!("{name}: there is no such command")))?;
+        let command =
+            find(name).ok_or_else(|| Failure::new(format_args!("{name}: there is no such command")))?;
         writeln!(terminal, "{} {}", command.name, command.usage)?;
         writeln!(terminal, "  {}", command.about)?;
         return Ok(());
@@ -40,7 +34,7 @@ fn help(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn echo(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn echo(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     for (at, word) in args.iter().enumerate() {
         let blank = if at == 0 { "" } else { " " };
         write!(terminal, "{blank}{word}")?;
@@ -49,7 +43,7 @@ fn echo(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sleep(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn sleep(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let [arg] = args else {
         return Err(Failure::new(format_args!("one time was expected, for example 500ms or 2s")));
     };
@@ -61,19 +55,24 @@ fn sleep(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if terminal.sleep_interruptibly(ns) { Err(Failure::interrupted()) } else { Ok(()) }
 }
 
-fn dmesg(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn dmesg(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     klog::drain();
+    let mut lines = 0;
     let mut result = Ok(());
     klog::for_each_kept(|line| {
+        lines += 1;
         if result.is_ok() {
             result = writeln!(terminal, "{line}");
         }
     });
+    if lines == 0 {
+        writeln!(terminal, "nothing was logged; BOOTARGS=loglevel=debug logs more")?;
+    }
     Ok(result?)
 }
 
-fn trace_events(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub(super) fn trace_events(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let most = trace::RING_EVENTS;
     let count = match args {
         [] => EVENTS,
