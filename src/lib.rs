@@ -46,6 +46,7 @@ pub mod ipc;
 pub mod irq;
 pub mod klog;
 pub mod ksyms;
+pub mod latency;
 pub mod list;
 pub mod locking;
 pub mod mm;
@@ -57,6 +58,7 @@ pub mod plist;
 pub mod power;
 pub mod preempt;
 pub mod sched;
+pub mod shell;
 #[cfg(target_os = "none")]
 pub mod start;
 pub mod task;
@@ -64,6 +66,8 @@ pub mod time;
 pub mod trace;
 
 pub use error::{Error, Result};
+#[doc(hidden)]
+pub use linkme;
 
 /// Most CPUs the kernel can run on.
 pub const MAX_CPUS: usize = 8;
