@@ -150,7 +150,7 @@ impl Buffer {
 
 fn bytes(len: usize) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| crate::Error::NoMemory { bytes: len })?;
+    bytes.try_reserve_exact(len).map_err(|_| crate::Error::NoMemory { bytes: len as u32 })?;
     bytes.resize(len, 0x5a);
     Ok(bytes)
 }

@@ -93,11 +93,7 @@ pub(super) fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fai
         let cfs = rq.cfs();
         (rq.nr_running(), rq.curr().prio(), rq.clock_ns(), cfs.nr_running(), cfs.min_vruntime())
     });
-    writeln!(
-        terminal,
-        "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}; {} switches",
-        sched::nr_switches()
-    )?;
+    writeln!(terminal, "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}")?;
     writeln!(terminal, "  clock {clock_ns} ns, min_vruntime {min_vruntime}")?;
     let mut lines = Vec::new();
     task::for_each(|task| {
