@@ -26,13 +26,13 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
     let me = task::current_ref().id();
     writeln!(
         terminal,
-        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {:<11}",
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
         "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP", "STACK"
     )?;
     for task in &tasks {
         writeln!(
             terminal,
-            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {:<11}",
+            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
             task.id,
             task.name,
             policy(task),
