@@ -10,7 +10,9 @@
 #![forbid(unsafe_code)]
 
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+#[cfg(target_os = "none")]
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -158,6 +160,7 @@ impl Write for Clipped {
 /// One ring per CPU, indexed by its logical number.
 static RINGS: [Ring; crate::MAX_CPUS] = [const { Ring::new() }; crate::MAX_CPUS];
 /// Taken by whoever drains.
+#[cfg(target_os = "none")]
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
 struct Klog;
