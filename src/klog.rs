@@ -166,6 +166,7 @@ const KEPT_LINES: usize = 128;
 /// What was drained last.
 static KEPT: Mutex<heapless::Deque<Line, KEPT_LINES>> = Mutex::new(heapless::Deque::new());
 /// Taken by whoever drains.
+#[cfg(target_os = "none")]
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
 /// Something was logged since the drain thread looked.
