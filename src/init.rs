@@ -10,11 +10,12 @@ use core::fmt::Display;
 
 use arch::boot;
 use arch::mmu::PhysAddr;
+use arch::patch::{self, Key};
 
 use crate::boot_info::BootInfo;
-use crate::bootargs::Bootargs;
+use crate::bootargs::{Bootargs, PreemptModel};
 use crate::drivers::fdt::{self, Tree};
-use crate::drivers::machine::{self, BoardKind, PhysRange};
+use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
 use crate::drivers::{console, early, irqchip};
 use crate::{cpus, early_println, klog, mm, power};
 
@@ -53,12 +54,12 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     early::enable(uart_clock_hz);
 
     let cpu_count = cpus::init(&tree);
-    // While everything is still writable; the final tables seal the text.
-    crate::stub::apply_patches(&bootargs, cpu_count);
+    let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
+    patch_text(&bootargs, gic.version);
 
     let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
     let memory = memory.unwrap_or_else(|fault| fail(&fault));
-    crate::stub::irq_stacks();
+    exception_stacks();
 
     console::init(&uart, uart_clock_hz).unwrap_or_else(|fault| fail(&fault));
     klog::init(bootargs.loglevel);
@@ -71,7 +72,6 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         log::warn!("CPU {:#x} is not in the device tree; it runs as CPU 0", arch::cpu::mpidr());
         0
     });
-    let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
     irqchip::init(&gic).unwrap_or_else(|fault| fail(&fault));
     irqchip::init_cpu(boot_cpu).unwrap_or_else(|fault| fail(&fault));
     let timer_interrupt = machine::virtual_timer(&tree)
@@ -79,7 +79,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let timer_hz = timer_hz(&tree);
     arch::timer::init_cpu();
 
-    crate::start_kernel(crate::boot_info::set(BootInfo {
+    crate::start::start_kernel(crate::boot_info::set(BootInfo {
         board: machine::model(&tree),
         compatible: BoardKind::of(&tree),
         bootargs,
@@ -101,6 +101,35 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         boot_counter,
     }))
 }
+
+/// What is decided once is written into the code, while the early tables still allow it.
+fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
+    let keys = [
+        (Key::PreemptInert, bootargs.preempt == PreemptModel::None),
+        (Key::SmpLocks, bootargs.smp_locks),
+        (Key::Trace, bootargs.trace),
+        (Key::GicV2, gic == GicVersion::V2),
+    ];
+    keys.iter().filter(|&&(_, on)| on).for_each(|&(key, _)| patch::enable(key));
+    // SAFETY: once, on the boot CPU, IRQs masked, on the early tables, which map the text writable.
+    unsafe { patch::apply() };
+}
+
+/// This CPU's interrupt and overflow stacks, kept for ever.
+fn exception_stacks() {
+    let stack = |bytes| {
+        let stack = mm::stack::Stack::new(bytes).unwrap_or_else(|error| fail(&error));
+        let top = stack.top();
+        core::mem::forget(stack);
+        top
+    };
+    // SAFETY: the vectors are not set yet; both stacks are new, have a guard page and are nobody else's.
+    unsafe { crate::percpu::set_exception_stacks(stack(IRQ_STACK_BYTES), stack(OVERFLOW_STACK_BYTES)) };
+}
+
+/// Linux's sizes.
+const IRQ_STACK_BYTES: usize = 16 * 1024;
+const OVERFLOW_STACK_BYTES: usize = 8 * 1024;
 
 fn fallback_console(image: u64) -> &'static BoardFacts {
     let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);

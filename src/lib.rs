@@ -1,5 +1,27 @@
-//! Stint.
+//! Stint: an AArch64, RTOS-style, preemptible kernel that measures what it claims.
+//!
+//! A map of the house, from the metal upwards:
+//!
+//! | module | what |
+//! |---|---|
+//! | `arch` (crate) | the CPU: vectors, the switch, masking, page tables, interrupt controllers |
+//! | [`preempt`] | the markers, and the two points where a switch request is honoured |
+//! | [`sched`] | run queue, classes rt, fair and idle, wake-up, the tick's work |
+//! | [`task`] | what a thread is; making, joining, sleeping |
+//! | [`locking`], [`ipc`] | spin locks, mutex, semaphore, completion, wait queue, messages, pools |
+//! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers |
+//! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
+//! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
+//! | [`trace`], [`panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
+//! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
+//!
+//! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
+//! `preempt::arm64_preempt_schedule_irq` → `sched::core::__schedule` → `switch.S` `cpu_switch_to`.
 #![no_std]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(dead_code, unused_imports, reason = "a PC compiles and tests the modules; nothing there boots them")
+)]
 
 extern crate alloc;
 #[cfg(test)]
@@ -7,28 +29,45 @@ extern crate std;
 
 // The kernel knows one crate named `arch`; which one is the target's business. (Cargo refuses one
 // dependency name with two sources, so the choice is made here.)
-#[cfg(not(target_os = "none"))]
-extern crate stint_arch_host as arch;
 #[cfg(target_os = "none")]
 extern crate stint_arch_aarch64 as arch;
+#[cfg(not(target_os = "none"))]
+extern crate stint_arch_host as arch;
 
 pub mod boot_info;
 pub mod bootargs;
 pub mod cpus;
 pub mod drivers;
+pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;
+pub mod ipc;
+#[cfg(target_os = "none")]
+pub mod irq;
 pub mod klog;
+pub mod ksyms;
+pub mod latency;
+pub mod list;
 pub mod locking;
 pub mod mm;
+#[cfg(target_os = "none")]
+pub mod panic;
 pub mod percpu;
+pub mod plist;
 #[cfg(target_os = "none")]
 pub mod power;
 pub mod preempt;
+pub mod sched;
+pub mod shell;
 #[cfg(target_os = "none")]
-mod stub;
-#[cfg(target_os = "none")]
-pub use stub::start_kernel;
+pub mod start;
+pub mod task;
+pub mod time;
+pub mod trace;
+
+pub use error::{Error, Result};
+#[doc(hidden)]
+pub use linkme;
 
 /// Most CPUs the kernel can run on.
 pub const MAX_CPUS: usize = 8;

@@ -1,17 +1,245 @@
-//! Stand-in for the preempt word (written elsewhere).
-#![forbid(unsafe_code)]
+//! Kernel preemption: the markers and the two points where a request is honoured.
+//!
+//! The preempt word (`arch::thread_info`) is the single truth: a count of reasons not to switch, and the
+//! inverted request. It is zero exactly when a switch is due. Two places look at it:
+//!
+//! * **the return from an interrupt** (`entry.S`), which calls [`arm64_preempt_schedule_irq`];
+//! * **the last `preempt_enable`**, which calls [`preempt_schedule`].
+//!
+//! Both end in `sched::core::preempt_schedule_irqs_off`; there is no third way to be preempted.
+//!
+//! What counts (reference 1.4): bits 7:0 `preempt_disable` and held spin locks, 15:8 softirq, 19:16 hard
+//! interrupt. The idle task runs with count 1 and is never preempted: it polls.
+//!
+//! Context: any. Locks: none.
 
-/// Whether a hard interrupt is being handled.
-pub fn in_hardirq() -> bool {
+use crate::percpu::NonPreemptible;
+use crate::sched::core as sched;
+use arch::irqflags;
+use arch::patch::{PREEMPT_INERT, static_branch};
+use arch::thread_info;
+use core::marker::PhantomData;
+
+/// `preempt_disable` and spin locks.
+pub const PREEMPT_MASK: u32 = 0x0000_00ff;
+/// Serving a softirq (odd) or bottom halves disabled.
+pub const SOFTIRQ_MASK: u32 = 0x0000_ff00;
+/// In a hard interrupt.
+pub const HARDIRQ_MASK: u32 = 0x000f_0000;
+/// In a non-maskable interrupt.
+pub const NMI_MASK: u32 = 0x00f0_0000;
+
+pub use arch::thread_info::{need_resched, preempt_count};
+
+/// Preemption is off while this lives; dropping it is `preempt_enable` and **may switch to another task**.
+///
+/// Not `Send`: it belongs to the task that made it.
+#[must_use = "preemption is on again as soon as the guard is dropped"]
+pub struct PreemptGuard {
+    _not_send: PhantomData<*mut ()>,
+}
+
+// SAFETY: the count is above zero while the guard lives, and it cannot leave the task.
+unsafe impl NonPreemptible for PreemptGuard {}
+
+/// `preempt_disable()`: no switch on this CPU until the guard is dropped. Nests.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub fn preempt_disable() -> PreemptGuard {
+    preempt_count_inc();
+    PreemptGuard { _not_send: PhantomData }
+}
+
+impl Drop for PreemptGuard {
+    #[inline(always)]
+    fn drop(&mut self) {
+        preempt_enable();
+    }
+}
+
+impl PreemptGuard {
+    /// `preempt_enable_no_resched()`: ends the section without looking at the request, which then waits
+    /// for the next point. For code that is about to call `schedule()` itself.
+    #[inline(always)]
+    pub fn enable_no_resched(self) {
+        core::mem::forget(self);
+        preempt_count_dec();
+    }
+}
+
+/// One level more. Compiler barrier.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn preempt_count_inc() {
+    thread_info::preempt_count_inc();
+    #[cfg(debug_assertions)]
+    debug::disabled(core::panic::Location::caller());
+}
+
+/// One level less, without the check. Compiler barrier.
+#[inline(always)]
+pub(crate) fn preempt_count_dec() {
+    #[cfg(debug_assertions)]
+    debug::about_to_enable();
+    thread_info::preempt_count_sub(1);
+}
+
+/// One level less; if that was the last one and a switch is wanted, switches.
+#[inline(always)]
+pub(crate) fn preempt_enable() {
+    #[cfg(debug_assertions)]
+    debug::about_to_enable();
+    if thread_info::preempt_count_dec_and_test() {
+        preempt_schedule();
+    }
+}
+
+/// The slow side of `preempt_enable`: the word is zero. With interrupts masked by the caller it does
+/// nothing (the request waits: reference 3.6).
+#[cold]
+#[inline(never)]
+pub(crate) fn preempt_schedule() {
+    if static_branch::<PREEMPT_INERT>() {
+        return;
+    }
+    let flags = irqflags::local_irq_save();
+    // Asked again now that nothing can interfere: an interrupt may have switched in between, and then
+    // the request is served.
+    if !irqflags::irqs_disabled_flags(flags) && thread_info::preempt_word() == 0 {
+        // SAFETY: IRQs masked, the word zero, so count 0; in task context.
+        unsafe { sched::preempt_schedule_irqs_off() };
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+/// Switches if the word is zero, with IRQs masked by the caller, who has had them open before and is about
+/// to open them: the end of a [`crate::locking::SchedLock`] section that woke somebody.
+#[inline(always)]
+pub(crate) fn preempt_check_resched_irqs_off() {
+    if thread_info::preempt_word() == 0 && !static_branch::<PREEMPT_INERT>() {
+        // SAFETY: IRQs masked by contract, the word zero, so count 0; in task context (a hard interrupt
+        // has count bits).
+        unsafe { sched::preempt_schedule_irqs_off() };
+    }
+}
+
+/// The switch at the return from an interrupt, called by entry.S when the word is zero.
+///
+/// On the stack of the interrupted task, after the end of interrupt was signalled, IRQs masked, D, A and F
+/// open. Returns, with IRQs masked, when the task runs again. Linux enables interrupts around the switch
+/// and therefore has to loop; here they stay masked to the `eret`, so no request can arrive unseen: what
+/// is pending by then interrupts the resumed code and makes its own check (docs/adr/0003).
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+pub extern "C" fn arm64_preempt_schedule_irq() {
+    if static_branch::<PREEMPT_INERT>() {
+        return;
+    }
+    debug_assert!(irqflags::irqs_disabled(), "preempt_schedule_irq with IRQs enabled");
+    debug_assert_eq!(preempt_count(), 0, "preempt_schedule_irq with a preempt count");
+    // SAFETY: as the debug asserts say; entry.S guarantees it.
+    unsafe { sched::preempt_schedule_irqs_off() };
+}
+
+/// `cond_resched()`: a scheduling point in a long kernel path, for the models in which the kernel is not
+/// preempted. Does nothing where preemption is on. Returns whether it switched.
+///
+/// Thread context, no locks held.
+#[inline]
+pub fn cond_resched() -> bool {
+    if static_branch::<PREEMPT_INERT>() && thread_info::preempt_word() == 0 {
+        sched::schedule();
+        return true;
+    }
     false
 }
 
-/// Whether this is thread context.
-pub fn in_task() -> bool {
-    true
+/// In a hard interrupt.
+#[inline(always)]
+#[must_use]
+pub fn in_hardirq() -> bool {
+    preempt_count() & HARDIRQ_MASK != 0
 }
 
-/// Whether the current task may be preempted here.
+/// In any kind of interrupt, or with bottom halves disabled (reference 1.4: not "in softirq context").
+#[inline(always)]
+#[must_use]
+pub fn in_interrupt() -> bool {
+    preempt_count() & (NMI_MASK | HARDIRQ_MASK | SOFTIRQ_MASK) != 0
+}
+
+/// In thread context, whatever is disabled.
+#[inline(always)]
+#[must_use]
+pub fn in_task() -> bool {
+    preempt_count() & (NMI_MASK | HARDIRQ_MASK | 0x100) == 0
+}
+
+/// Not allowed to sleep.
+#[inline(always)]
+#[must_use]
+pub fn in_atomic() -> bool {
+    preempt_count() != 0
+}
+
+/// Whether a switch could happen right here: count 0 and IRQs open.
+#[inline(always)]
+#[must_use]
 pub fn preemptible() -> bool {
-    true
+    preempt_count() == 0 && !irqflags::irqs_disabled()
+}
+
+/// `might_sleep()`: the caller may block, so it must be in a context that may. Debug builds check.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub fn might_sleep() {
+    #[cfg(debug_assertions)]
+    debug::assert_may_sleep();
+}
+
+/// What the debug checks remember: where preemption was disabled.
+#[cfg(debug_assertions)]
+mod debug {
+    use super::{preempt_count, preemptible};
+    use crate::task;
+    use core::panic::Location;
+
+    /// The outermost disabler leaves its address in the task.
+    #[inline(always)]
+    pub(super) fn disabled(at: &'static Location<'static>) {
+        let count = preempt_count();
+        if count == 1
+            && let Some(task) = task::try_current()
+        {
+            task.preempt_disabled_at.set(Some(at));
+        }
+        debug_assert!(count & super::PREEMPT_MASK < 245, "preempt count about to overflow: {count:#x}");
+    }
+
+    #[inline(always)]
+    pub(super) fn about_to_enable() {
+        debug_assert!(preempt_count() & super::PREEMPT_MASK != 0, "preempt_enable without preempt_disable: count {:#x}", preempt_count());
+    }
+
+    #[cold]
+    #[track_caller]
+    fn cannot_sleep() -> ! {
+        let task = task::current();
+        let name = task.name();
+        let irqs = if arch::irqflags::irqs_disabled() { "masked" } else { "open" };
+        match task.preempt_disabled_at.get() {
+            Some(at) if preempt_count() != 0 => panic!(
+                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
+                preempt_count()
+            ),
+            _ => panic!("sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}", preempt_count()),
+        }
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    pub(super) fn assert_may_sleep() {
+        if !preemptible() {
+            cannot_sleep();
+        }
+    }
 }

@@ -11,7 +11,7 @@ pub mod regions;
 mod setup;
 #[cfg(target_os = "none")]
 mod space;
-#[cfg(target_os = "none")]
+#[cfg_attr(not(target_os = "none"), path = "stack_host.rs")]
 pub mod stack;
 
 #[cfg(target_os = "none")]

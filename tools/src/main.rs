@@ -1,2 +1,88 @@
-//! Stint.
-fn main() {}
+//! `stint-tools`: the front door that the Makefile calls. `stint-tools help` lists the commands.
+//!
+//! Invariant: a mistake of the person at the keyboard ends in a message that says what would be right and in
+//! exit status 2, never in a panic; every other status is that of the guest or of the tests.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use stint_tools::debug::DebugOptions;
+use stint_tools::run::{MachineOptions, RunOptions};
+use stint_tools::{bench, cargo, debug, image, licences, run, sweep, testrun};
+
+/// Host tools of the Stint kernel.
+#[derive(Parser)]
+#[command(name = "stint-tools", version, disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make the flat image of a linked kernel, with its symbol table filled in
+    Image {
+        /// The linked kernel
+        elf: PathBuf,
+        /// The file to write
+        out: PathBuf,
+    },
+    /// Build an image and print where it is
+    Build {
+        /// stint, ktest, bench, sweep, or the name of an example
+        #[arg(default_value = "stint")]
+        image: String,
+    },
+    /// Build an image and boot it in QEMU, with its console on this terminal
+    Run(RunOptions),
+    /// Run all tests, on the PC and in QEMU, and count them
+    Test {
+        /// Run only tests whose name contains this
+        #[arg(default_value = "", env = "STINT_FILTER")]
+        filter: String,
+    },
+    /// Measure the core primitives and show them beside other kernels
+    Bench(MachineOptions),
+    /// Preempt kernel paths at every instruction
+    Sweep(MachineOptions),
+    /// Boot under gdb
+    Debug(DebugOptions),
+    /// Check that every dependency has a permissive licence
+    Licences,
+}
+
+fn main() -> ExitCode {
+    match perform(&Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("stint-tools: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn perform(task: &Task) -> Result<ExitCode> {
+    match task {
+        Task::Image { elf, out } => {
+            let report = image::convert(elf, out)?;
+            println!("{}: {} bytes, {} symbols", out.display(), report.bytes, report.symbols.count);
+            if let Some(note) = report.symbols.note() {
+                eprintln!("note: {note}");
+            }
+        }
+        Task::Build { image } => println!("{}", cargo::build(image)?.image.display()),
+        Task::Run(options) => return Ok(ExitCode::from(run::run(options)?)),
+        Task::Test { filter } => {
+            let counts = testrun::test(filter)?;
+            return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Task::Bench(options) => bench::bench(options)?,
+        Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Debug(options) => debug::debug(options)?,
+        Task::Licences => licences::check()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

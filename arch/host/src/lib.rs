@@ -1,16 +1,18 @@
-//! Stand-in for the arch API on a PC (written elsewhere): what the kernel library needs to compile.
-#![allow(missing_docs, reason = "stand-in")]
+//! The arch API on a PC, for tests and simulation.
+//!
+//! The same names and signatures as `arch/aarch64`, stated in `arch/README.md`. Each test thread is a CPU of
+//! its own: the preempt word, the interrupt mask and the counters are thread-local. What cannot exist on a
+//! PC — a switch, an interrupt controller — says so if it is reached.
 
-pub mod timer {
-    pub fn counter() -> u64 {
-        0
-    }
-    pub fn freq_hz() -> u64 {
-        1_000_000_000
-    }
-}
-pub mod cpu {
-    pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
-        f()
-    }
-}
+pub mod context;
+pub mod cpu;
+
+pub mod irqflags;
+pub mod patch;
+pub mod percpu;
+pub mod pmu;
+pub mod thread_info;
+pub mod timer;
+
+/// One level of hard interrupt in the count (bits 19:16).
+pub const HARDIRQ_OFFSET: u32 = 1 << 16;

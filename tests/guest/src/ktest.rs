@@ -1,5 +1,10 @@
-//! Stint.
+//! The in-kernel test image. `test=list`, `test=all skip=<K>`, `test=only:<name>` in the boot arguments.
 #![no_std]
 #![no_main]
-#[panic_handler]
-fn p(_: &core::panic::PanicInfo) -> ! { loop {} }
+
+extern crate alloc;
+
+mod framework;
+mod tests;
+
+stint_board::entry!(framework::main);

@@ -1,0 +1,93 @@
+# The front door: `make help` lists what can be done. Every target does its own set-up (tools/setup.sh),
+# which is silent and quick when everything is there and needs no network once it has run.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# rustup puts Cargo here; a login shell that was started earlier does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# What the variables mean is said by `make help`. They reach the tools by the environment and unexpanded, so
+# that blanks, `;` and `$` in them survive make and the shell.
+define pass
+ifdef $(1)
+export STINT_$(1) := $$(value $(1))
+endif
+endef
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU FILTER,$(eval $(call pass,$(variable))))
+
+TARGET := aarch64-unknown-none-softfloat
+TOOLS := cargo run --quiet -p stint-tools --
+ON_PC := -p stint -p stint-arch-host -p stint-tools
+ON_TARGET := --target $(TARGET)
+BUILT := $(or $(CARGO_TARGET_DIR),target)
+
+.PHONY: help run test bench sweep debug check image docs fmt clean setup setup-some setup-rust setup-gdb
+
+help: ## List the commands
+	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
+	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
+	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
+		'/^[a-z-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
+	echo; echo "Variables for run, debug, bench and sweep:"; echo; \
+	printf "  $$b%-13s$$n %-39s %s\n" \
+	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
+	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
+	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
+	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
+	  "GIC=" "interrupt controller, 2 or 3" "make run GIC=2" \
+	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
+	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
+	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"
+
+run: setup ## Build the kernel and boot it in QEMU; Ctrl-A X leaves
+	@$(TOOLS) run $(IMAGE)
+
+test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N passed, N failed
+	@$(TOOLS) test
+
+bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
+	@$(TOOLS) bench
+
+sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json
+	@$(TOOLS) sweep
+
+debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
+	@$(TOOLS) debug $(IMAGE)
+
+check: setup-rust ## Formatting, lints, documentation and licences, all without a warning
+	cargo fmt --all --check
+	cargo clippy --quiet $(ON_PC) --all-targets -- -D warnings
+	cargo clippy --quiet -p stint --test qemu -- -D warnings
+	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-guest -p stint-examples \
+		--lib --bins -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_PC) --lib
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint-arch-aarch64 -p stint-board --lib
+	@$(TOOLS) licences
+
+image: setup-rust ## Build the kernel image and print where it is
+	@$(TOOLS) build $(IMAGE)
+
+docs: setup-rust ## Build the documentation of all crates
+	@cargo doc --quiet --no-deps $(ON_PC) --lib
+	@cargo doc --quiet --no-deps $(ON_TARGET) -p stint-arch-aarch64 -p stint-board --lib
+	@echo "the kernel:          $(BUILT)/doc/stint/index.html"
+	@echo "what is below it:    $(BUILT)/$(TARGET)/doc/stint_arch_aarch64/index.html"
+
+fmt: setup-rust ## Format the sources
+	@cargo fmt --all
+
+clean: ## Remove everything that was built
+	@cargo clean --quiet
+
+# Set-up: what each command needs and no more. `some` goes on without QEMU, so that the rest is still tested.
+setup:
+	@tools/setup.sh rust qemu
+setup-some:
+	@tools/setup.sh rust 'qemu?'
+setup-rust:
+	@tools/setup.sh rust
+setup-gdb:
+	@tools/setup.sh gdb

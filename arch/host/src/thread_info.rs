@@ -1,0 +1,138 @@
+//! The preempt word of the calling thread. Semantics as in the AArch64 crate.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bit number in the flags: somebody wants this task to give up the CPU.
+pub const TIF_NEED_RESCHED: u64 = 1;
+/// Count 0, no switch wanted.
+pub const PREEMPT_ENABLED: u64 = 1 << 32;
+/// The word of a new task.
+pub const FORK_PREEMPT_COUNT: u64 = PREEMPT_ENABLED | 2;
+/// The word of the boot task.
+pub const INIT_PREEMPT_COUNT: u64 = 1;
+
+thread_local! {
+    static WORD: Cell<u64> = const { Cell::new(PREEMPT_ENABLED) };
+}
+
+/// The TIF flags of a task; its word is the thread's.
+#[repr(C)]
+pub struct ThreadInfo {
+    flags: AtomicU64,
+    initial_word: u64,
+}
+
+impl ThreadInfo {
+    /// A `ThreadInfo` with no flags.
+    #[must_use]
+    pub const fn new(preempt_word: u64) -> Self {
+        Self { flags: AtomicU64::new(0), initial_word: preempt_word }
+    }
+
+    /// Sets `TIF_NEED_RESCHED`; returns whether it was set before.
+    pub fn test_and_set_need_resched(&self) -> bool {
+        self.flags.fetch_or(1 << TIF_NEED_RESCHED, Ordering::Relaxed) & (1 << TIF_NEED_RESCHED) != 0
+    }
+
+    /// Clears `TIF_NEED_RESCHED`.
+    pub fn clear_need_resched(&self) {
+        self.flags.fetch_and(!(1 << TIF_NEED_RESCHED), Ordering::Relaxed);
+    }
+
+    /// Whether `TIF_NEED_RESCHED` is set.
+    #[must_use]
+    pub fn tif_need_resched(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & (1 << TIF_NEED_RESCHED) != 0
+    }
+
+    /// The word it was made with.
+    #[must_use]
+    pub fn preempt_word(&self) -> u64 {
+        self.initial_word
+    }
+}
+
+/// There is no task on a PC.
+#[must_use]
+pub fn current_thread_info() -> *const ThreadInfo {
+    std::ptr::null()
+}
+
+/// No task, no request.
+#[must_use]
+pub fn need_resched() -> bool {
+    false
+}
+
+/// The count half.
+#[must_use]
+pub fn preempt_count() -> u32 {
+    WORD.get() as u32
+}
+
+/// Stores the count half only.
+///
+/// # Safety
+/// As in the AArch64 crate.
+pub unsafe fn preempt_count_set(count: u32) {
+    WORD.set(WORD.get() & !0xffff_ffff | u64::from(count));
+}
+
+/// Adds to the count half.
+pub fn preempt_count_add(val: u32) {
+    WORD.set(WORD.get() & !0xffff_ffff | u64::from(preempt_count().wrapping_add(val)));
+}
+
+/// Subtracts from the count half.
+pub fn preempt_count_sub(val: u32) {
+    preempt_count_add(val.wrapping_neg());
+}
+
+/// One level more.
+pub fn preempt_count_inc() {
+    preempt_count_add(1);
+}
+
+/// One level less; whether the word is now zero.
+#[must_use]
+pub fn preempt_count_dec_and_test() -> bool {
+    preempt_count_sub(1);
+    WORD.get() == 0
+}
+
+/// The whole word.
+#[must_use]
+pub fn preempt_word() -> u64 {
+    WORD.get()
+}
+
+/// Flag half to 0.
+pub fn set_preempt_need_resched() {
+    WORD.set(u64::from(preempt_count()));
+}
+
+/// Flag half to 1.
+pub fn clear_preempt_need_resched() {
+    WORD.set(u64::from(preempt_count()) | PREEMPT_ENABLED);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_operation_leaves_the_flag_and_the_reverse() {
+        clear_preempt_need_resched();
+        preempt_count_add(3);
+        assert_eq!(preempt_word(), PREEMPT_ENABLED | 3);
+        set_preempt_need_resched();
+        assert_eq!(preempt_word(), 3);
+        preempt_count_sub(2);
+        assert_eq!(preempt_word(), 1);
+        assert!(preempt_count_dec_and_test());
+        clear_preempt_need_resched();
+        preempt_count_inc();
+        assert!(!preempt_count_dec_and_test());
+    }
+}

@@ -1,0 +1,7 @@
+//! Passing data between tasks.
+
+mod msg_queue;
+mod pool;
+
+pub use msg_queue::MsgQueue;
+pub use pool::Pool;

@@ -1,0 +1,117 @@
+//! The counting semaphore.
+//!
+//! `give` hands a unit straight to the most important waiter; the count only moves when nobody waits.
+//! Context: `give` and `try_take` from any; `take` from threads.
+
+use super::{SchedLock, SchedLockGuard};
+use crate::error::{Error, Result};
+use crate::plist::PlistHead;
+use crate::sched::wait::{self, Timeout};
+use core::cell::Cell;
+use core::ptr;
+
+/// A counting semaphore with a limit.
+pub struct Semaphore {
+    inner: SchedLock<Inner>,
+    limit: u32,
+}
+
+struct Inner {
+    count: Cell<u32>,
+    waiters: PlistHead,
+}
+
+impl Semaphore {
+    /// A semaphore holding `count` units and no limit but `u32::MAX`.
+    #[must_use]
+    pub const fn new(count: u32) -> Self {
+        Self::with_limit(count, u32::MAX)
+    }
+
+    /// A semaphore that refuses to hold more than `limit` units.
+    #[must_use]
+    pub const fn with_limit(count: u32, limit: u32) -> Self {
+        assert!(count <= limit);
+        Self { inner: SchedLock::new(Inner { count: Cell::new(count), waiters: PlistHead::new() }), limit }
+    }
+
+    /// Adds a unit, or wakes the most important waiter with it; may switch to that task.
+    ///
+    /// # Errors
+    /// [`Error::Full`] at the limit.
+    #[inline]
+    pub fn give(&self) -> Result<()> {
+        let inner = self.inner.lock();
+        let count = inner.count.get();
+        // With units left nobody waits, so the two tests are one for the common case.
+        if inner.waiters.is_empty() && count != self.limit {
+            inner.count.set(count + 1);
+            inner.unlock_no_resched();
+            return Ok(());
+        }
+        give_slow(inner)
+    }
+
+    /// Takes a unit, waiting for one if there is none.
+    #[inline]
+    pub fn take(&self) {
+        let inner = self.inner.lock();
+        let count = inner.count.get();
+        if count != 0 {
+            inner.count.set(count - 1);
+            inner.unlock_no_resched();
+            return;
+        }
+        take_slow(inner);
+    }
+
+    /// Takes a unit, waiting as `timeout` says.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`], or [`Error::WouldBlock`] for [`Timeout::Now`].
+    pub fn take_timeout(&self, timeout: Timeout) -> Result<()> {
+        let inner = self.inner.lock();
+        let count = inner.count.get();
+        if count != 0 {
+            inner.count.set(count - 1);
+            inner.unlock_no_resched();
+            return Ok(());
+        }
+        wait::block_for(inner, |i| &i.waiters, ptr::null_mut(), timeout)
+    }
+
+    /// Takes a unit if there is one.
+    ///
+    /// # Errors
+    /// [`Error::WouldBlock`].
+    #[inline]
+    pub fn try_take(&self) -> Result<()> {
+        self.take_timeout(Timeout::Now)
+    }
+
+    /// The units there are.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        let inner = self.inner.lock();
+        let count = inner.count.get();
+        inner.unlock_no_resched();
+        count
+    }
+}
+
+/// Hands the unit to the most important waiter, or refuses it at the limit.
+#[inline(never)]
+fn give_slow(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
+    if let Some(task) = wait::first(&inner.waiters) {
+        wait::grant_and_unlock(inner, |i| &i.waiters, task);
+        return Ok(());
+    }
+    inner.unlock_no_resched();
+    Err(Error::Full)
+}
+
+/// Waits for a unit.
+#[inline(never)]
+fn take_slow(inner: SchedLockGuard<'_, Inner>) {
+    wait::block(inner, |i| &i.waiters, ptr::null_mut());
+}

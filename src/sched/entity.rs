@@ -1,0 +1,369 @@
+//! The part of a task that the scheduling classes see.
+//!
+//! [`SchedTask`] is embedded in the task; [`SchedRef`] is how run queues point
+//! at it. Everything inside is a `Cell`, because many run-queue structures
+//! refer to one task: **all of it is guarded by the lock of the run queue the
+//! task belongs to** (its CPU's), which is part of the contract under which a
+//! `SchedRef` is made. That is what keeps the classes free of unsafe code.
+//!
+//! Layout: what a real-time wake-up touches (list link, priority, `on_rq`,
+//! policy, slice) shares the first cache line; CFS's bookkeeping follows.
+//!
+//! Contexts: any, under the run-queue lock, as said.
+
+use core::cell::Cell;
+use core::fmt;
+use core::mem::offset_of;
+use core::ops::Deref;
+use core::ptr::NonNull;
+
+use intrusive_collections::RBTreeLink;
+
+use super::class::Class;
+use super::load::LoadWeight;
+use super::prio::{
+    DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice,
+};
+use crate::list::Link;
+
+/// A task's place with respect to run queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OnRq {
+    /// On none: it sleeps, or was never woken.
+    No = 0,
+    /// On its CPU's run queue (running included).
+    Queued = 1,
+    /// On its way from one CPU's run queue to another's.
+    Migrating = 2,
+}
+
+/// Real-time class: what it keeps in a task.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SchedRtEntity {
+    pub(super) run_list: Link,
+    /// Ticks left of a round-robin slice. Kept over preemption and sleep.
+    pub(super) time_slice: Cell<u32>,
+}
+
+/// Fair class: what it keeps in a task.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SchedEntity {
+    pub(super) vruntime: Cell<u64>,
+    pub(super) load: Cell<LoadWeight>,
+    pub(super) exec_start: Cell<u64>,
+    pub(super) sum_exec_runtime: Cell<u64>,
+    pub(super) prev_sum_exec_runtime: Cell<u64>,
+    pub(super) run_node: RBTreeLink,
+    /// Counted in a fair run queue's load (running or waiting).
+    pub(super) on_rq: Cell<bool>,
+}
+
+impl SchedEntity {
+    /// Virtual runtime in ns: absolute while queued or asleep under the fair
+    /// class, relative to the queue's `min_vruntime` while new, migrating or
+    /// under another class.
+    #[inline(always)]
+    pub fn vruntime(&self) -> u64 {
+        self.vruntime.get()
+    }
+
+    /// CPU time the fair class has accounted to the task, in ns.
+    #[inline(always)]
+    pub fn sum_exec_runtime(&self) -> u64 {
+        self.sum_exec_runtime.get()
+    }
+
+    /// The task's weight.
+    #[inline(always)]
+    pub fn load(&self) -> LoadWeight {
+        self.load.get()
+    }
+
+    /// True while the task counts in a fair run queue.
+    #[inline(always)]
+    pub fn is_on_rq(&self) -> bool {
+        self.on_rq.get()
+    }
+}
+
+/// What the scheduling classes know about a task.
+#[derive(Debug)]
+#[repr(C)]
+pub struct SchedTask {
+    pub(super) rt: SchedRtEntity,
+    pub(super) prio: Cell<i32>,
+    pub(super) on_rq: Cell<OnRq>,
+    pub(super) policy: Cell<Policy>,
+    pub(super) rt_priority: Cell<u8>,
+    /// Never woken so far: `vruntime` is still relative.
+    pub(super) is_new: Cell<bool>,
+    pub(super) static_prio: Cell<i32>,
+    pub(super) normal_prio: Cell<i32>,
+    pub(super) se: SchedEntity,
+}
+
+const _: () = assert!(
+    offset_of!(SchedTask, se) <= 64,
+    "the real-time part fits one cache line"
+);
+
+impl Default for SchedTask {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SchedTask {
+    /// A new task, off every queue, nice 0 under the normal policy.
+    pub const fn new() -> Self {
+        Self {
+            rt: SchedRtEntity {
+                run_list: Link::new(),
+                time_slice: Cell::new(0),
+            },
+            prio: Cell::new(DEFAULT_PRIO),
+            on_rq: Cell::new(OnRq::No),
+            policy: Cell::new(Policy::Normal),
+            rt_priority: Cell::new(0),
+            is_new: Cell::new(true),
+            static_prio: Cell::new(DEFAULT_PRIO),
+            normal_prio: Cell::new(DEFAULT_PRIO),
+            se: SchedEntity {
+                vruntime: Cell::new(0),
+                load: Cell::new(LoadWeight::of_nice(0)),
+                exec_start: Cell::new(0),
+                sum_exec_runtime: Cell::new(0),
+                prev_sum_exec_runtime: Cell::new(0),
+                run_node: RBTreeLink::new(),
+                on_rq: Cell::new(false),
+            },
+        }
+    }
+
+    /// A CPU's idle task: behind everything, in no queue, always runnable.
+    pub const fn new_idle() -> Self {
+        let mut task = Self::new();
+        task.prio = Cell::new(MAX_PRIO);
+        task.normal_prio = Cell::new(MAX_PRIO);
+        task.on_rq = Cell::new(OnRq::Queued);
+        task.is_new = Cell::new(false);
+        task
+    }
+
+    /// Effective kernel priority, inheritance included.
+    #[inline(always)]
+    pub fn prio(&self) -> i32 {
+        self.prio.get()
+    }
+
+    /// Kernel priority of the nice value, kept under real-time policies too.
+    #[inline(always)]
+    pub fn static_prio(&self) -> i32 {
+        self.static_prio.get()
+    }
+
+    /// Kernel priority of policy and parameters, without inheritance.
+    #[inline(always)]
+    pub fn normal_prio(&self) -> i32 {
+        self.normal_prio.get()
+    }
+
+    /// The user's real-time priority, 0 under fair policies.
+    #[inline(always)]
+    pub fn rt_priority(&self) -> u8 {
+        self.rt_priority.get()
+    }
+
+    /// The nice value.
+    #[inline(always)]
+    pub fn nice(&self) -> i32 {
+        prio_to_nice(self.static_prio.get())
+    }
+
+    /// The policy.
+    #[inline(always)]
+    pub fn policy(&self) -> Policy {
+        self.policy.get()
+    }
+
+    /// Whether the task is on a run queue.
+    #[inline(always)]
+    pub fn on_rq(&self) -> OnRq {
+        self.on_rq.get()
+    }
+
+    /// True while the task is on its CPU's run queue.
+    #[inline(always)]
+    pub fn is_queued(&self) -> bool {
+        matches!(self.on_rq.get(), OnRq::Queued)
+    }
+
+    /// The class the task is under at present.
+    #[inline(always)]
+    pub fn class(&self) -> Class {
+        Class::of_prio(self.prio.get())
+    }
+
+    /// True under the real-time class.
+    #[inline(always)]
+    pub fn is_rt(&self) -> bool {
+        self.prio.get() < MAX_RT_PRIO
+    }
+
+    /// True under the fair class.
+    #[inline(always)]
+    pub fn is_fair(&self) -> bool {
+        matches!(self.class(), Class::Fair)
+    }
+
+    /// The fair class's part.
+    #[inline(always)]
+    pub fn se(&self) -> &SchedEntity {
+        &self.se
+    }
+
+    /// Ticks left of the round-robin slice.
+    #[inline(always)]
+    pub fn time_slice(&self) -> u32 {
+        self.rt.time_slice.get()
+    }
+
+    /// Gives a task that was never woken its first policy and parameters.
+    pub fn init(&self, attr: SchedAttr) {
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "init: the task has already been woken"
+        );
+        self.static_prio.set(nice_to_prio(attr.nice()));
+        self.set_params(attr);
+        self.prio.set(self.normal_prio.get());
+    }
+
+    /// Gives a new task its parent's policy and parameters. A priority the
+    /// parent has only inherited is not passed on.
+    pub fn inherit(&self, parent: &Self) {
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "inherit: the task has already been woken"
+        );
+        self.policy.set(parent.policy.get());
+        self.rt_priority.set(parent.rt_priority.get());
+        self.static_prio.set(parent.static_prio.get());
+        self.normal_prio.set(parent.normal_prio.get());
+        self.prio.set(parent.normal_prio.get());
+        self.set_load_weight();
+    }
+
+    /// Stores policy and parameters; a real-time policy leaves the nice value
+    /// for the day the task comes back. `prio` is the caller's business.
+    pub(super) fn set_params(&self, attr: SchedAttr) {
+        self.policy.set(attr.policy());
+        self.rt_priority.set(attr.rt_priority());
+        self.normal_prio.set(attr.normal_prio());
+        if !attr.policy().is_rt() {
+            self.static_prio.set(nice_to_prio(attr.nice()));
+        }
+        self.set_load_weight();
+    }
+
+    /// Weight by policy and nice value. Only while the task is out of every
+    /// fair queue's load sum.
+    pub(super) fn set_load_weight(&self) {
+        debug_assert!(
+            !self.se.on_rq.get(),
+            "load: the old weight is still part of a queue's sum"
+        );
+        self.se.load.set(match self.policy.get() {
+            Policy::Idle => LoadWeight::IDLE_POLICY,
+            _ => LoadWeight::of_nice(self.nice()),
+        });
+    }
+}
+
+/// A run queue's pointer to a task. Two are equal when they mean the same task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct SchedRef(NonNull<SchedTask>);
+
+// SAFETY: whoever holds a `SchedRef` may use it only under the lock of the
+// task's run queue (contract of `new`); it may travel with that lock.
+unsafe impl Send for SchedRef {}
+
+impl SchedRef {
+    /// Makes a run-queue pointer from a pointer to the task's part.
+    ///
+    /// # Safety
+    /// The task is initialised, does not move and is not freed while this or
+    /// any copy of it may be used (a queued or running task is never freed),
+    /// and everything done through it happens under the lock of the task's run
+    /// queue, or before the task is known to anybody else. No `&mut` to the
+    /// task's part exists meanwhile. The provenance of `task` must cover
+    /// whatever the caller casts [`Self::as_ptr`] back to.
+    #[inline(always)]
+    pub const unsafe fn new(task: NonNull<SchedTask>) -> Self {
+        Self(task)
+    }
+
+    /// Stands for a task where there is none yet: idle, in no queue. Only to
+    /// be replaced, in a run queue before its `init`.
+    pub(super) const fn nobody() -> Self {
+        /// Shared by all CPUs, hence never written.
+        struct Nobody(SchedTask);
+        // SAFETY: nothing writes to it: it is in no queue, and what the run
+        // queue does to `curr` or `idle` before `init` only reads priorities.
+        unsafe impl Sync for Nobody {}
+        static NOBODY: Nobody = Nobody(SchedTask::new_idle());
+        Self(NonNull::from_ref(&NOBODY.0))
+    }
+
+    /// The pointer it was made from.
+    #[inline(always)]
+    pub const fn as_ptr(self) -> NonNull<SchedTask> {
+        self.0
+    }
+
+    /// The link of the real-time queues, with the whole task's provenance.
+    #[inline(always)]
+    pub(super) fn run_list(self) -> NonNull<Link> {
+        // SAFETY: the task is valid (contract of `new`), so the field's
+        // address is inside it and not null.
+        unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).rt.run_list) }
+    }
+
+    /// The task whose `run_list` this is.
+    ///
+    /// # Safety
+    /// `link` came from [`Self::run_list`] of a task that is still valid.
+    #[inline(always)]
+    pub(super) unsafe fn of_run_list(link: NonNull<Link>) -> Self {
+        const OFFSET: usize = offset_of!(SchedTask, rt) + offset_of!(SchedRtEntity, run_list);
+        // SAFETY: `run_list` added the same offset inside one object.
+        Self(unsafe { link.byte_sub(OFFSET) }.cast())
+    }
+}
+
+impl Deref for SchedRef {
+    type Target = SchedTask;
+
+    #[inline(always)]
+    fn deref(&self) -> &SchedTask {
+        // SAFETY: the task is valid and never mutably borrowed (contract of
+        // `new`).
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl fmt::Debug for SchedRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "task@{:p}(prio {}, {:?})",
+            self.0,
+            self.prio(),
+            self.policy()
+        )
+    }
+}

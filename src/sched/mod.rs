@@ -1,0 +1,44 @@
+//! The scheduler.
+//!
+//! The classes are pure: they see a run queue, tasks and a clock value, and
+//! answer with values. They hold no global state, call no architecture
+//! function, allocate nothing, and run unchanged under tests on a PC.
+//!
+//! | module | what |
+//! |---|---|
+//! | `prio` | priorities, nice values, policies, weights; all input checks |
+//! | `load` | fixed-point weight arithmetic |
+//! | `class` | the classes' order, flags, and the `Resched` answer |
+//! | `entity` | what the classes know of a task, and how they point at it |
+//! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
+//! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
+//! | `idle` | what runs otherwise |
+//! | `core` | the one place that acts on the answers: switch, wake-up, tick |
+//! | `wait` | sleeping on a queue and being woken from it |
+//! | `rq`, `lazy`, `params` | a CPU's run queue: the door to it all |
+
+pub mod class;
+pub mod core;
+pub mod entity;
+pub mod fair;
+mod fair_preempt;
+mod idle;
+mod lazy;
+pub mod load;
+mod params;
+pub mod prio;
+mod prio_array;
+pub mod rq;
+pub mod rt;
+mod timeline;
+pub mod tunables;
+pub mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub use class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+pub use entity::{OnRq, SchedRef, SchedTask};
+pub use prio::{Policy, PrioError, SchedAttr};
+pub use rq::{Interval, Rq};
+pub use tunables::Tunables;

@@ -1,0 +1,319 @@
+#![forbid(unsafe_code)]
+//! The run queue of one CPU: everything runnable there, and who runs.
+//!
+//! The core's only door to the classes. It calls in with the run-queue lock
+//! held and IRQs off, gets decisions back as values, and does the rest (flags,
+//! switch, IPIs) itself; nothing in here knows a global, a clock or a CPU.
+//!
+//! **The clock is lazy.** Only the fair class looks at it. The core brings it
+//! up to date, with [`Rq::update_clock`], before any call that concerns a fair
+//! task: enqueueing or dequeueing one, a tick or yield while one runs, and a
+//! pick when [`Rq::needs_clock`]. Real-time paths never read a clock.
+//!
+//! Invariants: `curr` is the task that runs, or will when the current switch
+//! is complete; the tasks with `on_rq() == Queued` are exactly `curr` (unless
+//! it is idle) and those in the classes' queues; a running real-time task is
+//! in its queue, a running fair one is not in the timeline.
+//!
+//! Contexts: task and hard IRQ, under the run-queue lock, IRQs off.
+
+use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::entity::{OnRq, SchedRef};
+use super::fair::CfsRq;
+use super::idle;
+use super::prio::Policy;
+use super::rt::RtRq;
+use super::tunables::Tunables;
+
+/// A CPU's run queue.
+#[repr(C)]
+pub struct Rq {
+    // First, so that a list head is one indexed load away.
+    pub(super) rt: RtRq,
+    pub(super) curr: SchedRef,
+    pub(super) idle: SchedRef,
+    clock_ns: u64,
+    clock_task_ns: u64,
+    pub(super) cfs: CfsRq,
+}
+
+impl Default for Rq {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Rq {
+    /// An empty run queue, for a static. Not usable before [`Self::init`].
+    pub const fn new() -> Self {
+        Self {
+            rt: RtRq::new(),
+            curr: SchedRef::nobody(),
+            idle: SchedRef::nobody(),
+            clock_ns: 0,
+            clock_task_ns: 0,
+            cfs: CfsRq::new(),
+        }
+    }
+
+    /// Gives the run queue its idle task, which is taken to be running, the
+    /// tick rate, and the number of CPUs by which fair periods are scaled.
+    pub fn init(&mut self, idle: SchedRef, hz: u32, cpus: u32) {
+        debug_assert!(idle.class() == Class::Idle, "rq: {idle:?} is no idle task");
+        self.idle = idle;
+        self.curr = idle;
+        self.rt.set_hz(hz);
+        self.set_tunables(Tunables::for_cpus(cpus));
+    }
+
+    /// Sets the fair class's periods.
+    pub fn set_tunables(&mut self, tunables: Tunables) {
+        self.cfs.tunables = tunables;
+    }
+
+    /// The running task.
+    #[inline(always)]
+    pub fn curr(&self) -> SchedRef {
+        self.curr
+    }
+
+    /// This CPU's idle task.
+    #[inline(always)]
+    pub fn idle(&self) -> SchedRef {
+        self.idle
+    }
+
+    /// The real-time queues.
+    #[inline(always)]
+    pub fn rt(&self) -> &RtRq {
+        &self.rt
+    }
+
+    /// The fair queue.
+    #[inline(always)]
+    pub fn cfs(&self) -> &CfsRq {
+        &self.cfs
+    }
+
+    /// Runnable tasks, the running one included, idle not. Walks the real-time
+    /// queues (their hot paths keep no count): for `ps` and tests.
+    pub fn nr_running(&self) -> usize {
+        self.cfs.nr_running() as usize + self.rt.iter().count()
+    }
+
+    /// Time of the last [`Self::update_clock`].
+    #[inline(always)]
+    pub fn clock_ns(&self) -> u64 {
+        self.clock_ns
+    }
+
+    /// The clock of task execution. It goes with [`Self::clock_ns`]; interrupt
+    /// time is part of it.
+    #[inline(always)]
+    pub fn clock_task_ns(&self) -> u64 {
+        self.clock_task_ns
+    }
+
+    /// Advances the clocks to `now_ns`; a step back is ignored.
+    #[inline(always)]
+    pub fn update_clock(&mut self, now_ns: u64) {
+        let delta = now_ns.wrapping_sub(self.clock_ns);
+        if delta as i64 > 0 {
+            self.clock_ns = now_ns;
+            self.clock_task_ns += delta;
+        }
+    }
+
+    /// Must the clock be up to date for the next pick? True when a fair task
+    /// stops running or starts to. To be asked after a blocking task has been
+    /// dequeued. (Dequeueing a fair task needs the clock itself.)
+    #[inline(always)]
+    pub fn needs_clock(&self) -> bool {
+        self.cfs.curr.is_some() || (self.rt.is_empty() && self.cfs.nr_running != 0)
+    }
+
+    /// Makes `p` runnable. Who preempts whom is [`Self::check_preempt_curr`]'s
+    /// business. Needs the clock if `p` is fair.
+    #[inline(always)]
+    pub fn enqueue_task(&mut self, p: SchedRef, flags: EnqueueFlags) {
+        debug_assert!(!p.is_queued(), "rq: {p:?} is already queued");
+        p.on_rq.set(OnRq::Queued);
+        self.class_enqueue(p, flags);
+    }
+
+    /// Takes `p`, running or not, off the queue: it sleeps, exits or migrates.
+    /// Needs the clock if `p` is fair.
+    #[inline(always)]
+    pub fn dequeue_task(&mut self, p: SchedRef, flags: DequeueFlags) {
+        debug_assert!(p.is_queued(), "rq: {p:?} is not queued");
+        p.on_rq.set(OnRq::No);
+        self.class_dequeue(p, flags);
+    }
+
+    #[inline(always)]
+    pub(super) fn class_enqueue(&mut self, p: SchedRef, flags: EnqueueFlags) {
+        if p.is_rt() {
+            self.rt.enqueue(p, flags);
+        } else {
+            self.cfs.enqueue(p, flags, self.clock_task_ns);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn class_dequeue(&mut self, p: SchedRef, flags: DequeueFlags) {
+        if p.is_rt() {
+            self.rt.dequeue(p, flags);
+        } else if p != self.idle {
+            self.cfs.dequeue(p, flags, self.clock_task_ns);
+        } else {
+            idle::dequeue(p);
+        }
+    }
+
+    /// Chooses the task to run, makes it `curr`, and returns it. `prev` is the
+    /// one that runs now, dequeued before if it goes to sleep.
+    /// Needs the clock when [`Self::needs_clock`].
+    #[inline(always)]
+    pub fn pick_next_task(&mut self, prev: SchedRef) -> SchedRef {
+        debug_assert!(
+            prev == self.curr,
+            "rq: {prev:?} is not running, {:?} is",
+            self.curr
+        );
+        if let Some(next) = self.rt.pick() {
+            // A real-time `prev` is where it belongs already; idle has no place.
+            if self.cfs.curr.is_some() {
+                self.cfs.put_prev(self.clock_task_ns);
+            }
+            self.curr = next;
+            return next;
+        }
+        self.pick_next_below_rt()
+    }
+
+    #[inline(never)]
+    pub(super) fn pick_next_below_rt(&mut self) -> SchedRef {
+        let next = if self.cfs.nr_running == 0 && self.cfs.curr.is_none() {
+            self.idle
+        } else {
+            self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle)
+        };
+        self.curr = next;
+        next
+    }
+
+    /// Checkpoint: `p` has become runnable here. Should `curr` make room?
+    /// Needs the clock if both are fair.
+    #[inline(always)]
+    pub fn check_preempt_curr(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        let curr = self.curr;
+        if p.is_rt() {
+            // One compare covers the classes below as well.
+            return RtRq::check_preempt(curr, p);
+        }
+        self.check_preempt_fair(curr, p, flags)
+    }
+
+    /// Wakes `p` up: makes it runnable, and says whether `curr` should make
+    /// room. The same as `enqueue_task` with `WAKEUP` and `check_preempt_curr`,
+    /// in fewer instructions for a real-time task, which this is about.
+    /// Needs the clock if `p` is fair.
+    #[inline(always)]
+    pub fn wake_up_task(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        debug_assert!(!p.is_queued(), "rq: {p:?} is already queued");
+        if p.is_rt() {
+            p.on_rq.set(OnRq::Queued);
+            self.rt.enqueue(p, EnqueueFlags::WAKEUP);
+            RtRq::check_preempt(self.curr, p)
+        } else {
+            self.wake_up_fair(p, flags)
+        }
+    }
+
+    #[inline(never)]
+    fn wake_up_fair(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        p.on_rq.set(OnRq::Queued);
+        self.cfs
+            .enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
+        self.check_preempt_fair(self.curr, p, flags)
+    }
+
+    #[inline(never)]
+    fn check_preempt_fair(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
+        match curr.class() {
+            Class::Rt => Resched::No,
+            Class::Fair => self
+                .cfs
+                .check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
+            Class::Idle => idle::check_preempt(),
+        }
+    }
+
+    /// Checkpoint: the periodic tick. Needs the clock if `curr` is fair.
+    pub fn task_tick(&mut self) -> Resched {
+        match self.curr.class() {
+            Class::Rt => self.rt.task_tick(self.curr),
+            Class::Fair => self.cfs.task_tick(self.clock_task_ns),
+            Class::Idle => idle::task_tick(),
+        }
+    }
+
+    /// The running task yields; the core then schedules, whatever comes of it.
+    /// Needs the clock if `curr` is fair.
+    #[inline(never)]
+    pub fn yield_task(&mut self) {
+        let curr = self.curr;
+        match curr.class() {
+            Class::Rt => self.rt.yield_task(curr),
+            Class::Fair => {
+                let is_alone = self.cfs.nr_running() == 1 && self.rt.is_empty();
+                if !is_alone {
+                    self.cfs.yield_task(curr, self.clock_task_ns);
+                }
+            }
+            Class::Idle => {}
+        }
+    }
+
+    /// Prepares a new task, after `init` or `inherit` and before its first
+    /// wake-up: a full slice, and a start in virtual time beside the running
+    /// task. Needs the clock if `curr` is fair.
+    pub fn task_fork(&mut self, p: SchedRef) -> Resched {
+        p.rt.time_slice.set(self.rt.rr_timeslice_ticks());
+        if p.is_fair() {
+            Resched::when(self.cfs.task_fork(p, self.clock_task_ns))
+        } else {
+            Resched::No
+        }
+    }
+
+    /// First wake-up of a new task. Needs the clock if `p` is fair.
+    pub fn wake_up_new_task(&mut self, p: SchedRef) -> Resched {
+        debug_assert!(p.is_new.get(), "rq: {p:?} has been woken before");
+        p.is_new.set(false);
+        self.enqueue_task(p, EnqueueFlags::empty());
+        self.check_preempt_curr(p, WakeFlags::FORK)
+    }
+
+    /// The length of `p`'s turn, as `sched_rr_get_interval` tells it: by the
+    /// policy and, for a fair task, by the present load.
+    pub fn rr_interval(&mut self, p: SchedRef) -> Interval {
+        match p.policy() {
+            Policy::Fifo => Interval::Unlimited,
+            Policy::Rr => Interval::Ticks(self.rt.rr_timeslice_ticks()),
+            _ if self.cfs.load.weight() == 0 => Interval::Ns(0),
+            _ => Interval::Ns(self.cfs.sched_slice(p)),
+        }
+    }
+}
+
+/// The length of a task's turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interval {
+    /// It runs until it gives up the CPU.
+    Unlimited,
+    /// In ticks.
+    Ticks(u32),
+    /// In nanoseconds, at the present load.
+    Ns(u64),
+}

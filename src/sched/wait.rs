@@ -1,0 +1,228 @@
+//! Sleeping on a queue and being woken from it: the one mechanism behind every blocking primitive.
+//!
+//! A queue is a [`PlistHead`] inside a [`SchedLock`]: the most important waiter first, first come first
+//! served among equals. A task waits on at most one queue, so its node is part of the task and waiting
+//! allocates nothing.
+//!
+//! **Hand-over, not retry.** Who wakes a waiter has already given it what it waited for: [`grant`] takes the
+//! waiter off the queue and says so in its node, under the queue's lock. A woken task looks at its own
+//! node, finds the grant and goes on; it never has to take the lock again, and nobody can overtake it
+//! between wake-up and first instruction. If it was the timer instead, the timer has taken it off the
+//! queue under the same lock: grant and time-out exclude each other.
+//!
+//! Invariant: `status` is `Waiting` exactly while the node is on a queue.
+//!
+//! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
+
+use super::core as sched;
+use crate::error::{Error, Result};
+use crate::locking::{RawLock, SchedLock, SchedLockGuard};
+use crate::plist::{PlistHead, PlistNode, wait_prio};
+use crate::task::{self, Task, state};
+use crate::time::hrtimer::{Hrtimer, Restart};
+use arch::irqflags;
+use core::cell::Cell;
+use core::mem::offset_of;
+use core::ptr::{self, NonNull};
+
+/// How a wait ended, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitStatus {
+    Waiting,
+    Granted,
+    TimedOut,
+}
+
+/// A task's place in a queue. Part of the task.
+pub(crate) struct WaitNode {
+    node: PlistNode,
+    status: Cell<WaitStatus>,
+    /// Where the waker may leave a value or find one: a queue's message, the mutex waited for.
+    slot: Cell<*mut ()>,
+    /// For the timer: what the task waits on.
+    queue: Cell<*const PlistHead>,
+    lock: Cell<*const RawLock>,
+}
+
+impl WaitNode {
+    pub(crate) const fn new() -> Self {
+        Self {
+            node: PlistNode::new(0),
+            status: Cell::new(WaitStatus::Granted),
+            slot: Cell::new(ptr::null_mut()),
+            queue: Cell::new(ptr::null()),
+            lock: Cell::new(ptr::null()),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> *mut () {
+        self.slot.get()
+    }
+}
+
+/// The task whose node this is.
+///
+/// # Safety
+/// `node` is the `wait.node` of a live task.
+#[inline(always)]
+unsafe fn task_of(node: NonNull<PlistNode>) -> &'static Task {
+    const OFFSET: usize = offset_of!(Task, wait) + offset_of!(WaitNode, node);
+    // SAFETY: by contract; a queued task is alive, because it waits.
+    unsafe { &*node.as_ptr().byte_sub(OFFSET).cast::<Task>() }
+}
+
+/// Puts the running task on `queue` (which lives inside the guard's data), to be woken by [`grant`].
+#[inline(always)]
+fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -> &'static Task {
+    #[cfg(debug_assertions)]
+    assert_may_block(guard.flags());
+    let _ = guard;
+    let task = task::current();
+    let wait = &task.wait;
+    wait.node.set_prio(wait_prio(task.sched.prio()));
+    wait.slot.set(slot);
+    wait.status.set(WaitStatus::Waiting);
+    // SAFETY: the node is the running task's own and on no queue; it is taken off before `block` returns.
+    unsafe { queue.add(NonNull::from(&wait.node)) };
+    task.set_state(state::UNINTERRUPTIBLE);
+    task
+}
+
+/// Releases the lock and sleeps until granted. `slot` is for the waker.
+#[inline(always)]
+pub(crate) fn block<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, slot: *mut ()) {
+    enqueue(&guard, queue(&guard), slot);
+    let (_, flags) = guard.unlock_irqs_off();
+    // SAFETY: task context, count 0 (checked above in debug builds), IRQs masked.
+    unsafe { sched::sleep_irqs_off() };
+    irqflags::local_irq_restore(flags);
+}
+
+/// As [`block`], but gives up at `deadline_ns` (monotonic).
+pub(crate) fn block_until<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    slot: *mut (),
+    deadline_ns: u64,
+) -> Result<()> {
+    let queue = queue(&guard);
+    let task = enqueue(&guard, queue, slot);
+    task.wait.queue.set(queue);
+    task.wait.lock.set(guard.lock_ref().raw());
+    let (_, flags) = guard.unlock_irqs_off();
+    task.timer.start_irqs_off(deadline_ns, wait_timed_out);
+    // SAFETY: as in `block`.
+    unsafe { sched::sleep_irqs_off() };
+    task.timer.cancel_irqs_off();
+    irqflags::local_irq_restore(flags);
+    match task.wait.status.get() {
+        WaitStatus::TimedOut => Err(Error::TimedOut),
+        WaitStatus::Granted | WaitStatus::Waiting => Ok(()),
+    }
+}
+
+/// Whether anybody waits.
+#[inline(always)]
+pub(crate) fn first(queue: &PlistHead) -> Option<&'static Task> {
+    // SAFETY: only tasks' nodes are ever queued.
+    queue.first().map(|node| unsafe { task_of(node) })
+}
+
+/// Whether `task`, a waiter of `queue`, is the only one.
+#[inline(always)]
+pub(crate) fn is_last(queue: &PlistHead, task: &Task) -> bool {
+    // SAFETY: the caller holds the queue's lock. At most two steps.
+    let mut waiters = unsafe { queue.iter() };
+    waiters.next() == Some(NonNull::from(&task.wait.node)) && waiters.next().is_none()
+}
+
+/// Takes `task`, a waiter of `queue`, off it and wakes it. The caller holds the queue's lock; what the
+/// task waited for has been given to it.
+#[inline(always)]
+pub(crate) fn grant(queue: &PlistHead, task: &Task) {
+    unqueue(queue, task);
+    sched::wake_up_granted(task);
+}
+
+/// [`grant`] as the last thing in a section: releases the lock, and if the woken task is to run, switches to
+/// it. Where interrupts were open this is the preemption point of the call.
+#[inline(always)]
+pub(crate) fn grant_and_unlock<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, task: &Task) {
+    unqueue(queue(&guard), task);
+    let (_, flags) = guard.unlock_irqs_off();
+    sched::wake_up_and_switch(task, flags);
+    irqflags::local_irq_restore(flags);
+}
+
+#[inline(always)]
+fn unqueue(queue: &PlistHead, task: &Task) {
+    // SAFETY: the task waits on this queue, and the lock is held.
+    unsafe { queue.del(NonNull::from(&task.wait.node)) };
+    task.wait.status.set(WaitStatus::Granted);
+}
+
+/// Takes a ready-made timeout: the timer of a waiting task.
+fn wait_timed_out(timer: &Hrtimer) -> Restart {
+    // SAFETY: only `block_until` starts a timer with this callback, and it is the task's.
+    let task = unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Task, timer)).cast::<Task>() };
+    let wait = &task.wait;
+    // SAFETY: the task has not left `block_until`, which borrows the queue and its lock.
+    let (lock, queue) = unsafe { (&*wait.lock.get(), &*wait.queue.get()) };
+    lock.lock();
+    if wait.status.get() == WaitStatus::Waiting {
+        // SAFETY: `Waiting` means queued, and the lock is held.
+        unsafe { queue.del(NonNull::from(&wait.node)) };
+        wait.status.set(WaitStatus::TimedOut);
+        sched::wake_up_granted(task);
+    }
+    // SAFETY: taken above.
+    unsafe { lock.unlock() };
+    Restart::No
+}
+
+/// When to give up, for the calls that take a timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Do not wait at all.
+    Now,
+    /// Wait at most this many nanoseconds.
+    In(u64),
+    /// Wait until this monotonic time in nanoseconds.
+    Until(u64),
+    /// Wait as long as it takes.
+    Never,
+}
+
+/// Waits as `timeout` says; `Timeout::Now` is an error at once. The shared tail of the blocking calls.
+#[inline(always)]
+pub(crate) fn block_for<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    slot: *mut (),
+    timeout: Timeout,
+) -> Result<()> {
+    let deadline_ns = match timeout {
+        Timeout::Never => {
+            block(guard, queue, slot);
+            return Ok(());
+        }
+        Timeout::Now => return Err(Error::WouldBlock),
+        Timeout::In(ns) => crate::time::now_ns().saturating_add(ns),
+        Timeout::Until(ns) => ns,
+    };
+    block_until(guard, queue, slot, deadline_ns)
+}
+
+#[cfg(debug_assertions)]
+fn assert_may_block(flags: irqflags::Flags) {
+    assert!(
+        crate::preempt::preempt_count() == 0 && !irqflags::irqs_disabled_flags(flags),
+        "sleeping in atomic context: task {}, preempt count {:#x}, IRQs {}",
+        task::current().name(),
+        crate::preempt::preempt_count(),
+        if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" }
+    );
+}
+
+/// A queue with its lock and nothing else.
+pub(crate) type LockedQueue = SchedLock<PlistHead>;

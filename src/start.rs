@@ -1,0 +1,54 @@
+//! `start_kernel`: from a machine that is set up to a machine that schedules.
+//!
+//! Context: the boot CPU, on the boot stack, IRQs masked; memory, console and interrupt controller are
+//! there, the vectors are not. The boot code becomes the idle task at the end.
+
+use crate::boot_info::BootInfo;
+use crate::drivers::console;
+use crate::sched::core as sched;
+use crate::time::{self, hrtimer, tick};
+use crate::{irq, klog, task};
+
+unsafe extern "Rust" {
+    /// The first task's function: `board::entry!` defines it.
+    safe fn stint_main();
+}
+
+/// What the boot found out about the machine, once `start_kernel` runs.
+///
+/// # Panics
+/// Before `start_kernel`.
+#[must_use]
+pub fn boot_info() -> &'static BootInfo {
+    crate::boot_info::get().expect("boot_info() is called after start_kernel")
+}
+
+/// Starts the scheduler on the boot CPU, makes the first task and becomes the idle task.
+pub fn start_kernel(info: &'static BootInfo) -> ! {
+    let hz = info.bootargs.hz;
+    arch::pmu::init();
+    time::init(info.timer_hz);
+    tick::init(hz, info.timer_hz);
+    sched::init_idle(task::idle_task(), hz);
+    task::register_idle();
+    // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
+    unsafe { arch::exception::set_vectors() };
+    arch::irqflags::open_daf();
+
+    if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
+        panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
+    }
+    if let Some(interrupt) = info.uart.interrupt
+        && let Err(error) = console::start_input(interrupt)
+    {
+        log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
+    }
+    tick::start_this_cpu();
+    task::start_reaper();
+    klog::start_drain();
+    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
+        panic!("cannot make the first task: {error}");
+    }
+    arch::irqflags::local_irq_enable();
+    sched::cpu_idle_loop()
+}

@@ -1,0 +1,301 @@
+//! Making tasks.
+//!
+//! Two ways. [`build`]`(name)…spawn(closure)` takes everything from the kernel: a stack with a guard page, the
+//! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
+//! caller brings the memory, and it costs a few dozen stores.
+
+use super::{Memory, NAME_BYTES, Task, TaskRef, list};
+use crate::error::{Error, Result};
+use crate::locking::SpinLock;
+use crate::mm::stack::Stack;
+use crate::sched::core as sched;
+use crate::sched::prio::{Policy, SchedAttr};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use arch::context::ArchTask;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// The stack of a task that does not say: enough for formatting and logging.
+pub const DEFAULT_STACK_BYTES: usize = 16 * 1024;
+/// The smallest and the largest stack.
+const STACK_RANGE_BYTES: core::ops::RangeInclusive<usize> = 4096..=crate::mm::stack::STACK_BYTES_MAX;
+/// What an unused stack word holds, so that `ps` can tell how deep it was.
+const STACK_PATTERN: u64 = 0x5354_494e_5453_544b;
+
+static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+
+/// Describes a task that is to be; see [`build`].
+#[derive(Clone, Debug)]
+#[must_use = "nothing happens until `spawn` or `create`"]
+pub struct Builder {
+    name: [u8; NAME_BYTES + 1],
+    attr: Result<SchedAttr>,
+    stack_bytes: usize,
+    affinity: u64,
+}
+
+/// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
+pub fn build(name: &str) -> Builder {
+    Builder { name: pack_name(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+}
+
+fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
+    let bad = Error::BadPriority { priority };
+    SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
+}
+
+/// A task's name, ready made: the first 15 bytes of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Name([u8; NAME_BYTES + 1]);
+
+impl Name {
+    /// Packs a text, at compile time where it is a constant.
+    #[must_use]
+    pub const fn new(name: &str) -> Self {
+        Self(pack_name(name))
+    }
+}
+
+const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
+    let mut packed = [0; NAME_BYTES + 1];
+    let mut i = 0;
+    while i < name.len() && i < NAME_BYTES {
+        packed[i] = name.as_bytes()[i];
+        i += 1;
+    }
+    packed
+}
+
+impl Builder {
+    /// Real-time, first in first out; 1 lowest … 99 highest.
+    pub fn fifo(mut self, priority: i32) -> Self {
+        self.attr = rt_attr(Policy::Fifo, priority);
+        self
+    }
+
+    /// Real-time, round robin among equals; 1 lowest … 99 highest.
+    pub fn rr(mut self, priority: i32) -> Self {
+        self.attr = rt_attr(Policy::Rr, priority);
+        self
+    }
+
+    /// Fair, with this nice level: −20 most … 19 least.
+    pub fn nice(mut self, nice: i32) -> Self {
+        self.attr = SchedAttr::normal(nice).map_err(|_| Error::BadNice { nice });
+        self
+    }
+
+    /// Any policy.
+    pub fn attr(mut self, attr: SchedAttr) -> Self {
+        self.attr = Ok(attr);
+        self
+    }
+
+    /// The size of the stack, rounded up to pages: 4 KiB … 64 KiB.
+    pub fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = bytes;
+        self
+    }
+
+    /// The CPUs the task may run on, one bit each.
+    pub fn affinity(mut self, mask: u64) -> Self {
+        self.affinity = mask;
+        self
+    }
+
+    /// Makes the task and starts it; it may run before this returns. Thread context.
+    ///
+    /// # Errors
+    /// What the description got wrong, or [`Error::NoMemory`].
+    pub fn spawn<T: Send + 'static>(self, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+        let result = Arc::new(SpinLock::new(None));
+        let slot = Arc::clone(&result);
+        let body: Box<dyn FnOnce() + Send> = Box::new(move || {
+            let value = body();
+            *slot.lock() = Some(value);
+        });
+        let task = self.create_closure(body)?;
+        task.start();
+        Ok(JoinHandle { task, result })
+    }
+
+    /// Makes a task that will run `entry(arg)` once [`TaskRef::start`] is called. Thread context.
+    ///
+    /// # Errors
+    /// What the description got wrong, or [`Error::NoMemory`].
+    pub fn create(self, entry: fn(usize), arg: usize) -> Result<TaskRef> {
+        self.create_closure(Box::new(move || entry(arg)))
+    }
+
+    fn create_closure(self, body: Box<dyn FnOnce() + Send>) -> Result<TaskRef> {
+        // Two boxes: a fat pointer does not fit into one argument.
+        let argument = Box::into_raw(Box::new(body));
+        self.create_raw(run_closure, argument as usize).inspect_err(|_| {
+            // SAFETY: made above, and no task got it.
+            drop(unsafe { Box::from_raw(argument) });
+        })
+    }
+
+    fn create_raw(self, entry: extern "C" fn(usize) -> !, arg: usize) -> Result<TaskRef> {
+        let attr = self.attr?;
+        self.check_affinity()?;
+        if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
+            return Err(Error::BadStackSize { bytes: self.stack_bytes as u32 });
+        }
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes as u32 })?;
+        let (low, top) = (stack.bottom(), stack.top());
+        paint(low, top);
+        let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
+        // SAFETY: the memory is ours, and the stack is the task's alone.
+        Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel(stack), top, entry, arg) })
+    }
+
+    fn check_affinity(&self) -> Result<()> {
+        // One CPU is online until there is bring-up for the others.
+        if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
+    }
+}
+
+/// Allocation that answers instead of aborting.
+trait TryNewTask {
+    fn try_new_task() -> Option<NonNull<Task>>;
+}
+
+impl TryNewTask for Box<Task> {
+    fn try_new_task() -> Option<NonNull<Task>> {
+        // SAFETY: the layout is not empty.
+        NonNull::new(unsafe { alloc::alloc::alloc(core::alloc::Layout::new::<Task>()) }.cast())
+    }
+}
+
+/// Writes a task in state NEW and puts it on the list of tasks.
+///
+/// # Safety
+/// `at` is valid for writes of a `Task` and stays so until the task is released; the stack below
+/// `stack_top` is the task's alone.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "one private constructor with two callers")]
+unsafe fn init(
+    at: NonNull<Task>,
+    name: [u8; NAME_BYTES + 1],
+    attr: SchedAttr,
+    affinity: u64,
+    memory: Memory,
+    stack_top: usize,
+    entry: extern "C" fn(usize) -> !,
+    arg: usize,
+) -> TaskRef {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    // SAFETY: by contract.
+    unsafe {
+        Task::emplace(at.as_ptr(), name, id, affinity, memory);
+        ArchTask::prepare(&raw mut (*at.as_ptr()).arch, stack_top, entry, arg);
+        let task = at.as_ref();
+        sched::fork(task, attr);
+        list::add(task);
+        TaskRef::from_raw(at)
+    }
+}
+
+/// The first function of a spawned task.
+extern "C" fn run_closure(argument: usize) -> ! {
+    // SAFETY: `spawn` or `create` made it for this task.
+    let body = unsafe { Box::from_raw(argument as *mut Box<dyn FnOnce() + Send>) };
+    body();
+    super::exit()
+}
+
+/// Waits for a task and takes its result. Dropping it lets the task go its own way.
+#[derive(Debug)]
+pub struct JoinHandle<T> {
+    task: TaskRef,
+    result: Arc<SpinLock<Option<T>>>,
+}
+
+impl<T> JoinHandle<T> {
+    /// Waits until the task has ended. Nothing if it ended by [`super::exit`]. Thread context.
+    pub fn join(self) -> Option<T> {
+        self.task.wait_exited();
+        self.result.lock().take()
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> &TaskRef {
+        &self.task
+    }
+}
+
+/// Memory for one task, brought by the caller: control block and `STACK` bytes of stack. A static, or part
+/// of one. There is no guard page below such a stack.
+#[repr(C, align(16))]
+pub struct TaskMem<const STACK: usize> {
+    task: UnsafeCell<MaybeUninit<Task>>,
+    stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
+    used: Cell<bool>,
+}
+
+// SAFETY: `create` lets one task in at a time, and checks.
+unsafe impl<const STACK: usize> Sync for TaskMem<STACK> {}
+
+impl<const STACK: usize> TaskMem<STACK> {
+    /// Unused memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(STACK >= 1024 && STACK.is_multiple_of(16), "a stack is a multiple of 16 and at least 1 KiB") };
+        Self {
+            task: UnsafeCell::new(MaybeUninit::uninit()),
+            stack: UnsafeCell::new([const { MaybeUninit::uninit() }; STACK]),
+            used: Cell::new(false),
+        }
+    }
+
+    /// Makes a task in this memory that will run `entry(arg)`, which never returns (it may call
+    /// [`super::exit`]). Start it with [`TaskRef::start`]. Allocates nothing.
+    ///
+    /// # Safety
+    /// The memory holds no other task that is not dead and dropped, and two calls do not race.
+    #[inline]
+    pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
+        let low = self.stack.get() as usize;
+        let top = low + STACK;
+        self.used.set(true);
+        let at = NonNull::from(&self.task).cast::<Task>();
+        // SAFETY: by contract the memory is free, and it is static.
+        unsafe { init(at, name.0, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
+    }
+}
+
+impl<const STACK: usize> Default for TaskMem<STACK> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn paint(low: usize, top: usize) {
+    // SAFETY: a new stack that nobody uses yet.
+    let words = unsafe { core::slice::from_raw_parts_mut(low as *mut u64, (top - low) / 8) };
+    words.fill(STACK_PATTERN);
+}
+
+/// How much of a painted stack was ever written.
+pub(super) fn stack_used_bytes(low: usize, top: usize) -> usize {
+    let mut at = low;
+    // SAFETY: reads within the stack of a living task; volatile, because the task may be writing it.
+    while at < top && unsafe { (at as *const u64).read_volatile() } == STACK_PATTERN {
+        at += 8;
+    }
+    // A caller's stack is not painted: its first word says so.
+    if at == low { 0 } else { top - at }
+}
+
+/// The running task's stack pointer is inside its stack: what `__schedule` asks in debug builds.
+#[cfg(debug_assertions)]
+pub(crate) fn stack_is_sane() -> bool {
+    let here = 0u8;
+    let sp = (&raw const here).addr();
+    super::current().stack_bounds().is_none_or(|(low, top)| (low..top).contains(&sp))
+}

@@ -1,0 +1,289 @@
+//! Tasks: what a thread of the kernel is.
+//!
+//! ```ignore
+//! let blinker = task::build("blinker").fifo(50).spawn(|| loop { led.toggle(); task::sleep_ms(500); })?;
+//! ```
+//!
+//! A [`Task`] is reached through a counted [`TaskRef`]; the task itself holds one count while it lives. Its
+//! last act is `exit`, on its own stack with interrupts masked: it drops its count, wakes whoever joins,
+//! and switches away; the memory is freed by whoever holds the last count, in thread context, or by the
+//! reaper thread if nobody does. The scheduler never frees.
+//!
+//! Ownership of the fields: `sched` belongs to the run-queue lock, `wait` to the lock of the queue waited
+//! on, `arch` to the CPU that runs or switches the task. `state` is atomic.
+
+mod builder;
+mod current;
+mod list;
+mod reaper;
+mod reference;
+
+pub use builder::{Builder, JoinHandle, Name, TaskMem, build};
+pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
+#[cfg(debug_assertions)]
+pub(crate) use current::try_current;
+pub(crate) use current::{current, idle_task};
+#[cfg(debug_assertions)]
+pub(crate) use builder::stack_is_sane;
+pub use list::for_each;
+pub(crate) use list::register_idle;
+pub(crate) use reaper::start as start_reaper;
+pub use reference::{TaskRef, current_ref};
+
+use crate::error::Result;
+use crate::list::Link;
+use crate::locking::{Completion, Semaphore};
+use crate::mm::stack::Stack;
+use crate::sched::core::TaskRq;
+use crate::sched::entity::SchedTask;
+use crate::sched::wait::WaitNode;
+use crate::time::hrtimer::Hrtimer;
+use arch::context::ArchTask;
+use arch::thread_info;
+use core::cell::{Cell, UnsafeCell};
+use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+/// Task states: Linux's bits, as far as used (reference 3.1).
+pub mod state {
+    /// Running or ready to.
+    pub const RUNNING: u32 = 0;
+    /// Asleep; a signal would wake it, once there are signals.
+    pub const INTERRUPTIBLE: u32 = 1;
+    /// Asleep until what it waits for happens.
+    pub const UNINTERRUPTIBLE: u32 = 2;
+    /// Gone; its memory waits to be freed.
+    pub const DEAD: u32 = 0x80;
+    /// Made, not started.
+    pub const NEW: u32 = 0x800;
+    /// Every sleeping state.
+    pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
+}
+
+/// The longest name that is kept.
+pub const NAME_BYTES: usize = 15;
+
+/// A task. See the module's text.
+#[repr(C)]
+pub struct Task {
+    /// First: `sp_el0` points here (arch/aarch64 `context.rs`).
+    pub(crate) arch: ArchTask,
+    pub(crate) state: AtomicU32,
+    usage: AtomicU32,
+    /// The run queue it belongs to.
+    pub(crate) rq: TaskRq,
+    pub(crate) sched: SchedTask,
+    /// Cycles run, up to the last switch (M6).
+    pub(crate) runtime_cycles: Cell<u64>,
+    /// Switches because it slept; switches because it was preempted or yielded.
+    pub(crate) nvcsw: Cell<u64>,
+    pub(crate) nivcsw: Cell<u64>,
+    pub(crate) wait: WaitNode,
+    pub(crate) timer: Hrtimer,
+    parked: Semaphore,
+    exited: Completion,
+    links: Link,
+    grave: Link,
+    id: u32,
+    cpus_allowed: Cell<u64>,
+    name: [u8; NAME_BYTES + 1],
+    memory: UnsafeCell<Memory>,
+    /// Where preemption was last disabled from zero, for messages.
+    #[cfg(debug_assertions)]
+    pub(crate) preempt_disabled_at: Cell<Option<&'static core::panic::Location<'static>>>,
+}
+
+/// Where the task's memory comes from, and so where it goes.
+enum Memory {
+    /// Static: the boot task.
+    Boot,
+    /// The caller's ([`TaskMem`]), with the bounds of its stack.
+    Callers { stack_low: usize, stack_top: usize },
+    /// Heap, and a stack with a guard page.
+    Kernel(Stack),
+}
+
+// SAFETY: the fields that are cells are each owned by a lock or by the CPU that runs the task, as the
+// module's text says; the kernel's own code, which alone can see them, keeps to that.
+unsafe impl Sync for Task {}
+// SAFETY: a task is not bound to the CPU it was made on.
+unsafe impl Send for Task {}
+
+const _: () = assert!(core::mem::offset_of!(Task, arch) == 0, "sp_el0 points at the ThreadInfo and at the Task");
+
+/// A snapshot for people: `ps`, the panic message, tests.
+#[derive(Clone, Debug)]
+pub struct TaskInfo {
+    /// The task's number.
+    pub id: u32,
+    /// Its name.
+    pub name: heapless::String<NAME_BYTES>,
+    /// State bits, see [`state`].
+    pub state: u32,
+    /// Whether it is on a run queue (running included).
+    pub queued: bool,
+    /// Scheduling policy.
+    pub policy: crate::sched::prio::Policy,
+    /// Kernel priority: 0 highest … 139.
+    pub prio: i32,
+    /// Cycles run, to this moment for the caller itself, otherwise to its last switch.
+    pub runtime_cycles: u64,
+    /// Voluntary and involuntary switches.
+    pub switches: (u64, u64),
+    /// Bytes of stack, and how many of them were ever used.
+    pub stack_bytes: usize,
+    /// See `stack_bytes`; 0 where it is not known.
+    pub stack_used_bytes: usize,
+}
+
+impl Task {
+    /// The boot task: what the boot CPU runs before there is a scheduler, and its idle task afterwards.
+    const fn boot() -> Self {
+        let mut task = Self::template(*b"idle/0\0\0\0\0\0\0\0\0\0\0", 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
+        task.sched = SchedTask::new_idle();
+        task
+    }
+
+    const fn template(name: [u8; NAME_BYTES + 1], id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
+        Self {
+            arch: ArchTask::new(preempt_word),
+            state: AtomicU32::new(task_state),
+            // One for the task itself and one for whoever makes it.
+            usage: AtomicU32::new(2),
+            rq: Cell::new(ptr::null()),
+            sched: SchedTask::new(),
+            runtime_cycles: Cell::new(0),
+            nvcsw: Cell::new(0),
+            nivcsw: Cell::new(0),
+            wait: WaitNode::new(),
+            timer: Hrtimer::new(),
+            parked: Semaphore::with_limit(0, 1),
+            exited: Completion::new(),
+            links: Link::new(),
+            grave: Link::new(),
+            id,
+            cpus_allowed: Cell::new(u64::MAX),
+            name,
+            memory: UnsafeCell::new(memory),
+            #[cfg(debug_assertions)]
+            preempt_disabled_at: Cell::new(None),
+        }
+    }
+
+    /// Writes a new task in state NEW to `at`, field by field: built on the stack and copied, a task costs
+    /// ten times as much. `arch` is left to `ArchTask::prepare`.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    unsafe fn emplace(at: *mut Self, name: [u8; NAME_BYTES + 1], id: u32, affinity: u64, memory: Memory) {
+        macro_rules! fields {
+            ($($(#[$attr:meta])* $field:ident: $value:expr,)*) => {
+                // SAFETY: by contract; every field is inside `at`.
+                unsafe { $($(#[$attr])* (&raw mut (*at).$field).write($value);)* }
+                // Never runs: a field that is missing above does not compile.
+                #[expect(unreachable_code, clippy::diverging_sub_expression, reason = "checks the list of fields")]
+                if false {
+                    let _ = Self { arch: unreachable!(), $($(#[$attr])* $field: unreachable!(),)* };
+                }
+            };
+        }
+        fields! {
+            state: AtomicU32::new(state::NEW),
+            usage: AtomicU32::new(2),
+            rq: Cell::new(ptr::null()),
+            sched: SchedTask::new(),
+            runtime_cycles: Cell::new(0),
+            nvcsw: Cell::new(0),
+            nivcsw: Cell::new(0),
+            wait: WaitNode::new(),
+            timer: Hrtimer::new(),
+            parked: Semaphore::with_limit(0, 1),
+            exited: Completion::new(),
+            links: Link::new(),
+            grave: Link::new(),
+            id: id,
+            cpus_allowed: Cell::new(affinity),
+            name: name,
+            memory: UnsafeCell::new(memory),
+            #[cfg(debug_assertions)]
+            preempt_disabled_at: Cell::new(None),
+        }
+    }
+
+    /// The task's number; 0 is the boot CPU's idle task.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The task's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        let end = self.name.iter().position(|&b| b == 0).unwrap_or(NAME_BYTES);
+        core::str::from_utf8(&self.name[..end]).unwrap_or("?")
+    }
+
+    /// The state bits, see [`state`].
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        self.state.load(Ordering::Relaxed)
+    }
+
+    /// Sets the state of the running task. The waker's side is ordered by the lock that both sides take.
+    #[inline(always)]
+    pub(crate) fn set_state(&self, to: u32) {
+        self.state.store(to, Ordering::Relaxed);
+    }
+
+    /// The CPUs the task may run on, one bit each.
+    #[must_use]
+    pub fn affinity(&self) -> u64 {
+        self.cpus_allowed.get()
+    }
+
+    /// Makes the next, or the present, [`park`] return.
+    pub fn unpark(&self) {
+        // Full: it is already to return.
+        let _ = self.parked.give();
+    }
+
+    /// Changes policy and priority, with Linux's queueing rules: raised goes to the tail of the new level,
+    /// lowered to the head, no change is no change. May switch at once. From any context.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadPriority`], [`crate::Error::BadNice`].
+    pub fn set_scheduler(&self, attr: crate::sched::prio::SchedAttr) -> Result<()> {
+        crate::sched::core::set_scheduler(self, attr);
+        Ok(())
+    }
+
+    /// Lowest address and top of the stack, if known.
+    #[must_use]
+    pub fn stack_bounds(&self) -> Option<(usize, usize)> {
+        // SAFETY: written before the task is published and never after.
+        match unsafe { &*self.memory.get() } {
+            Memory::Boot => None,
+            Memory::Callers { stack_low, stack_top } => Some((*stack_low, *stack_top)),
+            Memory::Kernel(stack) => Some((stack.bottom(), stack.top())),
+        }
+    }
+
+    /// What `ps` shows.
+    #[must_use]
+    pub fn info(&self) -> TaskInfo {
+        let stack = self.stack_bounds();
+        TaskInfo {
+            id: self.id,
+            name: heapless::String::try_from(self.name()).unwrap_or_default(),
+            state: self.state(),
+            queued: self.sched.is_queued(),
+            policy: self.sched.policy(),
+            prio: self.sched.prio(),
+            runtime_cycles: crate::sched::core::runtime_cycles(self),
+            switches: (self.nvcsw.get(), self.nivcsw.get()),
+            stack_bytes: stack.map_or(0, |(low, top)| top - low),
+            stack_used_bytes: stack.map_or(0, |(low, top)| builder::stack_used_bytes(low, top)),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Counted references to tasks.
+
+use super::{Memory, Task, current, list, state};
+use crate::sched::core as sched;
+use alloc::boxed::Box;
+use core::fmt;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+
+/// A reference to a task that keeps it from being freed. Cheap to clone; may be sent anywhere. The last
+/// one to a dead task frees it, so it is dropped in thread context.
+pub struct TaskRef(NonNull<Task>);
+
+// SAFETY: `Task` is `Sync`, and the count is atomic.
+unsafe impl Send for TaskRef {}
+// SAFETY: as above.
+unsafe impl Sync for TaskRef {}
+
+/// A reference to the running task.
+#[must_use]
+pub fn current_ref() -> TaskRef {
+    TaskRef::clone_from_task(current())
+}
+
+impl TaskRef {
+    /// Takes over a count.
+    ///
+    /// # Safety
+    /// The caller owns one count of `task` and gives it up.
+    pub(super) unsafe fn from_raw(task: NonNull<Task>) -> Self {
+        Self(task)
+    }
+
+    pub(super) fn clone_from_task(task: &Task) -> Self {
+        task.usage.fetch_add(1, Ordering::Relaxed);
+        Self(NonNull::from(task))
+    }
+
+    /// A reference to a task that may be past its end: nothing if the last count is gone.
+    pub(super) fn try_from_task(task: &Task) -> Option<Self> {
+        let mut usage = task.usage.load(Ordering::Relaxed);
+        loop {
+            if usage == 0 {
+                return None;
+            }
+            match task.usage.compare_exchange_weak(usage, usage + 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(Self(NonNull::from(task))),
+                Err(now) => usage = now,
+            }
+        }
+    }
+
+    /// Starts a task that was made and not started. May switch to it at once. Any context.
+    pub fn start(&self) {
+        sched::wake_up_new_task(self);
+    }
+
+    /// Ends a task that is ready but does not run: its destructors never run, and what it owns stays lost.
+    ///
+    /// # Errors
+    /// [`crate::Error::Busy`] if it runs, sleeps or waits: then there is something it is in the middle of.
+    ///
+    /// # Safety
+    /// The task holds no lock and no reference to memory that is about to go.
+    pub unsafe fn abort(&self) -> crate::Result<()> {
+        sched::abort(self)?;
+        // The count that the task held of itself.
+        if self.usage.fetch_sub(1, Ordering::AcqRel) != 1 {
+            self.exited.complete_all();
+        }
+        Ok(())
+    }
+
+    /// Waits until the task is gone.
+    pub fn wait_exited(&self) {
+        self.exited.wait();
+    }
+
+    /// Whether the task is gone.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.state() == state::DEAD
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        Self::clone_from_task(self)
+    }
+}
+
+impl Deref for TaskRef {
+    type Target = Task;
+    #[inline(always)]
+    fn deref(&self) -> &Task {
+        // SAFETY: the count keeps it alive.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        if self.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: the last count.
+            unsafe { release(self.0) };
+        }
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name(), self.id)
+    }
+}
+
+/// Gives back a task's memory. Thread context (it may free to the heap).
+///
+/// # Safety
+/// The count is zero and no CPU is on the task's stack.
+pub(super) unsafe fn release(task: NonNull<Task>) {
+    // SAFETY: nobody else can reach the task any more.
+    let shared = unsafe { task.as_ref() };
+    debug_assert!(matches!(shared.state(), state::DEAD | state::NEW), "a living task was released");
+    list::remove(shared);
+    // SAFETY: alone, as above.
+    if let Memory::Kernel(_) = unsafe { &*shared.memory.get() } {
+        // SAFETY: `Builder` made it with `Box::into_raw`. Dropping it drops the stack too.
+        drop(unsafe { Box::from_raw(task.as_ptr()) });
+    }
+}

@@ -1,0 +1,121 @@
+//! Interrupts: a real SGI raised by the running low-priority thread, and the tick.
+
+use crate::HIGH;
+use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
+use arch::gic::v3;
+use stint::locking::Semaphore;
+use stint::{irq, task, time};
+
+const ROUNDS: usize = REPETITIONS + WARM_UP;
+/// A software-generated interrupt that nobody else uses.
+const SGI: u32 = 8;
+
+static RAISED: Stamp = Stamp::new();
+static IN_HANDLER: Stamp = Stamp::new();
+static WAKE: Semaphore = Semaphore::new(0);
+
+fn stamping(_: usize) {
+    IN_HANDLER.now();
+}
+
+fn waking(_: usize) {
+    let _ = WAKE.give();
+}
+
+fn with_handler(handler: irq::Handler, body: impl FnOnce() -> Bench) -> Bench {
+    irq::request(SGI, handler, 0).expect("the SGI");
+    let bench = body();
+    irq::free(SGI);
+    bench
+}
+
+/// The interrupt to this CPU, worked out beforehand: what is timed begins with the write that raises it.
+fn prepared() -> v3::PreparedSgi {
+    v3::prepare_sgi_self(SGI)
+}
+
+#[inline(always)]
+fn raise(sgi: v3::PreparedSgi) {
+    RAISED.now();
+    v3::send_prepared(sgi);
+}
+
+pub fn irq_to_isr() -> Bench {
+    with_handler(stamping, || {
+        let sgi = prepared();
+        let mut bench = Bench::with_overhead(stamp_overhead());
+        for _ in 0..ROUNDS {
+            raise(sgi);
+            bench.add(IN_HANDLER.get() - RAISED.get());
+        }
+        bench
+    })
+}
+
+pub fn isr_to_interrupted() -> Bench {
+    with_handler(stamping, || {
+        let sgi = prepared();
+        let mut bench = Bench::with_overhead(stamp_overhead());
+        for _ in 0..ROUNDS {
+            raise(sgi);
+            let now = cycles();
+            bench.add(now - IN_HANDLER.get());
+        }
+        bench
+    })
+}
+
+pub fn irq_to_thread() -> Bench {
+    with_handler(waking, || {
+        let waiter = task::build("high")
+            .fifo(HIGH)
+            .spawn(|| {
+                let mut bench = Bench::with_overhead(stamp_overhead());
+                for _ in 0..ROUNDS {
+                    WAKE.take();
+                    let now = cycles();
+                    bench.add(now - RAISED.get());
+                }
+                bench
+            })
+            .expect("a thread");
+        let sgi = prepared();
+        for _ in 0..ROUNDS {
+            raise(sgi);
+        }
+        waiter.join().expect("samples")
+    })
+}
+
+/// A real-time thread reads the counter without a pause. A gap that is longer than a loop round is a tick
+/// interrupt from end to end, plus that round, which is the shortest gap there is.
+pub fn tick_irq() -> Bench {
+    let round = shortest_gap();
+    let mut bench = Bench::with_overhead(round);
+    time::tick::restart_this_cpu();
+    let mut taken = 0;
+    let mut last = cycles();
+    while taken < ROUNDS {
+        let now = cycles();
+        let gap = now - last;
+        last = now;
+        // No interrupt is that short, and no other way round the loop that long.
+        if gap > round + 50 {
+            bench.add(gap);
+            taken += 1;
+        }
+    }
+    time::tick::stop_this_cpu();
+    bench
+}
+
+fn shortest_gap() -> u64 {
+    let mut shortest = u64::MAX;
+    let mut last = cycles();
+    for _ in 0..REPETITIONS {
+        let now = cycles();
+        shortest = shortest.min(now - last);
+        last = now;
+    }
+    shortest
+}

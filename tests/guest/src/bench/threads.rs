@@ -1,0 +1,157 @@
+//! Threads: yielding, making, starting, ending; and the markers.
+
+use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
+use crate::{HIGH, LOW};
+use core::hint::black_box;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use stint::locking::SpinLock;
+use stint::sched::SchedAttr;
+use stint::task::{self, Name, TaskMem};
+
+const ROUNDS: usize = REPETITIONS + WARM_UP;
+
+pub fn yield_none() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        task::yield_now();
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
+pub fn yield_switch() -> Bench {
+    static LAST: Stamp = Stamp::new();
+    let mut bench = Bench::with_overhead(stamp_overhead());
+    let other = task::build("yielder")
+        .fifo(LOW)
+        .spawn(|| {
+            for _ in 0..ROUNDS {
+                LAST.now();
+                task::yield_now();
+            }
+        })
+        .expect("a thread");
+    for _ in 0..ROUNDS {
+        task::yield_now();
+        let now = cycles();
+        bench.add(now - LAST.get());
+    }
+    other.join();
+    bench
+}
+
+fn fifo(priority: u32) -> SchedAttr {
+    SchedAttr::fifo(priority).expect("a priority")
+}
+
+const NAME: Name = Name::new("bench");
+static MEMORY: TaskMem<4096> = TaskMem::new();
+
+extern "C" fn stop_at_once(_: usize) -> ! {
+    STARTED.store(cycles() as usize, Ordering::Relaxed);
+    task::exit()
+}
+
+static STARTED: AtomicUsize = AtomicUsize::new(0);
+
+pub fn thread_create() -> Bench {
+    let mut bench = Bench::new();
+    let attr = fifo(LOW as u32);
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        // SAFETY: the task of the round before has ended and is dropped.
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
+        bench.add(cycles() - start);
+        made.start();
+        made.wait_exited();
+    }
+    bench
+}
+
+pub fn thread_start() -> Bench {
+    let mut bench = Bench::new();
+    let attr = fifo(HIGH as u32);
+    for _ in 0..ROUNDS {
+        // SAFETY: as in `thread_create`.
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
+        let start = cycles();
+        made.start();
+        bench.add(STARTED.load(Ordering::Relaxed) as u64 - start);
+        made.wait_exited();
+    }
+    bench
+}
+
+static EXIT: Stamp = Stamp::new();
+
+extern "C" fn exit_at_once(_: usize) -> ! {
+    EXIT.now();
+    task::exit()
+}
+
+pub fn thread_exit() -> Bench {
+    let mut bench = Bench::with_overhead(stamp_overhead());
+    let attr = fifo(HIGH as u32);
+    for _ in 0..ROUNDS {
+        // SAFETY: as in `thread_create`.
+        let made = unsafe { MEMORY.create(NAME, attr, exit_at_once, 0) };
+        made.start();
+        // The higher thread has run and ended: here the creator goes on.
+        let now = cycles();
+        bench.add(now - EXIT.get());
+        made.wait_exited();
+    }
+    bench
+}
+
+pub fn thread_abort() -> Bench {
+    let mut bench = Bench::new();
+    let attr = fifo(LOW as u32 - 1);
+    for _ in 0..ROUNDS {
+        // SAFETY: as in `thread_create`.
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
+        made.start();
+        let start = cycles();
+        // SAFETY: the thread has not run: it holds nothing.
+        let aborted = unsafe { made.abort() };
+        bench.add(cycles() - start);
+        assert!(black_box(aborted).is_ok());
+    }
+    bench
+}
+
+pub fn preempt_enable() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = stint::preempt::preempt_disable();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
+static LOCK: SpinLock<u32> = SpinLock::new(0);
+
+pub fn spin_lock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        let guard = LOCK.lock();
+        bench.add(cycles() - start);
+        drop(guard);
+    }
+    bench
+}
+
+pub fn spin_unlock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = LOCK.lock();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}

@@ -1,0 +1,79 @@
+//! Time for tests: how exact the machine's clock is, a held-off tick, and work that takes a known time.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+use stint::time::{now_ns, tick};
+use stint::{start, task};
+
+/// The most that a timer may be late on a machine with an exact clock, where nothing masks interrupts: entry,
+/// handler and, for a task, wake-up and switch, with every debug check on.
+pub const LATE_NS: u64 = 10_000;
+
+/// Whether a nanosecond is an instruction (`-icount shift=0`): then times are part of the behaviour, and a test
+/// may assert upper bounds. On any other machine it asserts orders and lower bounds alone.
+pub fn is_exact() -> bool {
+    let sample = || {
+        let flags = arch::irqflags::local_irq_save();
+        let before = arch::pmu::cycles();
+        work(500);
+        let cycles = arch::pmu::cycles().wrapping_sub(before);
+        arch::irqflags::local_irq_restore(flags);
+        cycles
+    };
+    let first = sample();
+    (0..8).all(|_| sample() == first)
+}
+
+/// Turns of a loop of two instructions.
+#[inline(never)]
+pub fn work(turns: u32) {
+    // SAFETY: counts a register down.
+    unsafe { core::arch::asm!("2: subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) turns.max(1) => _, options(nomem, nostack)) };
+}
+
+/// Uses the CPU for `ns` nanoseconds of the machine's clock, the time of others included.
+pub fn spin_ns(ns: u64) {
+    spin_until_ns(now_ns() + ns);
+}
+
+/// Uses the CPU until the machine's clock shows `ns`.
+pub fn spin_until_ns(ns: u64) {
+    while now_ns() < ns {
+        work(20);
+    }
+}
+
+/// Uses the CPU until told to stop.
+pub fn hog(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        work(50);
+    }
+}
+
+/// The length of a tick in nanoseconds.
+pub fn tick_ns() -> u64 {
+    stint::time::NSEC_PER_SEC / u64::from(tick::hz())
+}
+
+/// Holds the tick off while it lives: what happens then, happens for another reason.
+#[must_use = "the tick is back as soon as it is dropped"]
+pub struct TickOff(());
+
+impl TickOff {
+    /// Stops the tick of this CPU and lets an interrupt that was on its way pass.
+    pub fn new() -> Self {
+        tick::stop_this_cpu();
+        task::sleep_ns(10_000);
+        Self(())
+    }
+}
+
+impl Drop for TickOff {
+    fn drop(&mut self) {
+        tick::restart_this_cpu();
+    }
+}
+
+/// The interrupt of the cycle counter, if the machine has one.
+pub fn pmu_interrupt() -> Option<u32> {
+    start::boot_info().pmu_interrupt.map(|interrupt| interrupt.intid)
+}

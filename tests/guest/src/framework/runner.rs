@@ -1,0 +1,115 @@
+//! The runner: which tests, in which order, and the lines that the host reads.
+//!
+//! `test=list` names the tests. `test=all skip=K` runs those that need not panic, from the K-th of that list on.
+//! `test=only:<name>` runs one, which is the only way to run one that must panic. Each test is announced by
+//! `run <name>`, so that the host knows in which one the machine died.
+
+use super::surroundings::Surroundings;
+use super::{Failure, Outcome, TESTS, Test};
+use alloc::vec::Vec;
+use stint::sched::prio::SchedAttr;
+use stint::time::Timer;
+use stint::{early_println, power, start, task};
+
+/// A test that takes longer than this, by the machine's clock, hangs. Seconds of idling pass in no time on a
+/// machine with virtual time.
+const WATCHDOG_NS: u64 = 120_000_000_000;
+
+/// The priority of the task that tests run in.
+const PRIORITY: u32 = 1;
+
+/// The body of the image's first task.
+pub fn main() {
+    let bootargs = &start::boot_info().bootargs;
+    let skip = bootargs.skip.map_or(Ok(0), str::parse::<usize>);
+    let failed = match (bootargs.test.unwrap_or("all"), skip) {
+        ("list", _) => list(),
+        ("all", Ok(skip)) => run_all(skip),
+        (test, _) => match test.strip_prefix("only:") {
+            Some(name) => run_only(name),
+            None => {
+                early_println!("ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>", bootargs.skip);
+                1
+            }
+        },
+    };
+    power::exit(u32::from(failed > 0));
+}
+
+/// The tests by file and line: an order that a person can follow, and the same in every boot of an image.
+fn tests() -> Vec<&'static Test> {
+    let mut tests: Vec<&Test> = TESTS.iter().collect();
+    tests.sort_unstable_by_key(|test| (test.file, test.line));
+    tests
+}
+
+fn list() -> usize {
+    for test in tests() {
+        match test.panics {
+            None => early_println!("test-list {}", test.name),
+            Some(text) => early_println!("test-list {} panics={text}", test.name),
+        }
+    }
+    0
+}
+
+fn run_all(skip: usize) -> usize {
+    let (mut passed, mut failed) = (0, 0);
+    for test in tests().into_iter().skip(skip).filter(|test| test.panics.is_none()) {
+        match run(test) {
+            Ok(()) => passed += 1,
+            Err(Failure::Failed { .. }) => failed += 1,
+            Err(Failure::Ignored(_)) => {}
+        }
+    }
+    early_println!("ktest: {passed} passed, {failed} failed");
+    failed
+}
+
+fn run_only(name: &str) -> usize {
+    let Some(test) = tests().into_iter().find(|test| test.name == name) else {
+        early_println!("ktest: there is no test {name}; test=list names them");
+        return 1;
+    };
+    let failed = usize::from(run(test).is_err());
+    early_println!("ktest: {} passed, {failed} failed", 1 - failed);
+    failed
+}
+
+fn run(test: &'static Test) -> Outcome {
+    early_println!("run {}", test.name);
+    become_the_test_task();
+    let surroundings = Surroundings::take();
+    let watchdog = Timer::new(|| hang());
+    watchdog.start_once(WATCHDOG_NS);
+    let mut outcome = (test.body)();
+    become_the_test_task();
+    if outcome.is_ok() {
+        outcome = surroundings.check_restored();
+    }
+    drop(watchdog);
+    if let (Some(text), Ok(())) = (test.panics, &outcome) {
+        outcome = Err(Failure::new(format_args!("it must panic with `{text}`, and did not")));
+    }
+    match &outcome {
+        Ok(()) => early_println!("test {} ... ok", test.name),
+        Err(Failure::Failed { at, why }) => early_println!("test {} ... FAILED: {why} ({at})", test.name),
+        Err(Failure::Ignored(why)) => early_println!("test {} ... ignored: {why}", test.name),
+    }
+    outcome
+}
+
+fn become_the_test_task() {
+    let attr = SchedAttr::fifo(PRIORITY).expect("1 is a priority");
+    task::current_ref().set_scheduler(attr).expect("the running task can change its priority");
+}
+
+/// The watchdog's end of a test: says who waits, and panics, for the host to boot again behind this test.
+fn hang() {
+    early_println!("the test hangs; the tasks are:");
+    task::for_each(|task| {
+        let info = task.info();
+        early_println!("  {:>4} {:<15} state {:#x} queued {} prio {}", info.id, info.name, info.state, info.queued, info.prio);
+    });
+    panic!("watchdog: the test takes longer than {} s", WATCHDOG_NS / 1_000_000_000);
+}

@@ -1,0 +1,60 @@
+//! What every test must leave as it found it; checked by the runner after each.
+
+use super::Outcome;
+use crate::{check, check_eq};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use stint::sched::core::with_rq;
+use stint::{preempt, task};
+
+/// How long tasks that have ended may take to be reaped: rounds of a sleep.
+const ROUNDS: u32 = 200;
+const ROUND_NS: u64 = 1_000_000;
+
+/// The state before a test.
+pub struct Surroundings {
+    tasks: Vec<u32>,
+}
+
+impl Surroundings {
+    /// Takes it down.
+    pub fn take() -> Self {
+        let mut tasks = Vec::new();
+        task::for_each(|task| tasks.push(task.id()));
+        Self { tasks }
+    }
+
+    /// Checks that nothing of the test is left: no task, no count, no request, no mask, and queues that agree
+    /// with themselves.
+    pub fn check_restored(&self) -> Outcome {
+        check_eq!(preempt::preempt_count(), 0, "the preempt count after the test");
+        check!(!arch::irqflags::irqs_disabled(), "the test left interrupts masked");
+        let mut left = self.strangers();
+        for _ in 0..ROUNDS {
+            if left.is_empty() {
+                break;
+            }
+            task::sleep_ns(ROUND_NS);
+            left = self.strangers();
+        }
+        check!(left.is_empty(), "the test left tasks behind:{left}");
+        check_eq!(arch::thread_info::preempt_word(), arch::thread_info::PREEMPT_ENABLED, "the preempt word after the test");
+        let (rt, fair) = with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent()));
+        check!(rt, "bitmap and lists of the real-time queue disagree");
+        check!(fair, "sums and tree of the fair queue disagree");
+        Ok(())
+    }
+
+    /// The tasks that were not there before.
+    fn strangers(&self) -> String {
+        let mut names = String::new();
+        task::for_each(|task| {
+            if !self.tasks.contains(&task.id()) {
+                // Writing to a string does not fail.
+                let _ = write!(names, " {}/{}", task.name(), task.id());
+            }
+        });
+        names
+    }
+}

@@ -1,0 +1,53 @@
+//! The tests, by what they show. The letters are rows of the requirements: P preemption, K kernel rules,
+//! R real time, M measurement.
+
+mod api_errors;
+mod completion;
+mod context;
+mod driver;
+mod enable;
+mod fair;
+mod fifo;
+mod irq_exit;
+mod locks;
+mod logging;
+mod lost_wakeup;
+mod markers;
+mod memory;
+mod msg_queue;
+mod mutex;
+mod panics;
+mod percpu;
+mod pick;
+mod pool;
+mod registers;
+mod round_robin;
+mod runtime;
+mod semaphore;
+mod sleep;
+mod tasks;
+mod tick;
+mod timers;
+mod wait_queue;
+mod wakeup;
+mod wakeup_fair;
+mod word;
+
+use crate::framework::events::Events;
+use stint::locking::Semaphore;
+use stint::task::{self, JoinHandle};
+
+/// Priorities of helper tasks; the test's own task has 1.
+pub const LOW: i32 = 10;
+/// See [`LOW`].
+pub const MIDDLE: i32 = 20;
+/// See [`LOW`].
+pub const HIGH: i32 = 30;
+
+/// A task of the highest priority in use that waits at `gate`, marks `H` and ends. When this returns it waits.
+pub fn high_waiter(log: &'static Events, gate: &'static Semaphore) -> stint::Result<JoinHandle<()>> {
+    task::build("high").fifo(HIGH).spawn(move || {
+        gate.take();
+        log.mark('H');
+    })
+}

@@ -1,0 +1,126 @@
+//! Boots the kernel in QEMU and judges it: in-kernel tests on every machine, broken worlds, sweep, bench.
+//!
+//! One boot per machine runs the whole test image; each pair of machine and test is a trial that takes its
+//! result from that shared run (see `stint_tools::suite` for what happens when the guest dies half way). Per
+//! group one trial, named `… the_run_is_complete`, judges the run itself; these come first, so that the boots
+//! are spread over the test threads and every other trial finds its result ready.
+//!
+//! Invariants: no assertion depends on the host's clock, which only decides when to give up on a guest; the
+//! console of every run is kept in `<target>/qemu/`. `cargo test -p stint --test qemu -- <filter>` boots only
+//! what the filter needs; `-- --list` shows every name.
+//!
+//! Which machines there are stands below; the broken worlds and their phrases in `qemu/worlds.rs`; budgets in
+//! `tools/budgets.toml`.
+#![forbid(unsafe_code)]
+
+#[path = "qemu/boot.rs"]
+mod boot;
+#[path = "qemu/figures.rs"]
+mod figures;
+#[path = "qemu/worlds.rs"]
+mod worlds;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Result;
+use boot::{KTEST, LIMITS, Shared, boot, broken, keep, list_tests, message, shared};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use stint_tools::machine::Machine;
+use stint_tools::qemu::Captured;
+use stint_tools::suite::{self, Listed, Suite, Verdict};
+
+/// The machines that run every in-kernel test, and what their kernel is told besides. The first one also runs
+/// the tests that must panic.
+fn machines() -> Vec<(&'static str, Machine, &'static str)> {
+    let base = Machine::measuring;
+    vec![
+        ("gicv3", base(), ""),
+        ("gicv2", Machine { gic: 2, ..base() }, ""),
+        ("gicv3-el2", Machine { el2: true, ..base() }, ""),
+        ("gicv3-secure", Machine { secure: true, ..base() }, ""),
+        // The non-secure view of a GICv2 with Security Extensions, entered at EL2: what a Raspberry Pi has.
+        ("gicv2-secure-el2", Machine { gic: 2, el2: true, secure: true, ..base() }, ""),
+        ("cortex-a53", Machine { cpu: "cortex-a53".into(), ..base() }, ""),
+        ("cpu-max", Machine { cpu: "max".into(), ..base() }, ""),
+        // Live lock words on one CPU, as if there were others.
+        ("smp-locks", base(), "smp_locks=1"),
+        // 16 ns per tick: rounding that a 1 GHz counter hides.
+        ("timer-62.5mhz", Machine { timer_hz: None, ..base() }, ""),
+        ("hz-1000", base(), "hz=1000"),
+    ]
+}
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // A boot keeps one core busy; more at once would only make the slowest one silent for longer.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(cores.min(4));
+
+    let mut leaders = Vec::new();
+    let mut followers = Vec::new();
+    figures::sweep_trials(&mut leaders, &mut followers);
+    machine_trials(&mut leaders, &mut followers);
+    figures::bench_trials(&mut leaders, &mut followers);
+    worlds::trials(&mut followers);
+    leaders.extend(followers);
+    libtest_mimic::run(&arguments, leaders).exit_code()
+}
+
+/// The in-kernel tests, on every machine.
+fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
+    let listed = match list_tests(&KTEST, "ktest") {
+        Ok(listed) => Arc::new(listed),
+        Err(error) => {
+            leaders.push(broken("ktest::the_image_builds_and_lists_its_tests", error));
+            return;
+        }
+    };
+    for (index, (name, machine, told)) in machines().into_iter().enumerate() {
+        let cell: Shared<Arc<Suite>> = Arc::default();
+        let run = {
+            let (machine, listed) = (machine.clone(), Arc::clone(&listed));
+            move || shared(&cell, || run_suite(name, &machine, told, &listed).map(Arc::new))
+        };
+        let leader = run.clone();
+        leaders.push(Trial::test(format!("{name}::the_run_is_complete"), move || {
+            let suite = leader()?;
+            if suite.complaints.is_empty() { Ok(()) } else { Err(suite.complaints.join("\n").into()) }
+        }));
+        for test in listed.iter() {
+            let (run, machine, test) = (run.clone(), machine.clone(), test.clone());
+            let title = format!("{name}::{}", test.name);
+            match test.panics {
+                None => {
+                    followers.push(Trial::ignorable_test(title, move || judge(run()?.verdict(&test.name))))
+                }
+                Some(text) if index == 0 => followers.push(Trial::ignorable_test(title, move || {
+                    let captured = boot_ktest(name, &machine, &format!("test=only:{}", test.name))?;
+                    judge(suite::judge_panic(&captured, &text))
+                })),
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+fn run_suite(name: &str, machine: &Machine, told: &str, listed: &[Listed]) -> Result<Suite> {
+    eprintln!("[{name}] booting, {} tests", listed.len());
+    let suite = suite::run(listed, |test| boot(&KTEST, name, machine, &format!("{told} {test}"), LIMITS))?;
+    keep(name, &suite.console)?;
+    let (passed, failed, ignored) = suite.counts();
+    eprintln!("[{name}] {passed} passed, {failed} failed, {ignored} ignored, {} boot(s)", suite.boots);
+    Ok(suite)
+}
+
+fn boot_ktest(name: &str, machine: &Machine, told: &str) -> Result<Captured, Failed> {
+    boot(&KTEST, name, machine, told, LIMITS).map_err(message)
+}
+
+fn judge(verdict: Verdict) -> Result<Completion, Failed> {
+    match verdict {
+        Verdict::Passed => Ok(Completion::Completed),
+        Verdict::Ignored(reason) => Ok(Completion::ignored_with(reason)),
+        Verdict::Failed(text) => Err(text.into()),
+    }
+}

@@ -1,0 +1,34 @@
+//! The host side of Stint: everything that happens on the PC.
+//!
+//! ```text
+//! cargo      builds the bare-metal images          image, ksyms   ELF → flat file with its symbol table
+//! machine    what QEMU emulates                    bootargs       what the kernel is told
+//! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
+//! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
+//! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
+//! ```
+//!
+//! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
+//! same library, so that a machine in a test is started exactly as one started by hand.
+#![forbid(unsafe_code)]
+
+pub mod bench;
+pub mod bootargs;
+pub mod budgets;
+pub mod cargo;
+pub mod debug;
+pub mod dtb;
+pub mod image;
+pub mod ksyms;
+pub mod licences;
+pub mod lines;
+pub mod machine;
+pub mod peers;
+pub mod qemu;
+pub mod report;
+pub mod run;
+pub mod stub;
+pub mod suite;
+pub mod sweep;
+pub mod table;
+pub mod testrun;

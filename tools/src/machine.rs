@@ -1,0 +1,183 @@
+//! Describes the machine that QEMU emulates, and turns the description into its arguments.
+//!
+//! Invariant: nothing about a run comes from the host. The device tree carries no random seeds, the real-time
+//! clock starts on a fixed day, there is no network card, and under `icount` one instruction takes one
+//! nanosecond, so two runs of one machine print the same bytes. Without `icount` time is the host's.
+#![forbid(unsafe_code)]
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Under `-icount shift=0` with this counter frequency one tick is one instruction.
+pub const ONE_TICK_PER_INSTRUCTION_HZ: u64 = 1_000_000_000;
+
+/// A `-M virt` machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Version of the interrupt controller: 2 or 3.
+    pub gic: u8,
+    /// QEMU's name of the processor, without properties.
+    pub cpu: String,
+    /// Enter at EL2.
+    pub el2: bool,
+    /// An interrupt controller with Security Extensions, seen from the non-secure side, as on silicon.
+    pub secure: bool,
+    /// Frequency of the generic timer; `None` leaves QEMU's default (62.5 MHz).
+    pub timer_hz: Option<u64>,
+    /// Deterministic time: one instruction is one nanosecond.
+    pub icount: bool,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// Arguments appended as they are; a second `-M` adds to the first.
+    pub extra: Vec<String>,
+}
+
+impl Default for Machine {
+    /// What `make run` boots.
+    fn default() -> Self {
+        Self {
+            gic: 3,
+            cpu: "cortex-a72".into(),
+            el2: false,
+            secure: false,
+            timer_hz: None,
+            icount: false,
+            memory_mib: 256,
+            extra: Vec::new(),
+        }
+    }
+}
+
+impl Machine {
+    /// The machine every figure is measured on: deterministic, one tick per instruction.
+    #[must_use]
+    pub fn measuring() -> Self {
+        Self { icount: true, timer_hz: Some(ONE_TICK_PER_INSTRUCTION_HZ), ..Self::default() }
+    }
+
+    /// Value of `-M`.
+    #[must_use]
+    pub fn machine_option(&self) -> String {
+        let mut option = format!("virt,gic-version={},dtb-randomness=off", self.gic);
+        if self.el2 {
+            option += ",virtualization=on";
+        }
+        if self.secure {
+            option += ",secure=on";
+        }
+        option
+    }
+
+    /// All arguments but the kernel, the console and the command line.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let cpu = match self.timer_hz {
+            Some(hz) => format!("{},cntfrq={hz}", self.cpu),
+            None => self.cpu.clone(),
+        };
+        let mut arguments: Vec<String> = vec![
+            "-M".into(),
+            self.machine_option(),
+            "-cpu".into(),
+            cpu,
+            "-m".into(),
+            self.memory_mib.to_string(),
+        ];
+        let fixed = "-display none -nic none -no-reboot -semihosting-config enable=on,target=native";
+        arguments.extend(fixed.split(' ').map(str::to_owned));
+        if self.icount {
+            // `sleep=off`: an idle machine jumps to its next timer instead of waiting for the host's clock.
+            let icount = "-icount shift=0,sleep=off -rtc base=2020-01-01,clock=vm";
+            arguments.extend(icount.split(' ').map(str::to_owned));
+        }
+        arguments.extend(self.extra.iter().cloned());
+        arguments
+    }
+}
+
+/// The emulator to call; `QEMU` in the environment overrides the name.
+#[must_use]
+pub fn program() -> String {
+    std::env::var("QEMU").ok().filter(|q| !q.is_empty()).unwrap_or_else(|| "qemu-system-aarch64".into())
+}
+
+/// First line of `qemu-system-aarch64 --version`.
+///
+/// # Errors
+/// When QEMU cannot be started; the message says how to get it.
+pub fn version() -> Result<String> {
+    let output = Command::new(program()).arg("--version").output().with_context(|| {
+        format!(
+            "cannot start `{}`: run tools/setup.sh, or install QEMU 9 or newer (Debian: qemu-system-arm)",
+            program()
+        )
+    })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().next() {
+        Some(line) if output.status.success() => Ok(line.trim().to_owned()),
+        _ => bail!("`{} --version` failed: {}", program(), String::from_utf8_lossy(&output.stderr).trim()),
+    }
+}
+
+/// Splits `QEMU_ARGS` as a shell would: at blanks, with quotes keeping words together.
+///
+/// # Errors
+/// When a quote is not closed.
+pub fn split_words(text: &str) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    ensure!(quote.is_none(), "a quote is not closed in {text:?}");
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_machine_is_the_one_the_readme_names() {
+        let line = Machine::default().arguments().join(" ");
+        assert!(
+            line.starts_with("-M virt,gic-version=3,dtb-randomness=off -cpu cortex-a72 -m 256 "),
+            "{line}"
+        );
+        assert!(!line.contains("icount"));
+    }
+
+    #[test]
+    fn measuring_makes_one_tick_one_instruction() {
+        let line = Machine::measuring().arguments().join(" ");
+        assert!(line.contains("-cpu cortex-a72,cntfrq=1000000000"), "{line}");
+        assert!(line.contains("-icount shift=0,sleep=off"), "{line}");
+    }
+
+    #[test]
+    fn a_silicon_like_machine_has_el2_and_a_secure_gic() {
+        let machine = Machine { gic: 2, el2: true, secure: true, ..Machine::default() };
+        assert_eq!(
+            machine.machine_option(),
+            "virt,gic-version=2,dtb-randomness=off,virtualization=on,secure=on"
+        );
+    }
+
+    #[test]
+    fn words_split_as_in_a_shell() {
+        assert_eq!(split_words(" -d int  -D 'a b' \"\" ").unwrap(), ["-d", "int", "-D", "a b", ""]);
+        assert!(split_words("").unwrap().is_empty());
+        assert!(split_words("-D 'a").unwrap_err().to_string().contains("not closed"));
+    }
+}

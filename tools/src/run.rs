@@ -1,0 +1,170 @@
+//! `stint-tools run`: boots an image with its console on this terminal.
+//!
+//! Invariants: at a terminal and without a command the console is interactive and Ctrl-A X leaves QEMU; in
+//! every other case nothing is read from standard input, the machine powers off by itself, and it is killed
+//! when it does not. The exit status is the guest's.
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+
+use crate::bootargs::{self, Wishes};
+use crate::machine::{self, Machine};
+use crate::qemu::{self, Captured, End, Limits, Payload};
+use crate::{cargo, table};
+
+/// Exit status of a run that had to be killed, as `timeout` reports it.
+const TIMED_OUT_STATUS: u8 = 124;
+
+/// What the Makefile's variables choose; each is also an option.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MachineOptions {
+    /// Version of the interrupt controller
+    #[arg(long, env = "STINT_GIC", default_value = "3", value_parser = ["2", "3"])]
+    pub gic: String,
+    /// Processor: cortex-a53, cortex-a72, max, …
+    #[arg(long, env = "STINT_CPU", default_value = "cortex-a72")]
+    pub cpu: String,
+    /// Deterministic time: one instruction is one nanosecond
+    #[arg(long, env = "STINT_ICOUNT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub icount: bool,
+    /// Boot arguments for the kernel, for example "hz=1000 preempt=none"
+    #[arg(long, env = "STINT_BOOTARGS", default_value = "", allow_hyphen_values = true)]
+    pub bootargs: String,
+    /// Further arguments for QEMU, for example "-d int"
+    #[arg(long, env = "STINT_QEMU_ARGS", default_value = "", allow_hyphen_values = true)]
+    pub qemu_args: String,
+}
+
+impl MachineOptions {
+    /// The machine that was chosen.
+    ///
+    /// # Errors
+    /// When `qemu_args` has an open quote or `gic` is not a number.
+    pub fn machine(&self) -> Result<Machine> {
+        let base = if self.icount { Machine::measuring() } else { Machine::default() };
+        Ok(Machine {
+            gic: self.gic.parse().with_context(|| format!("GIC is `{}`; 2 or 3 would be right", self.gic))?,
+            cpu: self.cpu.clone(),
+            extra: machine::split_words(&self.qemu_args).context("QEMU_ARGS cannot be understood")?,
+            ..base
+        })
+    }
+}
+
+/// Options of `run`.
+#[derive(Args, Clone, Debug)]
+pub struct RunOptions {
+    /// What to boot: stint, ktest, bench, sweep, or the name of an example
+    #[arg(default_value = "stint")]
+    pub image: String,
+    /// Shell commands separated by `;`; the machine powers off after them
+    #[arg(long, env = "STINT_CMD", allow_hyphen_values = true)]
+    pub cmd: Option<String>,
+    /// Kill a run that nobody sits at after this many seconds
+    #[arg(long, default_value = "600")]
+    pub timeout: u64,
+    /// The machine
+    #[command(flatten)]
+    pub machine: MachineOptions,
+}
+
+/// Builds, boots, waits; returns the exit status for our caller.
+///
+/// # Errors
+/// When the image does not build, the command line cannot be passed on, or QEMU cannot be started.
+pub fn run(options: &RunOptions) -> Result<u8> {
+    let command = options.cmd.as_deref().filter(|command| !command.trim().is_empty());
+    let interactive = std::io::stdin().is_terminal() && command.is_none();
+    // Refuse a bad command line before spending a minute on the build.
+    let bootargs = bootargs::compose(&Wishes { extra: &options.machine.bootargs, command, interactive })?;
+    let machine = options.machine.machine()?;
+    let built = cargo::build(&options.image)?;
+
+    let mut qemu = qemu::command(&machine, Payload::Image(&built.image), &bootargs);
+    if interactive {
+        // The monitor shares the terminal, which is what makes Ctrl-A X and Ctrl-A C work.
+        qemu.args(["-serial", "mon:stdio"]);
+        let (bright, normal) = if table::colours() { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        eprintln!("{bright}QEMU: leave with Ctrl-A X{normal}");
+    } else {
+        qemu.args(["-monitor", "none", "-serial", "stdio"]).stdin(Stdio::null());
+    }
+    let mut child =
+        qemu.spawn().with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
+    let limit = (!interactive).then(|| Duration::from_secs(options.timeout));
+    match qemu::wait(&mut child, limit)? {
+        End::Exited(status) => Ok(u8::try_from(status).unwrap_or(1)),
+        end @ End::TooLong(_) => {
+            eprintln!("stint-tools: {end}; a longer limit: stint-tools run --timeout <seconds>");
+            Ok(TIMED_OUT_STATUS)
+        }
+        end => {
+            eprintln!("stint-tools: {end}");
+            Ok(1)
+        }
+    }
+}
+
+/// A run on the measuring machine.
+#[derive(Debug)]
+pub struct MeasuredRun {
+    /// What it ran on.
+    pub machine: Machine,
+    /// What the kernel was told.
+    pub bootargs: String,
+    /// What it said, and how it ended.
+    pub captured: Captured,
+}
+
+/// Boots an image on the measuring machine, whatever `ICOUNT` says, and keeps its console.
+///
+/// # Errors
+/// When it does not build or cannot be started.
+pub fn measure(image: &str, options: &MachineOptions, limits: Limits) -> Result<MeasuredRun> {
+    let machine = MachineOptions { icount: true, ..options.clone() }.machine()?;
+    let bootargs =
+        bootargs::compose(&Wishes { extra: &options.bootargs, command: None, interactive: false })?;
+    let built = cargo::build(image)?;
+    let captured = qemu::capture(qemu::command(&machine, Payload::Image(&built.image), &bootargs), limits)?;
+    Ok(MeasuredRun { machine, bootargs, captured })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: MachineOptions,
+    }
+
+    fn chosen(arguments: &[&str]) -> Result<Machine> {
+        Line::try_parse_from([&["tool"], arguments].concat())?.options.machine()
+    }
+
+    #[test]
+    fn the_options_choose_the_machine() {
+        let machine =
+            chosen(&["--gic", "2", "--cpu", "max", "--icount", "--qemu-args", "-M virtualization=on"])
+                .unwrap();
+        assert_eq!((machine.gic, machine.cpu.as_str(), machine.icount), (2, "max", true));
+        assert_eq!(machine.extra, ["-M", "virtualization=on"]);
+        assert_eq!(chosen(&[]).unwrap(), Machine::default());
+    }
+
+    #[test]
+    fn a_wrong_choice_is_refused_with_what_would_be_right() {
+        let message = chosen(&["--gic", "4"]).unwrap_err().to_string();
+        assert!(message.contains("possible values: 2, 3"), "{message}");
+        let message = format!("{:#}", chosen(&["--qemu-args", "'x"]).unwrap_err());
+        assert!(message.contains("QEMU_ARGS cannot be understood"), "{message}");
+    }
+}
