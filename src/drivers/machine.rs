@@ -86,8 +86,7 @@ pub struct GicError<'a> {
 }
 
 /// `compatible` strings of the GICs with a driver.
-pub const GIC_V2: [&str; 4] =
-    ["arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"];
+pub const GIC_V2: [&str; 4] = ["arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"];
 /// The same for GICv3.
 pub const GIC_V3: [&str; 1] = ["arm,gic-v3"];
 
@@ -133,11 +132,13 @@ impl BoardKind {
     /// Recognises the board.
     pub fn of(tree: &Tree) -> Self {
         let list = tree.root_property("compatible").unwrap_or_default();
-        texts(list).find_map(|s| match s {
-            "linux,dummy-virt" => Some(Self::QemuVirt),
-            "raspberrypi,4-model-b" | "brcm,bcm2711" => Some(Self::RaspberryPi4),
-            _ => None,
-        }).unwrap_or(Self::Other)
+        texts(list)
+            .find_map(|s| match s {
+                "linux,dummy-virt" => Some(Self::QemuVirt),
+                "raspberrypi,4-model-b" | "brcm,bcm2711" => Some(Self::RaspberryPi4),
+                _ => None,
+            })
+            .unwrap_or(Self::Other)
     }
 }
 
@@ -196,9 +197,7 @@ pub fn console(tree: &Tree) -> Option<UartInfo> {
         let name = value.split(':').next()?;
         if name.starts_with('/') { Some(name) } else { tree.text("/aliases", name) }
     });
-    let named = path.and_then(|path| {
-        tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry)))
-    });
+    let named = path.and_then(|path| tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry))));
     named.flatten().or_else(|| tree.walk(&mut |entry| usable(entry)))
 }
 
@@ -268,11 +267,9 @@ fn gic_info<'a>(entry: &Entry<'a, '_>) -> Result<GicInfo, GicError<'a>> {
     };
     let range = |(start, bytes)| PhysRange { start, bytes };
     match (entry.reg(0), entry.reg(1)) {
-        (Some(distributor), Some(cpu_side)) => Ok(GicInfo {
-            version,
-            distributor: range(distributor),
-            cpu_side: range(cpu_side),
-        }),
+        (Some(distributor), Some(cpu_side)) => {
+            Ok(GicInfo { version, distributor: range(distributor), cpu_side: range(cpu_side) })
+        }
         _ => Err(GicError { compatible, registers_missing: true }),
     }
 }
@@ -284,14 +281,14 @@ pub fn virtual_timer(tree: &Tree) -> Option<Interrupt> {
             let names = entry.property("interrupt-names").unwrap_or_default();
             interrupt(entry, texts(names).position(|s| s == "virt").unwrap_or(2))
         })
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// Frequency of the generic timer where the firmware did not set CNTFRQ and the tree makes up for it.
 pub fn timer_clock_hz(tree: &Tree) -> Option<u32> {
-    tree.walk(&mut |entry| {
-        entry.is_compatible("arm,armv8-timer").then(|| entry.number("clock-frequency"))
-    }).flatten()
+    tree.walk(&mut |entry| entry.is_compatible("arm,armv8-timer").then(|| entry.number("clock-frequency")))
+        .flatten()
 }
 
 /// The performance monitor's interrupt number `index`: one private interrupt, or one shared per CPU.
@@ -300,11 +297,14 @@ pub fn pmu_interrupt(tree: &Tree, index: usize) -> Option<Interrupt> {
         let pmu = entry.base_name().ends_with("pmu")
             && entry.property("compatible").is_some_and(|list| texts(list).any(|s| s.contains("pmu")));
         (pmu && entry.is_okay()).then(|| {
-            interrupt(entry, 0).and_then(|first| {
-                if first.intid < 32 { Some(first) } else { interrupt(entry, index) }
-            })
+            interrupt(entry, 0).and_then(
+                |first| {
+                    if first.intid < 32 { Some(first) } else { interrupt(entry, index) }
+                },
+            )
         })
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// How to reach PSCI firmware, if there is any.
@@ -316,7 +316,8 @@ pub fn psci(tree: &Tree) -> Option<PsciMethod> {
             Some("smc") => Some(PsciMethod::Smc),
             _ => None,
         })
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// Calls `each` with the affinity of every CPU, in the order that gives them their logical numbers.

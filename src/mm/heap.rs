@@ -102,7 +102,8 @@ impl Heap {
             return Some(block);
         }
         // TLSF rounds a request up to the next size class, an eighth at most for 32 classes per octave.
-        let needed = layout.size().checked_add(layout.size() / 8)?.checked_add(layout.align() + POOL_OVERHEAD)?;
+        let needed =
+            layout.size().checked_add(layout.size() / 8)?.checked_add(layout.align() + POOL_OVERHEAD)?;
         self.grow(needed.max(GROWTH_BYTES)).or_else(|| self.grow(needed))?;
         self.take(layout)
     }
@@ -180,14 +181,17 @@ mod tests {
                 unsafe { (&heap).dealloc(at as *mut u8, layout) };
                 continue;
             }
-            let layout = Layout::from_size_align((seed >> 40) as usize % 2000 + 1, 1 << (seed >> 60)).unwrap();
+            let layout =
+                Layout::from_size_align((seed >> 40) as usize % 2000 + 1, 1 << (seed >> 60)).unwrap();
             // SAFETY: the size is not 0.
             let at = unsafe { (&heap).alloc(layout) } as usize;
             if at == 0 {
                 continue;
             }
             assert_eq!(at % layout.align(), 0);
-            assert!(blocks.iter().rev().take(50).all(|&(b, l)| b + l.size() <= at || at + layout.size() <= b));
+            assert!(
+                blocks.iter().rev().take(50).all(|&(b, l)| b + l.size() <= at || at + layout.size() <= b)
+            );
             blocks.push((at, layout));
         }
         let used: usize = blocks.iter().map(|(_, l)| l.size()).sum();

@@ -96,7 +96,12 @@ pub fn init_cpu(cpu: usize) -> Result<(), GicFault> {
     if cpu >= MAX_CPUS {
         return Err(GicFault::TooManyCpus(cpu));
     }
-    if is_v3() { v3::init_cpu(cpu) } else { v2::init_cpu(cpu); Ok(()) }
+    if is_v3() {
+        v3::init_cpu(cpu)
+    } else {
+        v2::init_cpu(cpu);
+        Ok(())
+    }
 }
 
 #[inline(always)]
