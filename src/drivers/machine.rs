@@ -161,10 +161,17 @@ pub fn memory(tree: &Tree, each: &mut dyn FnMut(PhysRange)) -> Result<(), FdtErr
     if found { Ok(()) } else { Err(FdtError::Missing("memory node with a size")) }
 }
 
-/// Calls `each` with every reserved range, and whether it must not even be mapped.
+/// Calls `each` with every reserved range, and whether it must not even be mapped: the reservation block,
+/// `/reserved-memory`, the initial RAM disk, and the words in memory that other CPUs wait at.
 pub fn reserved(tree: &Tree, each: &mut dyn FnMut(PhysRange, bool)) {
     for (start, bytes) in tree.reservations() {
         each(PhysRange { start, bytes }, false);
+    }
+    let chosen = |name| number(tree.property("/chosen", name)?);
+    if let (Some(start), Some(end)) = (chosen("linux,initrd-start"), chosen("linux,initrd-end"))
+        && start < end
+    {
+        each(PhysRange { start, bytes: end - start }, false);
     }
     tree.walk::<()>(&mut |entry| {
         if entry.parent().is_some_and(|p| p.is_at("/reserved-memory")) && entry.is_okay() {
@@ -173,8 +180,16 @@ pub fn reserved(tree: &Tree, each: &mut dyn FnMut(PhysRange, bool)) {
                 each(PhysRange { start, bytes }, no_map);
             }
         }
+        if let Some(start) = entry.property("cpu-release-addr").and_then(number) {
+            each(PhysRange { start, bytes: 8 }, false);
+        }
         None
     });
+}
+
+/// A number of one or two cells.
+fn number(value: &[u8]) -> Option<u64> {
+    Cells(value).take((value.len() / 4) as u32)
 }
 
 /// The boot arguments; empty if there are none.
@@ -283,12 +298,6 @@ pub fn virtual_timer(tree: &Tree) -> Option<Interrupt> {
         })
     })
     .flatten()
-}
-
-/// Frequency of the generic timer where the firmware did not set CNTFRQ and the tree makes up for it.
-pub fn timer_clock_hz(tree: &Tree) -> Option<u32> {
-    tree.walk(&mut |entry| entry.is_compatible("arm,armv8-timer").then(|| entry.number("clock-frequency")))
-        .flatten()
 }
 
 /// The performance monitor's interrupt number `index`: one private interrupt, or one shared per CPU.

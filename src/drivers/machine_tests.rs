@@ -24,7 +24,7 @@ impl Builder {
 
     fn padded(&mut self, bytes: &[u8]) {
         self.structure.extend(bytes);
-        while self.structure.len() % 4 != 0 {
+        while !self.structure.len().is_multiple_of(4) {
             self.structure.push(0);
         }
     }
@@ -99,7 +99,8 @@ fn pi_like() -> Vec<u8> {
     b.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[1]).cells("interrupt-parent", &[1]);
     b.text("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"])
         .text("model", &["Raspberry Pi 4 Model B"]);
-    b.begin("chosen").text("stdout-path", &["serial1:115200n8"]).text("bootargs", &["hz=1000"]).end();
+    b.begin("chosen").text("stdout-path", &["serial1:115200n8"]).text("bootargs", &["hz=1000"]);
+    b.cells("linux,initrd-start", &[0x100_0000]).cells("linux,initrd-end", &[0, 0x180_0000]).end();
     b.begin("aliases")
         .text("serial0", &["/soc/serial@7e201000"])
         .text("serial1", &["/soc/serial@7e215040"])
@@ -113,7 +114,10 @@ fn pi_like() -> Vec<u8> {
     b.begin("linux,cma").cells("size", &[0x400_0000]).end().end();
     b.begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
     for cpu in 0..4 {
-        b.begin(&std::format!("cpu@{cpu}")).text("enable-method", &["spin-table"]).cells("reg", &[cpu]).end();
+        b.begin(&std::format!("cpu@{cpu}"))
+            .cells("cpu-release-addr", &[0, 0xd8 + 8 * cpu])
+            .cells("reg", &[cpu])
+            .end();
     }
     b.end();
     b.begin("timer").text("compatible", &["arm,armv8-timer"]);
@@ -167,7 +171,7 @@ const fn range(start: u64, bytes: u64) -> PhysRange {
 fn ask_everything(tree: &Tree) {
     let _ = (all_memory(tree), all_reserved(tree), all_cpus(tree));
     let _ = (bootargs(tree), model(tree), BoardKind::of(tree), console(tree), psci(tree));
-    let _ = (virtual_timer(tree), timer_clock_hz(tree), pmu_interrupt(tree, 0), pmu_interrupt(tree, 3));
+    let _ = (virtual_timer(tree), pmu_interrupt(tree, 0), pmu_interrupt(tree, 3));
     if let Err(error) = gic(tree) {
         assert!(std::format!("{error}").contains("supported are"));
     }
@@ -254,10 +258,14 @@ fn a_shared_pmu_interrupt_is_chosen_by_cpu_and_a_private_one_is_not() {
 }
 
 #[test]
-fn reservations_come_from_the_block_and_from_the_node() {
+fn reservations_come_from_everywhere_they_can_be() {
     let blob = pi_like();
     let tree = Tree::open(&blob).unwrap();
-    assert_eq!(all_reserved(&tree), [(range(0, 0x1000), false), (range(0x3f00_0000, 0x1000), true)]);
+    let block_and_ramdisk = [(range(0, 0x1000), false), (range(0x100_0000, 0x80_0000), false)];
+    assert_eq!(all_reserved(&tree)[..2], block_and_ramdisk);
+    assert_eq!(all_reserved(&tree)[2], (range(0x3f00_0000, 0x1000), true));
+    let spin_table: Vec<_> = (0..4).map(|cpu| (range(0xd8 + 8 * cpu, 8), false)).collect();
+    assert_eq!(all_reserved(&tree)[3..], spin_table);
     assert_eq!(all_memory(&tree), [range(0, 0x3b40_0000), range(0x4000_0000, 0x3c00_0000)]);
 }
 

@@ -41,10 +41,7 @@ impl core::fmt::Display for OutOfMemory {
 ///
 /// The range must be mapped, writable and from now on used by nobody else.
 pub unsafe fn add(start: usize, end: usize) {
-    assert!(
-        start % PAGE_BYTES == 0 && end % PAGE_BYTES == 0,
-        "frames {start:#x}..{end:#x}: expected whole pages"
-    );
+    assert!((start | end).is_multiple_of(PAGE_BYTES), "frames {start:#x}..{end:#x}: expected whole pages");
     // SAFETY: by the caller's promise.
     unsafe { FRAMES.lock().add_to_heap(start, end) };
 }
