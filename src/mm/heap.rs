@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn a_block_as_large_as_a_pool_is_found_after_one_growth() {
         add_some(32 << 20);
-        for bytes in [1usize << 20, (1 << 20) + 1, 1_500_000, 3 << 20, 5_000_000] {
+        for bytes in [1usize << 20, 1_500_000, (2 << 20) - 9000, 3 << 20, (4 << 20) - 9000] {
             let heap = heap(16 << 20);
             let layout = Layout::from_size_align(bytes, 4096).unwrap();
             // SAFETY: the size is not 0.
