@@ -182,10 +182,17 @@ static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0
 #[inline(always)]
 pub(crate) fn tick() {
     if UNDRAINED.load(Ordering::Relaxed) {
-        UNDRAINED.store(false, Ordering::Relaxed);
-        // Full: it is awake already.
-        let _ = WORK.give();
+        wake_drainer();
     }
+}
+
+#[cfg(target_os = "none")]
+#[cold]
+#[inline(never)]
+fn wake_drainer() {
+    UNDRAINED.store(false, Ordering::Relaxed);
+    // Full: it is awake already.
+    let _ = WORK.give();
 }
 
 /// Starts the thread that writes the log to the console. Once, at boot.
