@@ -166,6 +166,7 @@ const KEPT_LINES: usize = 128;
 /// What was drained last.
 static KEPT: Mutex<heapless::Deque<Line, KEPT_LINES>> = Mutex::new(heapless::Deque::new());
 /// Taken by whoever drains.
+#[cfg(target_os = "none")]
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
 /// Something was logged since the drain thread looked.
@@ -180,10 +181,17 @@ static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0
 #[inline(always)]
 pub(crate) fn tick() {
     if UNDRAINED.load(Ordering::Relaxed) {
-        UNDRAINED.store(false, Ordering::Relaxed);
-        // Full: it is awake already.
-        let _ = WORK.give();
+        wake_drainer();
     }
+}
+
+#[cfg(target_os = "none")]
+#[cold]
+#[inline(never)]
+fn wake_drainer() {
+    UNDRAINED.store(false, Ordering::Relaxed);
+    // Full: it is awake already.
+    let _ = WORK.give();
 }
 
 /// Starts the thread that writes the log to the console. Once, at boot.

@@ -92,7 +92,7 @@ pub fn irq_to_thread() -> Bench {
 pub fn tick_irq() -> Bench {
     let round = shortest_gap();
     let mut bench = Bench::with_overhead(round);
-    time::tick::restart_this_cpu();
+    time::tick::start_this_cpu();
     let mut taken = 0;
     let mut last = cycles();
     while taken < ROUNDS {
