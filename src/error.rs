@@ -3,13 +3,14 @@
 use core::fmt;
 
 /// The kernel's error type: every failing call says which of these, and the numbered ones say the value.
+/// Eight bytes: it comes back in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
     /// No memory for an object of this many bytes.
     NoMemory {
         /// What was asked for.
-        bytes: usize,
+        bytes: u32,
     },
     /// A real-time priority outside 1..=99.
     BadPriority {
@@ -24,7 +25,7 @@ pub enum Error {
     /// A stack size outside the allowed range.
     BadStackSize {
         /// What was asked for.
-        bytes: usize,
+        bytes: u32,
     },
     /// The call would have to wait and was told not to.
     WouldBlock,
@@ -35,10 +36,7 @@ pub enum Error {
     /// The object is in use in a way that forbids the call.
     Busy,
     /// The CPU set contains no CPU that is online.
-    BadAffinity {
-        /// What was asked for, one bit per CPU.
-        mask: u64,
-    },
+    BadAffinity,
     /// An interrupt number the controller does not have.
     BadIrq {
         /// What was asked for.
@@ -50,6 +48,8 @@ pub enum Error {
 
 /// A result of the kernel.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+const _: () = assert!(size_of::<Result<()>>() == 8);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,7 +66,7 @@ impl fmt::Display for Error {
             Self::TimedOut => write!(f, "timed out"),
             Self::Full => write!(f, "full"),
             Self::Busy => write!(f, "in use"),
-            Self::BadAffinity { mask } => write!(f, "no CPU of the set {mask:#x} is online"),
+            Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
             Self::Deadlock => write!(f, "would wait for itself"),
         }

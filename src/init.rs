@@ -46,13 +46,13 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     boot::set_image_phys(PhysAddr(image));
     let facts = fallback_console(image);
     let tree = open_tree(dtb);
+    let bootargs = Bootargs::parse(machine::bootargs(&tree));
+    let psci = machine::psci(&tree);
+    power::set_method(bootargs.exit, psci);
     let uart = tree_console(&tree);
     let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
     early::enable(uart_clock_hz);
 
-    let bootargs = Bootargs::parse(machine::bootargs(&tree));
-    let psci = machine::psci(&tree);
-    power::set_method(bootargs.exit, psci);
     let cpu_count = cpus::init(&tree);
     let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
     patch_text(&bootargs, gic.version);

@@ -14,6 +14,8 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering}
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::locking::Mutex;
+
 /// Longest message, target included.
 pub const MESSAGE_BYTES: usize = 224;
 /// Bytes of each CPU's ring.
@@ -157,7 +159,14 @@ impl Write for Clipped {
 
 /// One ring per CPU, indexed by its logical number.
 static RINGS: [Ring; crate::MAX_CPUS] = [const { Ring::new() }; crate::MAX_CPUS];
+/// A drained message with its time and level.
+type Line = heapless::String<{ MESSAGE_BYTES + 32 }>;
+/// Drained lines that are kept.
+const KEPT_LINES: usize = 128;
+/// What was drained last.
+static KEPT: Mutex<heapless::Deque<Line, KEPT_LINES>> = Mutex::new(heapless::Deque::new());
 /// Taken by whoever drains.
+#[cfg(target_os = "none")]
 static DRAINING: AtomicBool = AtomicBool::new(false);
 
 /// Something was logged since the drain thread looked.
@@ -172,10 +181,17 @@ static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0
 #[inline(always)]
 pub(crate) fn tick() {
     if UNDRAINED.load(Ordering::Relaxed) {
-        UNDRAINED.store(false, Ordering::Relaxed);
-        // Full: it is awake already.
-        let _ = WORK.give();
+        wake_drainer();
     }
+}
+
+#[cfg(target_os = "none")]
+#[cold]
+#[inline(never)]
+fn wake_drainer() {
+    UNDRAINED.store(false, Ordering::Relaxed);
+    // Full: it is awake already.
+    let _ = WORK.give();
 }
 
 /// Starts the thread that writes the log to the console. Once, at boot.
@@ -228,14 +244,38 @@ pub fn pending() -> bool {
     RINGS.iter().any(|ring| ring.oldest_ticks().is_some())
 }
 
-/// Writes what has been logged to the console, oldest first. Does nothing if another thread is at it.
+/// Writes what has been logged to the console, oldest first, and keeps it for `dmesg`. Does nothing if
+/// another thread is at it.
 #[cfg(target_os = "none")]
 pub fn drain() {
     if DRAINING.swap(true, Ordering::Acquire) {
         return;
     }
-    drain_to(&mut |args| crate::drivers::console::print(args));
+    drain_to(&mut |args| {
+        crate::drivers::console::print(args);
+        let mut line = Line::new();
+        // A message with its time fits; the line feed is not kept.
+        let _ = line.write_fmt(args);
+        let mut kept = KEPT.lock();
+        if kept.is_full() {
+            kept.pop_front();
+        }
+        // There is room now.
+        let _ = kept.push_back(line);
+    });
     DRAINING.store(false, Ordering::Release);
+}
+
+/// Calls `f` with the last lines that were drained, oldest first. Thread context.
+pub fn for_each_kept(mut f: impl FnMut(&str)) {
+    let mut at = 0;
+    // One line at a time: `f` may print, and whoever drains waits no longer than for a copy.
+    loop {
+        let line = KEPT.lock().iter().nth(at).cloned();
+        let Some(line) = line else { return };
+        f(line.trim_end());
+        at += 1;
+    }
 }
 
 /// The same from a panic: directly, whoever else was draining.

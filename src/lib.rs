@@ -29,15 +29,16 @@ extern crate std;
 
 // The kernel knows one crate named `arch`; which one is the target's business. (Cargo refuses one
 // dependency name with two sources, so the choice is made here.)
-#[cfg(not(target_os = "none"))]
-extern crate stint_arch_host as arch;
 #[cfg(target_os = "none")]
 extern crate stint_arch_aarch64 as arch;
+#[cfg(not(target_os = "none"))]
+extern crate stint_arch_host as arch;
 
 pub mod boot_info;
 pub mod bootargs;
 pub mod cpus;
 pub mod drivers;
+mod emplace;
 pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;
@@ -46,6 +47,7 @@ pub mod ipc;
 pub mod irq;
 pub mod klog;
 pub mod ksyms;
+pub mod latency;
 pub mod list;
 pub mod locking;
 pub mod mm;
@@ -57,6 +59,7 @@ pub mod plist;
 pub mod power;
 pub mod preempt;
 pub mod sched;
+pub mod shell;
 #[cfg(target_os = "none")]
 pub mod start;
 pub mod task;
@@ -64,6 +67,8 @@ pub mod time;
 pub mod trace;
 
 pub use error::{Error, Result};
+#[doc(hidden)]
+pub use linkme;
 
 /// Most CPUs the kernel can run on.
 pub const MAX_CPUS: usize = 8;

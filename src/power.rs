@@ -16,15 +16,18 @@ const PSCI_HVC: u8 = 1;
 const PSCI_SMC: u8 = 2;
 const SEMIHOSTING: u8 = 3;
 
+/// The firmware, whatever the method.
+static PSCI: AtomicU8 = AtomicU8::new(UNKNOWN);
+
 /// Remembers how this machine is left.
 pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
-    let method = match (exit, psci) {
-        (ExitMethod::Semihosting, _) => SEMIHOSTING,
-        (ExitMethod::Psci, Some(PsciMethod::Hvc)) => PSCI_HVC,
-        (ExitMethod::Psci, Some(PsciMethod::Smc)) => PSCI_SMC,
-        (ExitMethod::Psci, None) => UNKNOWN,
+    let firmware = match psci {
+        Some(PsciMethod::Hvc) => PSCI_HVC,
+        Some(PsciMethod::Smc) => PSCI_SMC,
+        None => UNKNOWN,
     };
-    METHOD.store(method, Ordering::Relaxed);
+    PSCI.store(firmware, Ordering::Relaxed);
+    METHOD.store(if exit == ExitMethod::Semihosting { SEMIHOSTING } else { firmware }, Ordering::Relaxed);
 }
 
 /// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
@@ -39,6 +42,16 @@ pub fn exit(code: u32) -> ! {
             early::write_text("stint: halted\n");
             arch::psci::stop()
         }
+    }
+}
+
+/// Starts the machine again. Returns if there is no firmware that could.
+pub fn restart() {
+    early::flush();
+    match PSCI.load(Ordering::Relaxed) {
+        PSCI_HVC => arch::psci::system_reset(arch::psci::PsciConduit::Hvc),
+        PSCI_SMC => arch::psci::system_reset(arch::psci::PsciConduit::Smc),
+        _ => {}
     }
 }
 

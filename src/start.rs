@@ -4,6 +4,7 @@
 //! there, the vectors are not. The boot code becomes the idle task at the end.
 
 use crate::boot_info::BootInfo;
+use crate::drivers::console;
 use crate::sched::core as sched;
 use crate::time::{self, hrtimer, tick};
 use crate::{irq, klog, task};
@@ -36,6 +37,11 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
 
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
+    }
+    if let Some(interrupt) = info.uart.interrupt
+        && let Err(error) = console::start_input(interrupt)
+    {
+        log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
     }
     tick::start_this_cpu();
     task::start_reaper();

@@ -1,16 +1,16 @@
 //! The console: a PL011, written by polling and read by interrupt.
 //!
-//! Output is made of pieces of at most one FIFO: preemption is off while a piece is written, and on
-//! between pieces and while the FIFO drains, so however much is printed nobody waits for it longer than
-//! one piece. Lines of several tasks can mix if they are longer than a piece; [`print`] keeps one call
-//! together by holding a sleeping lock where sleeping is allowed.
+//! Output is made of pieces of a few bytes: interrupts are masked while a piece is written, since the
+//! handler shares the registers, and open between pieces and while the FIFO drains. So however much is
+//! printed, nobody waits for it longer than one piece. Lines of several tasks can mix if they are longer
+//! than a piece; [`print`] keeps one call together by holding a sleeping lock where sleeping is allowed.
 //!
-//! Context: output from thread context; [`rx_interrupt`] from hard interrupt; input from one thread.
+//! Context: output from thread context; `rx_interrupt` from hard interrupt; input from one thread.
 //! Locks: WRITER (sleeps, only in preemptible context), then UART (a leaf).
 
 use core::fmt;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use arch::mmu::PhysAddr;
 use arm_pl011_uart::{
@@ -18,22 +18,30 @@ use arm_pl011_uart::{
 };
 
 use super::early;
-use super::machine::UartInfo;
+use super::irqchip;
+use super::machine::{Interrupt, UartInfo};
 use super::queue::ByteQueue;
-use crate::locking::{Mutex, SpinLock};
+use crate::irq;
+use crate::locking::{Mutex, Semaphore, SpinLockIrqSave};
 use crate::mm::{SpaceError, ioremap};
+use crate::percpu::raw_smp_processor_id;
+use crate::task;
 
 const BAUD: u32 = 115_200;
-/// Bytes the transmit FIFO takes at most (32 since r1p5, 16 before).
-const PIECE_BYTES: usize = 32;
+/// Bytes the FIFOs hold at most (32 since r1p5, 16 before).
+const FIFO_BYTES: usize = 32;
+/// Bytes written with interrupts masked.
+const PIECE_BYTES: usize = 8;
+/// A UART that cannot interrupt is asked this often.
+const POLL_MS: u64 = 20;
 
-static UART: SpinLock<Option<Uart<'static>>> = SpinLock::new(None);
+static UART: SpinLockIrqSave<Option<Uart<'static>>> = SpinLockIrqSave::new(None);
 static WRITER: Mutex<()> = Mutex::new(());
 static INPUT: ByteQueue<256> = ByteQueue::new();
 /// Whether the interrupt feeds INPUT; otherwise reading polls.
 static BY_INTERRUPT: AtomicBool = AtomicBool::new(false);
-/// `fn()` called by the interrupt handler when there is input; 0: nobody.
-static ON_INPUT: AtomicUsize = AtomicUsize::new(0);
+/// Given by the interrupt handler when there is input.
+static ARRIVED: Semaphore = Semaphore::with_limit(0, 1);
 
 /// Why there is no console.
 #[derive(Clone, Copy, Debug)]
@@ -72,27 +80,28 @@ pub fn init(info: &UartInfo, clock_hz: u32) -> Result<(), ConsoleFault> {
     Ok(())
 }
 
-/// Lets the UART interrupt when input arrives; [`rx_interrupt`] must be its handler by now.
-pub fn enable_rx_interrupt() {
+/// Takes the UART's interrupt and lets it come when there is input. Without one, reading polls.
+///
+/// # Errors
+/// Those of [`irq::request`].
+pub(crate) fn start_input(interrupt: Interrupt) -> crate::Result<()> {
+    irqchip::set_trigger(raw_smp_processor_id(), interrupt.intid, interrupt.edge);
+    irq::request(interrupt.intid, rx_interrupt, 0)?;
     if let Some(uart) = UART.lock().as_mut() {
         uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes4);
         uart.clear_interrupts(Interrupts::all());
         uart.set_interrupt_masks(Interrupts::RXI | Interrupts::RTI | Interrupts::OEI);
         BY_INTERRUPT.store(true, Ordering::Release);
     }
-}
-
-/// Has `wake` called, in interrupt context, whenever input has arrived.
-pub fn on_input(wake: fn()) {
-    ON_INPUT.store(wake as usize, Ordering::Release);
+    Ok(())
 }
 
 /// Handler of the UART's interrupt. Bound: one FIFO.
-pub fn rx_interrupt(_: usize) {
+fn rx_interrupt(_: usize) {
     let mut any = false;
     if let Some(uart) = UART.lock().as_mut() {
         uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI | Interrupts::OEI);
-        for _ in 0..PIECE_BYTES {
+        for _ in 0..FIFO_BYTES {
             match uart.read_word() {
                 Ok(Some(byte)) => any |= INPUT.push(byte),
                 Ok(None) => break,
@@ -101,10 +110,9 @@ pub fn rx_interrupt(_: usize) {
             }
         }
     }
-    let wake = ON_INPUT.load(Ordering::Acquire);
-    if any && wake != 0 {
-        // SAFETY: only `on_input` writes it, a `fn()` or 0.
-        unsafe { core::mem::transmute::<usize, fn()>(wake)() };
+    if any {
+        // Full: somebody is being woken already.
+        let _ = ARRIVED.give();
     }
 }
 
@@ -114,6 +122,21 @@ pub fn read_byte() -> Option<u8> {
         return UART.lock().as_mut().and_then(|uart| uart.read_word().ok().flatten());
     }
     INPUT.pop()
+}
+
+/// The next byte of input; waits for it.
+pub fn read() -> u8 {
+    loop {
+        if let Some(byte) = read_byte() {
+            return byte;
+        }
+        if BY_INTERRUPT.load(Ordering::Acquire) {
+            // What came before the test above has given it too: no byte is overlooked.
+            ARRIVED.take();
+        } else {
+            task::sleep_ms(POLL_MS);
+        }
+    }
 }
 
 /// Input bytes lost because nobody took them.

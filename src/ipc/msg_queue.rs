@@ -96,7 +96,7 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
         if let Some(receiver) = wait::first(&inner.receivers) {
             // SAFETY: the slot is the receiver's place for it, on a stack that waits.
             unsafe { receiver.wait.slot().cast::<MaybeUninit<T>>().write(MaybeUninit::new(message)) };
-            wait::grant(&inner.receivers, receiver);
+            wait::grant_and_unlock(inner, |i| &i.receivers, receiver);
             return Ok(());
         }
         if inner.len.get() < N {
@@ -146,7 +146,7 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
             };
             // SAFETY: the slot is the waiting sender's message; the sender forgets it when granted.
             inner.push(unsafe { sender.wait.slot().cast::<MaybeUninit<T>>().read().assume_init() });
-            wait::grant(&inner.senders, sender);
+            wait::grant_and_unlock(inner, |i| &i.senders, sender);
             return Ok(message);
         }
         let mut message = MaybeUninit::<T>::uninit();

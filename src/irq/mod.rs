@@ -1,6 +1,6 @@
 //! Interrupts: from the controller's number to the handler.
 //!
-//! `handle_arch_irq` is where entry.S arrives, on the IRQ stack, with everything masked and the count
+//! `handle_arch_irq` is where vectors.S arrives, on the IRQ stack, with everything masked and the count
 //! saying "hard interrupt". It acknowledges one interrupt, calls one handler and signals the end; a second
 //! pending interrupt is taken after the return, so one interrupt costs one bounded time (style rule 12).
 //!
@@ -9,9 +9,7 @@
 use crate::drivers::irqchip;
 use crate::error::{Error, Result};
 use crate::percpu::raw_smp_processor_id;
-use arch::frame::IrqFrame;
 use arch::gic;
-use arch::patch::{GIC_V2, static_branch};
 use core::cell::Cell;
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
@@ -76,27 +74,23 @@ fn nobody(irq: usize) {
     log::error!("irq {irq}: nobody handles it; the line is disabled");
 }
 
-/// Takes one interrupt. Called by entry.S.
+/// Takes one interrupt that a GICv3 has acknowledged as `irq`. Called by vectors.S.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
-pub extern "C" fn handle_arch_irq(_frame: &IrqFrame) {
-    if static_branch::<GIC_V2>() {
-        let iar = gic::v2::ack();
-        // Bits 12:10 of a software-generated interrupt name its sender.
-        if dispatch(iar & 0x3ff) {
-            gic::v2::eoi(iar);
-        }
-        return;
-    }
-    let iar = gic::v3::ack();
-    if dispatch(iar) {
-        gic::v3::eoi(iar);
+extern "C" fn handle_arch_irq(irq: u32) {
+    // The special numbers from 1020 on have no handler and no end to signal.
+    if let Some(desc) = TABLE.0.get(irq as usize) {
+        (desc.handler.get())(desc.arg.get());
+        gic::v3::eoi(irq);
     }
 }
 
-/// Calls the handler; `false` for the special numbers from 1020 on, which have no end to signal.
-#[inline(always)]
-fn dispatch(irq: u32) -> bool {
-    let Some(desc) = TABLE.0.get(irq as usize) else { return false };
-    (desc.handler.get())(desc.arg.get());
-    true
+/// The same with a GICv2, which is asked here.
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+extern "C" fn handle_arch_irq_gicv2() {
+    let iar = gic::v2::ack();
+    // Bits 12:10 of a software-generated interrupt name its sender.
+    if let Some(desc) = TABLE.0.get(gic::intid(iar) as usize) {
+        (desc.handler.get())(desc.arg.get());
+        gic::v2::eoi(iar);
+    }
 }

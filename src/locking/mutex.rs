@@ -173,7 +173,7 @@ impl RawMutex {
                 // The new owner is in place before it is woken. The bit is needed only if others wait on.
                 let others = usize::from(!wait::is_last(&waiters, next));
                 self.owner.store(ptr::from_ref(next).addr() | others, Ordering::Release);
-                wait::grant(&waiters, next);
+                wait::grant_and_unlock(waiters, |q| q, next);
             }
         }
     }

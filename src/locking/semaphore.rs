@@ -3,7 +3,7 @@
 //! `give` hands a unit straight to the most important waiter; the count only moves when nobody waits.
 //! Context: `give` and `try_take` from any; `take` from threads.
 
-use super::SchedLock;
+use super::{SchedLock, SchedLockGuard};
 use crate::error::{Error, Result};
 use crate::plist::PlistHead;
 use crate::sched::wait::{self, Timeout};
@@ -42,14 +42,14 @@ impl Semaphore {
     #[inline]
     pub fn give(&self) -> Result<()> {
         let inner = self.inner.lock();
-        if let Some(task) = wait::first(&inner.waiters) {
-            wait::grant(&inner.waiters, task);
+        let count = inner.count.get();
+        // With units left nobody waits, so the two tests are one for the common case.
+        if inner.waiters.is_empty() && count != self.limit {
+            inner.count.set(count + 1);
+            inner.unlock_no_resched();
             return Ok(());
         }
-        let count = inner.count.get();
-        let result = if count == self.limit { Err(Error::Full) } else { Ok(inner.count.set(count + 1)) };
-        inner.unlock_no_resched();
-        result
+        give_slow(inner)
     }
 
     /// Takes a unit, waiting for one if there is none.
@@ -62,7 +62,7 @@ impl Semaphore {
             inner.unlock_no_resched();
             return;
         }
-        wait::block(inner, |i| &i.waiters, ptr::null_mut());
+        take_slow(inner);
     }
 
     /// Takes a unit, waiting as `timeout` says.
@@ -97,4 +97,21 @@ impl Semaphore {
         inner.unlock_no_resched();
         count
     }
+}
+
+/// Hands the unit to the most important waiter, or refuses it at the limit.
+#[inline(never)]
+fn give_slow(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
+    if let Some(task) = wait::first(&inner.waiters) {
+        wait::grant_and_unlock(inner, |i| &i.waiters, task);
+        return Ok(());
+    }
+    inner.unlock_no_resched();
+    Err(Error::Full)
+}
+
+/// Waits for a unit.
+#[inline(never)]
+fn take_slow(inner: SchedLockGuard<'_, Inner>) {
+    wait::block(inner, |i| &i.waiters, ptr::null_mut());
 }

@@ -20,8 +20,11 @@ use core::ptr::NonNull;
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
+use crate::emplace::emplace;
 use super::load::LoadWeight;
-use super::prio::{DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice};
+use super::prio::{
+    DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice,
+};
 use crate::list::Link;
 
 /// A task's place with respect to run queues.
@@ -103,7 +106,10 @@ pub struct SchedTask {
     pub(super) se: SchedEntity,
 }
 
-const _: () = assert!(offset_of!(SchedTask, se) <= 64, "the real-time part fits one cache line");
+const _: () = assert!(
+    offset_of!(SchedTask, se) <= 64,
+    "the real-time part fits one cache line"
+);
 
 impl Default for SchedTask {
     fn default() -> Self {
@@ -112,10 +118,51 @@ impl Default for SchedTask {
 }
 
 impl SchedTask {
+    /// Writes a new task with these parameters to `at`, off every queue.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr) {
+        let prio = attr.normal_prio();
+        let load = match attr.policy() {
+            Policy::Idle => LoadWeight::IDLE_POLICY,
+            _ => LoadWeight::of_nice(attr.nice()),
+        };
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            emplace!(&raw mut (*at).rt => SchedRtEntity {
+                run_list: Link::new(),
+                time_slice: Cell::new(0),
+            } except);
+            emplace!(&raw mut (*at).se => SchedEntity {
+                vruntime: Cell::new(0),
+                load: Cell::new(load),
+                exec_start: Cell::new(0),
+                sum_exec_runtime: Cell::new(0),
+                prev_sum_exec_runtime: Cell::new(0),
+                run_node: RBTreeLink::new(),
+                on_rq: Cell::new(false),
+            } except);
+            emplace!(at => SchedTask {
+                prio: Cell::new(prio),
+                on_rq: Cell::new(OnRq::No),
+                policy: Cell::new(attr.policy()),
+                rt_priority: Cell::new(attr.rt_priority()),
+                is_new: Cell::new(true),
+                static_prio: Cell::new(nice_to_prio(attr.nice())),
+                normal_prio: Cell::new(prio),
+            } except rt, se);
+        }
+    }
+
     /// A new task, off every queue, nice 0 under the normal policy.
     pub const fn new() -> Self {
         Self {
-            rt: SchedRtEntity { run_list: Link::new(), time_slice: Cell::new(0) },
+            rt: SchedRtEntity {
+                run_list: Link::new(),
+                time_slice: Cell::new(0),
+            },
             prio: Cell::new(DEFAULT_PRIO),
             on_rq: Cell::new(OnRq::No),
             policy: Cell::new(Policy::Normal),
@@ -225,7 +272,10 @@ impl SchedTask {
 
     /// Gives a task that was never woken its first policy and parameters.
     pub fn init(&self, attr: SchedAttr) {
-        debug_assert!(!self.is_queued() && self.is_new.get(), "init: the task has already been woken");
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "init: the task has already been woken"
+        );
         self.static_prio.set(nice_to_prio(attr.nice()));
         self.set_params(attr);
         self.prio.set(self.normal_prio.get());
@@ -234,7 +284,10 @@ impl SchedTask {
     /// Gives a new task its parent's policy and parameters. A priority the
     /// parent has only inherited is not passed on.
     pub fn inherit(&self, parent: &Self) {
-        debug_assert!(!self.is_queued() && self.is_new.get(), "inherit: the task has already been woken");
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "inherit: the task has already been woken"
+        );
         self.policy.set(parent.policy.get());
         self.rt_priority.set(parent.rt_priority.get());
         self.static_prio.set(parent.static_prio.get());
@@ -258,7 +311,10 @@ impl SchedTask {
     /// Weight by policy and nice value. Only while the task is out of every
     /// fair queue's load sum.
     pub(super) fn set_load_weight(&self) {
-        debug_assert!(!self.se.on_rq.get(), "load: the old weight is still part of a queue's sum");
+        debug_assert!(
+            !self.se.on_rq.get(),
+            "load: the old weight is still part of a queue's sum"
+        );
         self.se.load.set(match self.policy.get() {
             Policy::Idle => LoadWeight::IDLE_POLICY,
             _ => LoadWeight::of_nice(self.nice()),
@@ -341,6 +397,12 @@ impl Deref for SchedRef {
 
 impl fmt::Debug for SchedRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task@{:p}(prio {}, {:?})", self.0, self.prio(), self.policy())
+        write!(
+            f,
+            "task@{:p}(prio {}, {:?})",
+            self.0,
+            self.prio(),
+            self.policy()
+        )
     }
 }

@@ -28,9 +28,15 @@ pub struct LoadWeight {
 
 impl LoadWeight {
     /// No load: what an empty run queue has.
-    pub const ZERO: Self = Self { weight: 0, inv_weight: 0 };
+    pub const ZERO: Self = Self {
+        weight: 0,
+        inv_weight: 0,
+    };
     /// Of a task under the idle policy.
-    pub const IDLE_POLICY: Self = Self { weight: WEIGHT_IDLEPRIO << FIXED_SHIFT, inv_weight: WMULT_IDLEPRIO };
+    pub const IDLE_POLICY: Self = Self {
+        weight: WEIGHT_IDLEPRIO << FIXED_SHIFT,
+        inv_weight: WMULT_IDLEPRIO,
+    };
 
     /// Of a nice value; values outside -20..=19 count as the nearest inside.
     pub const fn of_nice(nice: i32) -> Self {
@@ -41,7 +47,10 @@ impl LoadWeight {
         } else {
             (nice + 20) as usize
         };
-        Self { weight: SCHED_PRIO_TO_WEIGHT[index] << FIXED_SHIFT, inv_weight: SCHED_PRIO_TO_WMULT[index] }
+        Self {
+            weight: SCHED_PRIO_TO_WEIGHT[index] << FIXED_SHIFT,
+            inv_weight: SCHED_PRIO_TO_WMULT[index],
+        }
     }
 
     /// The stored (shifted) weight.
@@ -72,7 +81,11 @@ impl LoadWeight {
 
     #[inline(always)]
     const fn inv(&self) -> u32 {
-        if self.inv_weight != 0 { self.inv_weight } else { inverse(scale_load_down(self.weight)) }
+        if self.inv_weight != 0 {
+            self.inv_weight
+        } else {
+            inverse(scale_load_down(self.weight))
+        }
     }
 }
 
@@ -88,11 +101,11 @@ const fn scale_load_down(weight: u64) -> u64 {
 
 const fn inverse(weight: u64) -> u32 {
     if weight >= u32::MAX as u64 {
-        1
-    } else if weight == 0 {
-        u32::MAX
-    } else {
-        (u32::MAX as u64 / weight) as u32
+        return 1;
+    }
+    match u32::MAX.checked_div(weight as u32) {
+        Some(inv) => inv,
+        None => u32::MAX,
     }
 }
 
@@ -120,5 +133,9 @@ pub const fn calc_delta(delta: u64, weight: u64, lw: &LoadWeight) -> u64 {
 /// `delta_ns * 1024 / weight`.
 #[inline]
 pub const fn calc_delta_fair(delta_ns: u64, load: &LoadWeight) -> u64 {
-    if load.weight == NICE_0_LOAD { delta_ns } else { calc_delta(delta_ns, NICE_0_LOAD, load) }
+    if load.weight == NICE_0_LOAD {
+        delta_ns
+    } else {
+        calc_delta(delta_ns, NICE_0_LOAD, load)
+    }
 }

@@ -15,7 +15,7 @@
 //! | `idle` | what runs otherwise |
 //! | `core` | the one place that acts on the answers: switch, wake-up, tick |
 //! | `wait` | sleeping on a queue and being woken from it |
-//! | `rq`, `params` | a CPU's run queue: the door to it all |
+//! | `rq`, `lazy`, `params` | a CPU's run queue: the door to it all |
 
 pub mod class;
 pub mod core;
@@ -23,6 +23,7 @@ pub mod entity;
 pub mod fair;
 mod fair_preempt;
 mod idle;
+mod lazy;
 pub mod load;
 mod params;
 pub mod prio;

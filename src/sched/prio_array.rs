@@ -33,7 +33,10 @@ pub(super) struct PrioArray {
 
 impl PrioArray {
     pub(super) const fn new() -> Self {
-        Self { lists: [const { ListHead::new() }; LISTS], bitmap: [0; 2] }
+        Self {
+            lists: [const { ListHead::new() }; LISTS],
+            bitmap: [0; 2],
+        }
     }
 
     #[inline(always)]
@@ -45,7 +48,11 @@ impl PrioArray {
     #[inline(always)]
     pub(super) fn highest_prio(&self) -> i32 {
         let [high, low] = self.bitmap;
-        (if high != 0 { high.leading_zeros() } else { 64 + low.leading_zeros() }) as i32
+        (if high != 0 {
+            high.leading_zeros()
+        } else {
+            64 + low.leading_zeros()
+        }) as i32
     }
 
     /// Head of the most important list that is not empty.
@@ -64,7 +71,10 @@ impl PrioArray {
     /// First task of a list whose bit is set.
     #[inline(always)]
     fn head(&self, prio: usize) -> SchedRef {
-        debug_assert!(prio < LISTS && !self.lists[prio].is_empty(), "rt: bit {prio} is set, its list is empty");
+        debug_assert!(
+            prio < LISTS && !self.lists[prio].is_empty(),
+            "rt: bit {prio} is set, its list is empty"
+        );
         // SAFETY: bits are only set by `mark`, with a valid index, and the
         // list of a set bit is not empty (module invariant). What is on it was
         // put there from a `SchedRef`, and stays valid while queued.
@@ -145,7 +155,9 @@ impl PrioArray {
     pub(super) fn iter(&self) -> impl Iterator<Item = SchedRef> + '_ {
         // SAFETY: nothing changes the lists while the borrow lives; what is on
         // them was put there from a `SchedRef`.
-        self.lists.iter().flat_map(|list| unsafe { list.iter().map(|link| SchedRef::of_run_list(link)) })
+        self.lists
+            .iter()
+            .flat_map(|list| unsafe { list.iter().map(|link| SchedRef::of_run_list(link)) })
     }
 
     /// True when bitmap, lists and priorities agree; walks everything.

@@ -125,11 +125,11 @@ impl Rq {
     }
 
     /// Must the clock be up to date for the next pick? True when a fair task
-    /// stops running or may start to. To be asked after a blocking task has
-    /// been dequeued. (Dequeueing a fair task needs the clock itself.)
+    /// stops running or starts to. To be asked after a blocking task has been
+    /// dequeued. (Dequeueing a fair task needs the clock itself.)
     #[inline(always)]
     pub fn needs_clock(&self) -> bool {
-        self.cfs.curr.is_some() || self.rt.is_empty()
+        self.cfs.curr.is_some() || (self.rt.is_empty() && self.cfs.nr_running != 0)
     }
 
     /// Makes `p` runnable. Who preempts whom is [`Self::check_preempt_curr`]'s
@@ -175,7 +175,11 @@ impl Rq {
     /// Needs the clock when [`Self::needs_clock`].
     #[inline(always)]
     pub fn pick_next_task(&mut self, prev: SchedRef) -> SchedRef {
-        debug_assert!(prev == self.curr, "rq: {prev:?} is not running, {:?} is", self.curr);
+        debug_assert!(
+            prev == self.curr,
+            "rq: {prev:?} is not running, {:?} is",
+            self.curr
+        );
         if let Some(next) = self.rt.pick() {
             // A real-time `prev` is where it belongs already; idle has no place.
             if self.cfs.curr.is_some() {
@@ -188,8 +192,12 @@ impl Rq {
     }
 
     #[inline(never)]
-    fn pick_next_below_rt(&mut self) -> SchedRef {
-        let next = self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle);
+    pub(super) fn pick_next_below_rt(&mut self) -> SchedRef {
+        let next = if self.cfs.nr_running == 0 && self.cfs.curr.is_none() {
+            self.idle
+        } else {
+            self.cfs.pick_next(self.clock_task_ns).unwrap_or(self.idle)
+        };
         self.curr = next;
         next
     }
@@ -225,7 +233,8 @@ impl Rq {
     #[inline(never)]
     fn wake_up_fair(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
         p.on_rq.set(OnRq::Queued);
-        self.cfs.enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
+        self.cfs
+            .enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
         self.check_preempt_fair(self.curr, p, flags)
     }
 
@@ -233,12 +242,15 @@ impl Rq {
     fn check_preempt_fair(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
         match curr.class() {
             Class::Rt => Resched::No,
-            Class::Fair => self.cfs.check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
+            Class::Fair => self
+                .cfs
+                .check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
             Class::Idle => idle::check_preempt(),
         }
     }
 
     /// Checkpoint: the periodic tick. Needs the clock if `curr` is fair.
+    #[inline(never)]
     pub fn task_tick(&mut self) -> Resched {
         match self.curr.class() {
             Class::Rt => self.rt.task_tick(self.curr),
@@ -249,6 +261,7 @@ impl Rq {
 
     /// The running task yields; the core then schedules, whatever comes of it.
     /// Needs the clock if `curr` is fair.
+    #[inline(never)]
     pub fn yield_task(&mut self) {
         let curr = self.curr;
         match curr.class() {
@@ -268,7 +281,11 @@ impl Rq {
     /// task. Needs the clock if `curr` is fair.
     pub fn task_fork(&mut self, p: SchedRef) -> Resched {
         p.rt.time_slice.set(self.rt.rr_timeslice_ticks());
-        if p.is_fair() { Resched::when(self.cfs.task_fork(p, self.clock_task_ns)) } else { Resched::No }
+        if p.is_fair() {
+            Resched::when(self.cfs.task_fork(p, self.clock_task_ns))
+        } else {
+            Resched::No
+        }
     }
 
     /// First wake-up of a new task. Needs the clock if `p` is fair.

@@ -94,7 +94,7 @@ pub(crate) fn block<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &
     enqueue(&guard, queue(&guard), slot);
     let (_, flags) = guard.unlock_irqs_off();
     // SAFETY: task context, count 0 (checked above in debug builds), IRQs masked.
-    unsafe { sched::schedule_irqs_off() };
+    unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
 }
 
@@ -112,7 +112,7 @@ pub(crate) fn block_until<T>(
     let (_, flags) = guard.unlock_irqs_off();
     task.timer.start_irqs_off(deadline_ns, wait_timed_out);
     // SAFETY: as in `block`.
-    unsafe { sched::schedule_irqs_off() };
+    unsafe { sched::sleep_irqs_off() };
     task.timer.cancel_irqs_off();
     irqflags::local_irq_restore(flags);
     match task.wait.status.get() {
@@ -140,10 +140,25 @@ pub(crate) fn is_last(queue: &PlistHead, task: &Task) -> bool {
 /// task waited for has been given to it.
 #[inline(always)]
 pub(crate) fn grant(queue: &PlistHead, task: &Task) {
+    unqueue(queue, task);
+    sched::wake_up_granted(task);
+}
+
+/// [`grant`] as the last thing in a section: releases the lock, and if the woken task is to run, switches to
+/// it. Where interrupts were open this is the preemption point of the call.
+#[inline(always)]
+pub(crate) fn grant_and_unlock<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, task: &Task) {
+    unqueue(queue(&guard), task);
+    let (_, flags) = guard.unlock_irqs_off();
+    sched::wake_up_and_switch(task, flags);
+    irqflags::local_irq_restore(flags);
+}
+
+#[inline(always)]
+fn unqueue(queue: &PlistHead, task: &Task) {
     // SAFETY: the task waits on this queue, and the lock is held.
     unsafe { queue.del(NonNull::from(&task.wait.node)) };
     task.wait.status.set(WaitStatus::Granted);
-    sched::wake_up_granted(task);
 }
 
 /// Takes a ready-made timeout: the timer of a waiting task.

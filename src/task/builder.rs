@@ -4,7 +4,7 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
-use super::{Memory, NAME_BYTES, Task, TaskRef, list, state};
+use super::{Memory, Name, Task, TaskRef, list};
 use crate::error::{Error, Result};
 use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
@@ -13,7 +13,6 @@ use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch::context::ArchTask;
-use arch::thread_info::FORK_PREEMPT_COUNT;
 use core::cell::{Cell, UnsafeCell};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -32,7 +31,7 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `spawn` or `create`"]
 pub struct Builder {
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     attr: Result<SchedAttr>,
     stack_bytes: usize,
     affinity: u64,
@@ -40,22 +39,12 @@ pub struct Builder {
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
 pub fn build(name: &str) -> Builder {
-    Builder { name: pack_name(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+    Builder { name: Name::new(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
 }
 
 fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
     let bad = Error::BadPriority { priority };
     SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
-}
-
-const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
-    let mut packed = [0; NAME_BYTES + 1];
-    let mut i = 0;
-    while i < name.len() && i < NAME_BYTES {
-        packed[i] = name.as_bytes()[i];
-        i += 1;
-    }
-    packed
 }
 
 impl Builder {
@@ -132,19 +121,19 @@ impl Builder {
         let attr = self.attr?;
         self.check_affinity()?;
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
-            return Err(Error::BadStackSize { bytes: self.stack_bytes });
+            return Err(Error::BadStackSize { bytes: self.stack_bytes as u32 });
         }
-        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes })?;
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes as u32 })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
-        let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() })?;
+        let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
         // SAFETY: the memory is ours, and the stack is the task's alone.
         Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel(stack), top, entry, arg) })
     }
 
     fn check_affinity(&self) -> Result<()> {
         // One CPU is online until there is bring-up for the others.
-        if self.affinity & 1 == 0 { Err(Error::BadAffinity { mask: self.affinity }) } else { Ok(()) }
+        if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
     }
 }
 
@@ -169,7 +158,7 @@ impl TryNewTask for Box<Task> {
 #[expect(clippy::too_many_arguments, reason = "one private constructor with two callers")]
 unsafe fn init(
     at: NonNull<Task>,
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     attr: SchedAttr,
     affinity: u64,
     memory: Memory,
@@ -180,11 +169,10 @@ unsafe fn init(
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     // SAFETY: by contract.
     unsafe {
-        at.write(Task::template(name, id, memory, FORK_PREEMPT_COUNT, state::NEW));
+        Task::emplace(at.as_ptr(), name, id, attr, affinity, memory);
         ArchTask::prepare(&raw mut (*at.as_ptr()).arch, stack_top, entry, arg);
         let task = at.as_ref();
-        task.cpus_allowed.set(affinity);
-        sched::fork(task, attr);
+        sched::fork(task);
         list::add(task);
         TaskRef::from_raw(at)
     }
@@ -249,13 +237,13 @@ impl<const STACK: usize> TaskMem<STACK> {
     /// # Safety
     /// The memory holds no other task that is not dead and dropped, and two calls do not race.
     #[inline]
-    pub unsafe fn create(&'static self, name: &str, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
+    pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
         self.used.set(true);
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
-        unsafe { init(at, pack_name(name), attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
+        unsafe { init(at, name, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
     }
 }
 

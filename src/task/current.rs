@@ -58,7 +58,7 @@ pub fn exit() -> ! {
         task.exited.complete_all();
     }
     // SAFETY: task context, count 0 (might_sleep), IRQs masked.
-    unsafe { sched::schedule_irqs_off() };
+    unsafe { sched::sleep_irqs_off() };
     unreachable!("a dead task was scheduled");
 }
 
@@ -88,7 +88,7 @@ pub fn sleep_until(deadline_ns: u64) {
     task.set_state(state::UNINTERRUPTIBLE);
     task.timer.start_irqs_off(deadline_ns, wake_sleeper);
     // SAFETY: task context, count 0 (might_sleep), IRQs masked.
-    unsafe { sched::schedule_irqs_off() };
+    unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
 }
 

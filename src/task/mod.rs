@@ -15,6 +15,7 @@
 mod builder;
 mod current;
 mod list;
+mod name;
 mod reaper;
 mod reference;
 
@@ -27,19 +28,24 @@ pub(crate) use current::{current, idle_task};
 pub(crate) use builder::stack_is_sane;
 pub use list::for_each;
 pub(crate) use list::register_idle;
+pub use name::Name;
 pub(crate) use reaper::start as start_reaper;
 pub use reference::{TaskRef, current_ref};
 
+use crate::emplace::emplace;
 use crate::error::Result;
 use crate::list::Link;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
+use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
+use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
 use arch::thread_info;
 use core::cell::{Cell, UnsafeCell};
+use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Task states: Linux's bits, as far as used (reference 3.1).
@@ -58,9 +64,6 @@ pub mod state {
     pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
 }
 
-/// The longest name that is kept.
-pub const NAME_BYTES: usize = 15;
-
 /// A task. See the module's text.
 #[repr(C)]
 pub struct Task {
@@ -68,6 +71,8 @@ pub struct Task {
     pub(crate) arch: ArchTask,
     pub(crate) state: AtomicU32,
     usage: AtomicU32,
+    /// The run queue it belongs to.
+    pub(crate) rq: TaskRq,
     pub(crate) sched: SchedTask,
     /// Cycles run, up to the last switch (M6).
     pub(crate) runtime_cycles: Cell<u64>,
@@ -82,7 +87,7 @@ pub struct Task {
     grave: Link,
     id: u32,
     cpus_allowed: Cell<u64>,
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     memory: UnsafeCell<Memory>,
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
@@ -113,7 +118,7 @@ pub struct TaskInfo {
     /// The task's number.
     pub id: u32,
     /// Its name.
-    pub name: heapless::String<NAME_BYTES>,
+    pub name: heapless::String<{ Name::BYTES }>,
     /// State bits, see [`state`].
     pub state: u32,
     /// Whether it is on a run queue (running included).
@@ -135,17 +140,18 @@ pub struct TaskInfo {
 impl Task {
     /// The boot task: what the boot CPU runs before there is a scheduler, and its idle task afterwards.
     const fn boot() -> Self {
-        let mut task = Self::template(*b"idle/0\0\0\0\0\0\0\0\0\0\0", 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
+        let mut task = Self::template(Name::new("idle/0"), 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
         task.sched = SchedTask::new_idle();
         task
     }
 
-    const fn template(name: [u8; NAME_BYTES + 1], id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
+    const fn template(name: Name, id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
         Self {
             arch: ArchTask::new(preempt_word),
             state: AtomicU32::new(task_state),
             // One for the task itself and one for whoever makes it.
             usage: AtomicU32::new(2),
+            rq: Cell::new(ptr::null()),
             sched: SchedTask::new(),
             runtime_cycles: Cell::new(0),
             nvcsw: Cell::new(0),
@@ -165,6 +171,38 @@ impl Task {
         }
     }
 
+    /// Writes a new task in state NEW to `at`. `arch` is left to `ArchTask::prepare`.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: u64, memory: Memory) {
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            SchedTask::emplace(&raw mut (*at).sched, attr);
+            emplace!(at => Task {
+                state: AtomicU32::new(state::NEW),
+                usage: AtomicU32::new(2),
+                rq: Cell::new(ptr::null()),
+                runtime_cycles: Cell::new(0),
+                nvcsw: Cell::new(0),
+                nivcsw: Cell::new(0),
+                wait: WaitNode::new(),
+                timer: Hrtimer::new(),
+                parked: Semaphore::with_limit(0, 1),
+                exited: Completion::new(),
+                links: Link::new(),
+                grave: Link::new(),
+                id: id,
+                cpus_allowed: Cell::new(affinity),
+                name: name,
+                memory: UnsafeCell::new(memory),
+                #[cfg(debug_assertions)]
+                preempt_disabled_at: Cell::new(None),
+            } except arch, sched);
+        }
+    }
+
     /// The task's number; 0 is the boot CPU's idle task.
     #[must_use]
     pub fn id(&self) -> u32 {
@@ -174,8 +212,7 @@ impl Task {
     /// The task's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        let end = self.name.iter().position(|&b| b == 0).unwrap_or(NAME_BYTES);
-        core::str::from_utf8(&self.name[..end]).unwrap_or("?")
+        self.name.as_str()
     }
 
     /// The state bits, see [`state`].
@@ -207,7 +244,7 @@ impl Task {
     ///
     /// # Errors
     /// [`crate::Error::BadPriority`], [`crate::Error::BadNice`].
-    pub fn set_scheduler(&self, attr: crate::sched::prio::SchedAttr) -> Result<()> {
+    pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
         crate::sched::core::set_scheduler(self, attr);
         Ok(())
     }

@@ -41,6 +41,12 @@ impl Timer {
         self.start(super::now_ns().saturating_add(ns), 0);
     }
 
+    /// Calls the function once, when the monotonic clock shows `expires_ns`; at once if that is past. Replaces
+    /// an earlier start.
+    pub fn start_at(&self, expires_ns: u64) {
+        self.start(expires_ns, 0);
+    }
+
     /// Calls the function every `period_ns` nanoseconds on a grid that begins now: no drift. If an expiry
     /// comes so late that the next one is past too, the missed ones are left out.
     ///

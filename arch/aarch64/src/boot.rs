@@ -14,7 +14,7 @@ use crate::mmu::{KERNEL_BASE, LINEAR_BASE, MMIO_BASE, PAGE_BYTES, PhysAddr, TEXT
 use crate::mmu::{SCTLR_OFF, SCTLR_ON, TCR, attr};
 
 /// Bytes of the boot stack, which becomes the idle task's stack of the boot CPU.
-pub const BOOT_STACK_BYTES: usize = 16 * 1024;
+pub const BOOT_STACK_BYTES: usize = 32 * 1024;
 
 /// Level-3 tables for the image while booting: 2 MiB each (the linker script asserts that it fits).
 const KERNEL_L3_TABLES: usize = 4;

@@ -1,31 +1,14 @@
-// Behind the vectors: the interrupt path with its preemption check, and the full frame of every other
-// exception. In the vectors' section: the overflow check reaches its target with a `tbnz`, which spans 32 KiB
-// and not the text of a big image.
+// Behind the vectors: the return from an interrupt with its preemption check, and the full frame of every
+// other exception. In the vectors' section: the overflow check reaches its target with a `tbnz`, which spans
+// 32 KiB and not the text of a big image.
 .section .text.vectors, "ax"
 
-// el1_irq: an interrupt from the kernel. In: x0 = current's thread_info, w3 = its count, x29 = the frame
-// record inside the IrqFrame. D, A, I and F stay masked throughout the handler: it acknowledges, wakes and
-// returns, so an SError waits that long at the most, and nothing has to be masked again before ELR is
-// written.
+// The way out of an interrupt from the kernel; the way in is in its vector (vectors.S). The handler and the
+// end of interrupt are done. In: x29 = the frame record inside the IrqFrame; everything masked.
 .balign 64
-.global el1_irq
-el1_irq:
-	// irq_enter: this CPU is in a hard interrupt. No preempt_enable in the handler can switch.
-	add	w4, w3, #{HARDIRQ_OFFSET}
-	str	w4, [x0, #{TI_PREEMPT}]
-
-	// The handler runs on this CPU's IRQ stack, unless the interrupted code is on it already, which the
-	// count tells: only a handler that opened interrupts again has hard-interrupt bits set.
-	tst	w3, #{HARDIRQ_MASK}
-	b.ne	1f
-	mrs	x1, tpidr_el1
-	adrp	x2, irq_stack_top
-	add	x1, x1, x2
-	ldr	x1, [x1, :lo12:irq_stack_top]
-	mov	sp, x1
-1:	bl	handle_arch_irq
-
-	// The end of interrupt has been signalled. Back on the stack of the task, IRQs still masked.
+.global el1_irq_exit
+el1_irq_exit:
+	// Back on the stack of the task, IRQs still masked.
 	sub	sp, x29, #{IRQ_FP}
 
 	// irq_exit, and the check that makes this a preemptible kernel. One load brings the count and the
@@ -37,7 +20,9 @@ el1_irq:
 	str	w1, [x0, #{TI_PREEMPT}]
 	cbnz	x1, el1_irq_return
 
-	// A switch: whoever runs next must find D, A and F open, as every task has them.
+	// A switch. The priority drop must have happened before another task opens interrupts (isb), and
+	// whoever runs next must find D, A and F open, as every task has them.
+	isb
 	msr	daifclr, #13
 	bl	arm64_preempt_schedule_irq
 	msr	daifset, #15
@@ -63,6 +48,11 @@ el1_irq_return:
 	// No speculation past the return (straight-line).
 	dsb	nsh
 	isb
+
+// The same entry with a memory-mapped interrupt controller.
+el1_irq_gicv2:
+	bl	handle_arch_irq_gicv2
+	b	el1_irq_exit
 
 // Saves what is left of PtRegs. In: x0, x1 saved and free, sp at the frame.
 .macro save_pt_regs

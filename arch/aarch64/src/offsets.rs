@@ -19,6 +19,7 @@ global_asm!(
     TI_PREEMPT = const PREEMPT,
     HARDIRQ_OFFSET = const HARDIRQ_OFFSET,
     HARDIRQ_MASK = const 0x000f_0000,
+    KEY_GIC_V2 = const crate::patch::GIC_V2,
     IRQ_FRAME_SIZE = const size_of::<IrqFrame>(),
     IRQ_X = const offset_of!(IrqFrame, x),
     IRQ_X18 = const offset_of!(IrqFrame, x) + 18 * 8,

@@ -46,14 +46,14 @@ vectors:
 	stp	x0, x1, [sp, #{PT_X}]
 	b	el1_sync
 
-	// Current EL with SP_EL1, IRQ.
+	// Current EL with SP_EL1, IRQ: el1_irq, from the push to the call of the handler, in one slot.
 	//
 	// Saved: x0-x18, x29, x30, ELR, SPSR - what a C function may destroy, because the handler is one.
 	// x29 points at the frame record {{x29, ELR}} and survives the handler, so it is also the way back to
-	// this stack; no other register is needed for it.
+	// this stack; no other register is needed for it. D, A, I and F stay masked throughout the handler: it
+	// acknowledges, wakes and returns, so an SError waits that long at the most.
 	.org	vectors + 0x280
-	sub	sp, sp, #{IRQ_FRAME_SIZE}
-	stp	x0, x1, [sp, #{IRQ_X} + 16 * 0]
+	stp	x0, x1, [sp, #-{IRQ_FRAME_SIZE}]!
 	stp	x2, x3, [sp, #{IRQ_X} + 16 * 1]
 	stp	x4, x5, [sp, #{IRQ_X} + 16 * 2]
 	mrs	x0, sp_el0
@@ -70,7 +70,33 @@ vectors:
 	stp	x29, x1, [sp, #{IRQ_FP}]
 	str	x2, [sp, #{IRQ_PSTATE}]
 	add	x29, sp, #{IRQ_FP}
-	b	el1_irq
+
+	// irq_enter: this CPU is in a hard interrupt. No preempt_enable in the handler can switch.
+	add	w4, w3, #{HARDIRQ_OFFSET}
+	str	w4, [x0, #{TI_PREEMPT}]
+
+	// The handler runs on this CPU's IRQ stack, unless the interrupted code is on it already, which the
+	// count tells: only a handler that opened interrupts again has hard-interrupt bits set.
+	tst	w3, #{HARDIRQ_MASK}
+	b.ne	1f
+	mrs	x1, tpidr_el1
+	adrp	x2, irq_stack_top
+	add	x1, x1, x2
+	ldr	x1, [x1, :lo12:irq_stack_top]
+	mov	sp, x1
+
+	// Acknowledge. ICC_IAR1_EL1; on a GICv2 the nop is a branch (arch::patch).
+1:
+2:	nop
+	mrs	x0, S3_0_C12_C12_0
+	bl	handle_arch_irq
+	b	el1_irq_exit
+	.pushsection .patch, "a"
+	.balign	4
+	.long	2b - .
+	.long	el1_irq_gicv2 - .
+	.long	{KEY_GIC_V2}
+	.popsection
 
 	.org	vectors + 0x300
 	bad_entry 6			// FIQ: group 0 is not used

@@ -34,7 +34,10 @@ impl Model {
 
     /// The first priority in use, counted like kernel priorities.
     fn best_prio(&self) -> usize {
-        self.queues.iter().position(|q| !q.is_empty()).unwrap_or(128)
+        self.queues
+            .iter()
+            .position(|q| !q.is_empty())
+            .unwrap_or(128)
     }
 }
 
@@ -191,7 +194,10 @@ proptest! {
                 }
                 3 if cpu.rq.curr() != cpu.rq.idle() => { cpu.pass(ns); cpu.sleep(); }
                 4 => { cpu.pass(ns / 100); cpu.rq.yield_task(); cpu.schedule(); }
-                5 => if cpu.rq.set_nice(p, nice).unwrap().is_yes() { cpu.schedule(); },
+                5 => {
+                    let answer = cpu.rq.set_nice(p, nice).unwrap();
+                    if answer.is_yes() { cpu.schedule(); }
+                }
                 6 => {
                     let policy = [Policy::Normal, Policy::Batch, Policy::Idle][(nice + 20) as usize % 3];
                     let attr = SchedAttr::new(policy, 0, nice).unwrap();

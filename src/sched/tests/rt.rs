@@ -94,7 +94,10 @@ fn real_time_preempts_fair_and_idle_and_fair_preempts_only_idle() {
     assert_eq!(cpu.schedule(), rt);
     let nicest = cpu.task(SchedAttr::normal(-20).unwrap());
     assert_eq!(cpu.wake(nicest), Resched::No, "never over real-time");
-    assert_eq!((rt.class(), fair.class(), cpu.rq.idle().class()), (Class::Rt, Class::Fair, Class::Idle));
+    assert_eq!(
+        (rt.class(), fair.class(), cpu.rq.idle().class()),
+        (Class::Rt, Class::Fair, Class::Idle)
+    );
 }
 
 #[test]
@@ -102,9 +105,15 @@ fn a_combined_wake_up_is_the_same_as_its_two_halves() {
     let mut cpu = Cpu::new();
     let running = cpu.fifo(10);
     cpu.schedule();
-    let (lower, higher) = (cpu.task(SchedAttr::fifo(9).unwrap()), cpu.task(SchedAttr::fifo(11).unwrap()));
+    let (lower, higher) = (
+        cpu.task(SchedAttr::fifo(9).unwrap()),
+        cpu.task(SchedAttr::fifo(11).unwrap()),
+    );
     assert_eq!(cpu.rq.wake_up_task(lower, WakeFlags::empty()), Resched::No);
-    assert_eq!(cpu.rq.wake_up_task(higher, WakeFlags::empty()), Resched::Yes);
+    assert_eq!(
+        cpu.rq.wake_up_task(higher, WakeFlags::empty()),
+        Resched::Yes
+    );
     let fair = cpu.task(SchedAttr::NORMAL);
     assert_eq!(cpu.rq.wake_up_task(fair, WakeFlags::empty()), Resched::No);
     assert!(lower.is_queued() && higher.is_queued() && fair.is_queued());
@@ -212,14 +221,20 @@ fn picking_real_time_over_fair_puts_the_fair_task_back_with_its_time_charged() {
     assert_eq!(cpu.sleep(), fair);
     cpu.pass(1);
     let _ = cpu.rq.task_tick();
-    assert_eq!(fair.se.sum_exec_runtime.get(), before + 701, "not charged for what the real-time task used");
+    assert_eq!(
+        fair.se.sum_exec_runtime.get(),
+        before + 701,
+        "not charged for what the real-time task used"
+    );
     cpu.check();
 }
 
 #[test]
-fn the_clock_is_needed_only_when_a_fair_task_stops_or_may_start() {
+fn the_clock_is_needed_only_when_a_fair_task_stops_or_starts() {
     let mut cpu = Cpu::new();
-    assert!(cpu.rq.needs_clock(), "idle, nothing real-time: a fair task may start");
+    assert!(!cpu.rq.needs_clock(), "idle stays idle");
+    let fair = cpu.normal(0);
+    assert!(cpu.rq.needs_clock(), "idle to fair");
     let (_a, _b) = (cpu.fifo(10), cpu.fifo(10));
     assert!(!cpu.rq.needs_clock(), "idle to real-time");
     cpu.schedule();
@@ -229,7 +244,15 @@ fn the_clock_is_needed_only_when_a_fair_task_stops_or_may_start() {
     cpu.schedule();
     let b = cpu.rq.curr();
     cpu.rq.dequeue_task(b, DequeueFlags::SLEEP);
-    assert!(cpu.rq.needs_clock(), "the last real-time task goes");
+    assert!(cpu.rq.needs_clock(), "real-time to fair");
+    assert_eq!(cpu.schedule(), fair);
+    let _ = cpu.wake(a);
+    assert!(cpu.rq.needs_clock(), "fair to real-time");
+    cpu.schedule();
+    cpu.rq.dequeue_task(fair, DequeueFlags::SLEEP);
+    cpu.rq.dequeue_task(a, DequeueFlags::SLEEP);
+    assert!(!cpu.rq.needs_clock(), "real-time to idle");
+    assert_eq!(cpu.schedule(), cpu.rq.idle());
 }
 
 #[test]

@@ -209,11 +209,31 @@ pub fn send_sgi(cpu: usize, sgi: u32) {
 
 #[inline(always)]
 fn send_to(affinity: u64, sgi: u32) {
+    send_prepared(prepare(affinity, sgi));
+}
+
+/// An SGI whose target has been worked out: sending it is one register write and its barriers.
+#[derive(Clone, Copy, Debug)]
+pub struct PreparedSgi(u64);
+
+/// Works out SGI `sgi` to the calling CPU.
+pub fn prepare_sgi_self(sgi: u32) -> PreparedSgi {
+    prepare(crate::cpu::mpidr(), sgi)
+}
+
+#[inline(always)]
+fn prepare(affinity: u64, sgi: u32) -> PreparedSgi {
     let aff = |shift: u32| affinity >> shift & 0xff;
     // A target list covers 16 CPUs of one Aff1 cluster; the range selector the rest of 256.
     let value = aff(32) << 48 | aff(16) << 32 | aff(8) << 16 | u64::from(sgi) << 24
         | (aff(0) >> 4) << 44
         | 1 << (aff(0) & 0xf);
+    PreparedSgi(value)
+}
+
+/// Sends it.
+#[inline(always)]
+pub fn send_prepared(PreparedSgi(value): PreparedSgi) {
     // SAFETY: sends an interrupt. The barrier makes earlier stores visible first; the isb makes the send
     // happen here. S3_0_C12_C11_5 is ICC_SGI1R_EL1.
     unsafe {

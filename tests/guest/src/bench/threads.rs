@@ -6,7 +6,7 @@ use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use stint::locking::SpinLock;
 use stint::sched::SchedAttr;
-use stint::task::{self, TaskMem};
+use stint::task::{self, Name, TaskMem};
 
 const ROUNDS: usize = REPETITIONS + WARM_UP;
 
@@ -45,6 +45,7 @@ fn fifo(priority: u32) -> SchedAttr {
     SchedAttr::fifo(priority).expect("a priority")
 }
 
+const NAME: Name = Name::new("bench");
 static MEMORY: TaskMem<4096> = TaskMem::new();
 
 extern "C" fn stop_at_once(_: usize) -> ! {
@@ -60,7 +61,7 @@ pub fn thread_create() -> Bench {
     for _ in 0..ROUNDS {
         let start = cycles();
         // SAFETY: the task of the round before has ended and is dropped.
-        let made = unsafe { MEMORY.create("bench", attr, stop_at_once, 0) };
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
         bench.add(cycles() - start);
         made.start();
         made.wait_exited();
@@ -73,7 +74,7 @@ pub fn thread_start() -> Bench {
     let attr = fifo(HIGH as u32);
     for _ in 0..ROUNDS {
         // SAFETY: as in `thread_create`.
-        let made = unsafe { MEMORY.create("bench", attr, stop_at_once, 0) };
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
         let start = cycles();
         made.start();
         bench.add(STARTED.load(Ordering::Relaxed) as u64 - start);
@@ -94,7 +95,7 @@ pub fn thread_exit() -> Bench {
     let attr = fifo(HIGH as u32);
     for _ in 0..ROUNDS {
         // SAFETY: as in `thread_create`.
-        let made = unsafe { MEMORY.create("bench", attr, exit_at_once, 0) };
+        let made = unsafe { MEMORY.create(NAME, attr, exit_at_once, 0) };
         made.start();
         // The higher thread has run and ended: here the creator goes on.
         let now = cycles();
@@ -109,7 +110,7 @@ pub fn thread_abort() -> Bench {
     let attr = fifo(LOW as u32 - 1);
     for _ in 0..ROUNDS {
         // SAFETY: as in `thread_create`.
-        let made = unsafe { MEMORY.create("bench", attr, stop_at_once, 0) };
+        let made = unsafe { MEMORY.create(NAME, attr, stop_at_once, 0) };
         made.start();
         let start = cycles();
         // SAFETY: the thread has not run: it holds nothing.

@@ -1,0 +1,33 @@
+//! The latency demonstration: Senoner's `latencytest` (M1), in its first form.
+//!
+//! A task that must be on time wakes on a grid, as a program that plays sound in fragments does, while loads
+//! run long kernel paths beside it. The distance from the programmed time to the task's first instruction
+//! is the latency; a fragment that is not done when the next one is due is a drop-out. Where the kernel can
+//! be preempted the loads make little difference; booted with `preempt=none` the same run shows what they
+//! can do. How to read the figures: docs/latency.md.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`params`] | what is asked for |
+//! | [`load`] | what runs beside the measurement |
+//! | [`run`] | the measurement |
+//! | [`histogram`], [`draw`] | counting, and drawing what was counted; pure |
+//! | `report`, `session` | tables and result lines; the order of a demonstration |
+//!
+//! Context: threads. One run at a time; a second one waits.
+#![forbid(unsafe_code)]
+
+pub mod draw;
+pub mod histogram;
+#[cfg(target_os = "none")]
+pub mod load;
+pub mod params;
+#[cfg(target_os = "none")]
+mod report;
+#[cfg(target_os = "none")]
+pub mod run;
+#[cfg(target_os = "none")]
+mod session;
+
+#[cfg(target_os = "none")]
+pub use session::{command, demonstrate};

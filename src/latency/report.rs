@@ -1,0 +1,163 @@
+//! What a run found, for people and for programs.
+//!
+//! A person gets a table, a histogram and a plot; a program gets result lines, in the form that all of the
+//! kernel's measurements have: `result <group>.<name> <value> <unit> key=value …`.
+//!
+//! Context: threads.
+#![forbid(unsafe_code)]
+
+use super::draw;
+use super::histogram::Histogram;
+use super::params::Params;
+use super::run::{PRIORITY, Report};
+use crate::shell::units::{ExactNs, Ns, Percent};
+use core::fmt::{self, Display, Write};
+
+/// Says what is about to be measured.
+pub(super) fn announce(out: &mut dyn Write, params: &Params, preempt: &str) -> fmt::Result {
+    write!(
+        out,
+        "latency: {} fragments of {}, a FIFO {PRIORITY} task, preempt={preempt}",
+        params.fragments,
+        ExactNs(params.period_ns)
+    )?;
+    if params.burn_percent != 0 {
+        write!(out, ", {}% of each burned", params.burn_percent)?;
+    }
+    writeln!(out)
+}
+
+/// The head of the table of runs.
+pub(super) fn table_head(out: &mut dyn Write) -> fmt::Result {
+    writeln!(
+        out,
+        "{:<11}{:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>6}",
+        "load", "min", "avg", "p50", "p99", "p99.9", "max", "missed"
+    )
+}
+
+/// One run as a row of the table.
+pub(super) fn table_row(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    let mut load: heapless::String<48> = heapless::String::new();
+    // The longest list is 38 bytes.
+    let _ = write!(load, "{}", report.params.loads);
+    if load.len() > 10 {
+        load.truncate(9);
+        let _ = load.push('+');
+    }
+    row(out, &load, &report.wakeup_ns, |ns| Ns(ns))?;
+    writeln!(out, " {:>6}", report.missed)
+}
+
+fn row<T: Display>(
+    out: &mut dyn Write,
+    name: &str,
+    values: &Histogram,
+    show: impl Fn(u64) -> T,
+) -> fmt::Result {
+    write!(out, "{name:<11}")?;
+    let [min, avg, p50, p99, p999, max] = figures(values);
+    write!(
+        out,
+        "{:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        show(min),
+        show(avg),
+        show(p50),
+        show(p99),
+        show(p999),
+        show(max)
+    )
+}
+
+/// Minimum, mean, p50, p99, p99.9, maximum.
+fn figures(values: &Histogram) -> [u64; 6] {
+    [
+        values.min(),
+        values.avg(),
+        values.quantile(1, 2),
+        values.quantile(99, 100),
+        values.quantile(999, 1000),
+        values.max(),
+    ]
+}
+
+/// Where the time went: the two parts of a wake-up, and the computing.
+pub(super) fn parts(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    row(out, " to handler", &report.handler_ns, |ns| Ns(ns))?;
+    writeln!(out)?;
+    row(out, " to task", &report.dispatch_cycles, |cycles| Cycles(cycles))?;
+    writeln!(out)?;
+    if report.burn_ns.n() != 0 {
+        row(out, " cpu loop", &report.burn_ns, |ns| Ns(ns))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A number of cycles.
+struct Cycles(u64);
+
+impl Display for Cycles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text: heapless::String<24> = heapless::String::new();
+        let _ = match self.0 {
+            0..100_000 => write!(text, "{} c", self.0),
+            100_000..100_000_000 => write!(text, "{} kc", self.0 / 1000),
+            _ => write!(text, "{} Mc", self.0 / 1_000_000),
+        };
+        f.pad(&text)
+    }
+}
+
+/// The verdict, the histogram and the plot.
+pub(super) fn pictures(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    let period_ns = report.params.period_ns;
+    writeln!(out, "\nwake-up latency, load {}", report.params.loads)?;
+    draw::histogram(out, &report.wakeup_ns, period_ns)?;
+    writeln!(out)?;
+    report.plot.draw(out, period_ns)?;
+    writeln!(out)?;
+    verdict(out, report)
+}
+
+fn verdict(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    let (n, min, max) = (report.wakeup_ns.n(), report.wakeup_ns.min(), report.wakeup_ns.max());
+    match report.missed {
+        0 => write!(out, "no fragment of {n} was missed")?,
+        missed => write!(out, "{missed} of {n} fragments were missed ({}%)", Percent(missed, n))?,
+    }
+    let tenths = u128::from(max) * 10 / u128::from(min.max(1));
+    writeln!(
+        out,
+        "; worst {} = {}.{} x the minimum; {} paths of load",
+        Ns(max),
+        tenths / 10,
+        tenths % 10,
+        report.load_paths
+    )
+}
+
+/// The result lines of a run.
+pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) -> fmt::Result {
+    let mut line = |name: &str, unit: &str, values: &Histogram| {
+        let [min, avg, p50, p99, p999, max] = figures(values);
+        let params = &report.params;
+        writeln!(
+            out,
+            "result latency.{name} {max} {unit} min={min} avg={avg} p50={p50} p99={p99} p999={p999} max={max} \
+             n={} missed={} load={} period_ns={} burn={} preempt={preempt}",
+            values.n(),
+            report.missed,
+            params.loads,
+            params.period_ns,
+            params.burn_percent,
+        )
+    };
+    line("wakeup", "ns", &report.wakeup_ns)?;
+    line("handler", "ns", &report.handler_ns)?;
+    line("dispatch", "cycles", &report.dispatch_cycles)?;
+    if report.burn_ns.n() != 0 {
+        line("burn", "ns", &report.burn_ns)?;
+    }
+    Ok(())
+}

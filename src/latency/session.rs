@@ -1,0 +1,151 @@
+//! What the `latency` command and the demonstration do, step by step.
+//!
+//! Context: threads. One run at a time; a second one waits.
+#![forbid(unsafe_code)]
+
+use super::params::{Load, Loads, Params};
+use super::report;
+use super::run::{self, Report};
+use crate::boot_info::BoardKind;
+use crate::locking::Mutex;
+use crate::shell::command::Failure;
+use crate::shell::terminal::Terminal;
+use crate::shell::units::{ExactNs, Ns};
+use crate::start::boot_info;
+use crate::time::NSEC_PER_SEC;
+use alloc::boxed::Box;
+
+/// Two measurements at once would measure each other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Runs longer than this show how far they are.
+const SHOW_PROGRESS_NS: u64 = 5_000_000_000;
+
+/// The longest line that is written over: the console load's, or the progress.
+const LEFT_COLUMNS: usize = 50;
+
+/// The `latency` command: measures, draws, prints result lines.
+///
+/// # Errors
+/// No memory, or Ctrl-C; what was measured until then is shown.
+pub fn command(params: &Params, preempt: &str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let _one = ONE_AT_A_TIME.lock();
+    report::announce(terminal, params, preempt)?;
+    let session = Session { preempt, terminal };
+    if params.each { session.each(params) } else { session.once(params) }
+}
+
+/// What `make run` shows first: the machine at rest, and the machine under every load.
+///
+/// # Errors
+/// As [`command`].
+pub fn demonstrate(preempt: &str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let _one = ONE_AT_A_TIME.lock();
+    let params = Params::default();
+    writeln!(terminal, "A task that must be on time, without and with load beside it. The command: latency")?;
+    report::announce(terminal, &params, preempt)?;
+    let mut session = Session { preempt, terminal };
+    report::table_head(session.terminal)?;
+    let idle = session.run(&Params { loads: Loads::NONE, ..params })?;
+    report::table_row(session.terminal, &idle)?;
+    let loaded = session.run(&params)?;
+    report::table_row(session.terminal, &loaded)?;
+    report::parts(session.terminal, &loaded)?;
+    report::pictures(session.terminal, &loaded)?;
+    session.compare()?;
+    report::result_lines(session.terminal, &idle, preempt)?;
+    report::result_lines(session.terminal, &loaded, preempt)?;
+    Ok(())
+}
+
+/// Where the output goes.
+struct Session<'a> {
+    preempt: &'a str,
+    terminal: &'a mut dyn Terminal,
+}
+
+impl Session<'_> {
+    fn once(mut self, params: &Params) -> Result<(), Failure> {
+        let report = self.run(params)?;
+        report::table_head(self.terminal)?;
+        report::table_row(self.terminal, &report)?;
+        report::parts(self.terminal, &report)?;
+        report::pictures(self.terminal, &report)?;
+        self.compare()?;
+        report::result_lines(self.terminal, &report, self.preempt)?;
+        complete(&report)
+    }
+
+    /// One run without load, one with each, one with all.
+    fn each(mut self, params: &Params) -> Result<(), Failure> {
+        let singles = Load::ALL.into_iter().map(Loads::only);
+        let all = [Loads::NONE].into_iter().chain(singles).chain([Loads::ALL]);
+        let mut reports = alloc::vec::Vec::new();
+        report::table_head(self.terminal)?;
+        for loads in all {
+            let report = self.run(&Params { loads, ..*params })?;
+            report::table_row(self.terminal, &report)?;
+            let whole = complete(&report);
+            reports.push(report);
+            whole?;
+        }
+        self.compare()?;
+        for report in &reports {
+            report::result_lines(self.terminal, report, self.preempt)?;
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, params: &Params) -> Result<Box<Report>, Failure> {
+        let long = params.fragments.saturating_mul(params.period_ns) > SHOW_PROGRESS_NS;
+        let terminal = &mut *self.terminal;
+        let report = run::run(*params, |fragment| {
+            if long {
+                // The terminal takes everything.
+                let _ = write!(terminal, "\r  fragment {fragment} of {}", params.fragments);
+            }
+            !terminal.interrupted()
+        })?;
+        // What the console load or the progress left on the line.
+        if long || params.loads.contains(Load::Console) {
+            write!(self.terminal, "\r{:LEFT_COLUMNS$}\r", "")?;
+        }
+        Ok(report)
+    }
+
+    /// How to see more: the other model, and a clock that is the guest's own.
+    fn compare(&mut self) -> Result<(), Failure> {
+        if host_time() {
+            writeln!(
+                self.terminal,
+                "QEMU lends its host's clock here, so the host's delays are in these figures; \
+                 with ICOUNT=1\none instruction is one nanosecond, and every run is the same"
+            )?;
+        }
+        let (other, says) = match self.preempt {
+            "none" => ("preempt=full", "with kernel preemption"),
+            _ => ("preempt=none", "without kernel preemption"),
+        };
+        writeln!(self.terminal, "the same {says}: make run BOOTARGS={other}")?;
+        Ok(())
+    }
+}
+
+/// Ctrl-C makes a run shorter, and that is a failure for whoever waits for its status.
+fn complete(report: &Report) -> Result<(), Failure> {
+    let (done, asked) = (report.wakeup_ns.n(), report.params.fragments);
+    if done == asked {
+        return Ok(());
+    }
+    Err(Failure::new(format_args!(
+        "stopped after {done} of {asked} fragments of {}; worst so far {}",
+        ExactNs(report.params.period_ns),
+        Ns(report.wakeup_ns.max())
+    )))
+}
+
+/// Whether this is an emulator that runs on its host's time. Under `-icount` the host tool sets the counter
+/// to one tick per nanosecond, which no machine has by itself.
+fn host_time() -> bool {
+    let info = boot_info();
+    info.compatible == BoardKind::QemuVirt && info.timer_hz != NSEC_PER_SEC
+}

@@ -1,0 +1,121 @@
+//! The run queue for a caller that has not read the clock.
+//!
+//! Only the fair class looks at the time, and reading it costs more than a real-time pick. These are the
+//! operations of [`Rq`] with the clock as a function, called when a fair task is concerned and not otherwise.
+//! Still pure: the function is the caller's.
+//!
+//! Contexts and locks: as for [`Rq`].
+#![forbid(unsafe_code)]
+
+use super::class::{DequeueFlags, EnqueueFlags, Resched};
+use super::entity::{OnRq, SchedRef};
+use super::prio::Policy;
+use super::rq::Rq;
+use super::rt::RtRq;
+
+impl Rq {
+    /// [`Rq::enqueue_task`].
+    #[inline(always)]
+    pub(super) fn enqueue_task_lazily(&mut self, p: SchedRef, flags: EnqueueFlags, now_ns: impl FnOnce() -> u64) {
+        if !p.is_rt() {
+            self.update_clock(now_ns());
+        }
+        self.enqueue_task(p, flags);
+    }
+
+    /// [`Rq::enqueue_task`] of a real-time task, and the answer of [`Rq::check_preempt_curr`].
+    #[inline(always)]
+    pub(super) fn wake_rt(&mut self, p: SchedRef) -> Resched {
+        debug_assert!(p.is_rt());
+        // A task that was preempted on its way into `schedule` is still queued.
+        if !p.is_queued() {
+            p.on_rq.set(OnRq::Queued);
+            self.rt.enqueue(p, EnqueueFlags::WAKEUP);
+        }
+        RtRq::check_preempt(self.curr, p)
+    }
+
+    /// [`Rq::task_tick`].
+    #[inline(always)]
+    pub(super) fn task_tick_lazily(&mut self, now_ns: impl FnOnce() -> u64) -> Resched {
+        let curr = self.curr;
+        if curr.is_rt() {
+            return if curr.policy() == Policy::Rr { self.task_tick() } else { Resched::No };
+        }
+        self.update_clock(now_ns());
+        self.task_tick()
+    }
+
+    /// [`Rq::dequeue_task`].
+    #[inline(always)]
+    pub(super) fn dequeue_task_lazily(&mut self, p: SchedRef, flags: DequeueFlags, now_ns: impl FnOnce() -> u64) {
+        if !p.is_rt() {
+            self.update_clock(now_ns());
+        }
+        self.dequeue_task(p, flags);
+    }
+
+    /// [`Rq::pick_next_task`].
+    #[inline(always)]
+    pub(super) fn pick_next_task_lazily(&mut self, prev: SchedRef, now_ns: impl FnOnce() -> u64) -> SchedRef {
+        match self.rt().pick() {
+            Some(next) => {
+                self.set_next_rt(prev, next, now_ns);
+                next
+            }
+            None => {
+                self.update_clock(now_ns());
+                self.pick_next_below_rt()
+            }
+        }
+    }
+
+    /// [`Rq::task_fork`]. With `child_runs_first` off there is nothing to reschedule for.
+    #[inline(always)]
+    pub(super) fn task_fork_lazily(&mut self, p: SchedRef, now_ns: impl FnOnce() -> u64) {
+        if p.is_rt() {
+            p.rt.time_slice.set(self.rt.rr_timeslice_ticks());
+        } else {
+            self.task_fork_fair(p, now_ns());
+        }
+    }
+
+    #[inline(never)]
+    fn task_fork_fair(&mut self, p: SchedRef, now_ns: u64) {
+        self.update_clock(now_ns);
+        let _ = self.task_fork(p);
+    }
+
+    /// [`Rq::yield_task`] for a running real-time task: needs no clock.
+    #[inline(always)]
+    pub(super) fn yield_rt(&mut self, curr: SchedRef) {
+        self.rt.yield_task(curr);
+    }
+
+    /// Makes `next`, the most important queued real-time task, the running one in the place of `prev`.
+    #[inline(always)]
+    pub(super) fn set_next_rt(&mut self, prev: SchedRef, next: SchedRef, now_ns: impl FnOnce() -> u64) {
+        debug_assert!(prev == self.curr(), "rq: {prev:?} is not running, {:?} is", self.curr());
+        debug_assert!(next.is_rt() && next.is_queued());
+        if !prev.is_rt() {
+            self.put_prev_below_rt(prev, now_ns());
+        }
+        self.curr = next;
+    }
+
+    #[inline(never)]
+    fn put_prev_below_rt(&mut self, prev: SchedRef, now_ns: u64) {
+        self.update_clock(now_ns);
+        if prev.is_fair() {
+            self.cfs.put_prev(self.clock_task_ns());
+        }
+    }
+}
+
+impl SchedRef {
+    /// A queued real-time task with nobody else on its level.
+    #[inline(always)]
+    pub(super) fn is_alone_rt(self) -> bool {
+        self.is_rt() && self.rt.run_list.is_alone()
+    }
+}

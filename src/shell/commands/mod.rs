@@ -1,0 +1,32 @@
+//! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
+//! they look at; only here is the linker asked to collect them, which counts as unsafe.
+
+mod load;
+mod machine;
+mod power;
+mod tasks;
+mod text;
+
+use crate::shell_command;
+
+shell_command!("help", "[command]", "list the commands, or show one", text::help);
+shell_command!("echo", "[word…]", "print the words", text::echo);
+shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
+shell_command!("dmesg", "", "show the log", text::dmesg);
+shell_command!("trace", "[events]", "show the last scheduler events (boot with trace=1)", text::trace_events);
+shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine::uname);
+shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
+shell_command!("free", "", "how memory is used", machine::free);
+shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
+shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
+shell_command!(
+    "latency",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
+    "measure wake-up latency under load",
+    load::measure
+);
+shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
+shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
+shell_command!("exit", "[status]", "as poweroff", power::poweroff);
+shell_command!("reboot", "", "start the machine again", power::reboot);
+shell_command!("panic", "[word…]", "panic on purpose, to see the report", power::panic_on_purpose);

@@ -1,0 +1,127 @@
+//! `ps`, `runq`: the tasks, and those of them that want the CPU.
+#![forbid(unsafe_code)]
+
+use crate::sched::core as sched;
+use crate::sched::prio::{Policy, prio_to_nice};
+use crate::shell::banner::cpu_time;
+use crate::shell::command::{Failure, no_arguments};
+use crate::shell::terminal::Terminal;
+use crate::shell::units::Percent;
+use crate::task::{self, TaskInfo, state};
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use heapless::String;
+
+fn snapshot() -> Vec<TaskInfo> {
+    let mut tasks = Vec::new();
+    task::for_each(|task| tasks.push(task.info()));
+    tasks.sort_unstable_by_key(|task| task.id);
+    tasks
+}
+
+pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    no_arguments(args)?;
+    let tasks = snapshot();
+    let all_cycles: u64 = tasks.iter().map(|task| task.runtime_cycles).sum();
+    let me = task::current_ref().id();
+    writeln!(
+        terminal,
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
+        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP", "STACK"
+    )?;
+    for task in &tasks {
+        writeln!(
+            terminal,
+            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
+            task.id,
+            task.name,
+            policy(task),
+            task.prio,
+            state_of(task, me),
+            cpu_time(task.runtime_cycles),
+            Percent(task.runtime_cycles, all_cycles),
+            task.switches.0,
+            task.switches.1,
+            stack(task)
+        )?;
+    }
+    Ok(())
+}
+
+/// The policy with what it is parametrised by: a real-time priority or a nice level.
+fn policy(task: &TaskInfo) -> String<12> {
+    let mut text = String::new();
+    // The longest is `batch -20`.
+    let _ = match task.policy {
+        _ if task.id == 0 => write!(text, "idle task"),
+        Policy::Fifo => write!(text, "fifo {}", 99 - task.prio),
+        Policy::Rr => write!(text, "rr {}", 99 - task.prio),
+        Policy::Normal => write!(text, "fair {}", prio_to_nice(task.prio)),
+        Policy::Batch => write!(text, "batch {}", prio_to_nice(task.prio)),
+        Policy::Idle => write!(text, "idle"),
+    };
+    text
+}
+
+fn state_of(task: &TaskInfo, me: u32) -> &'static str {
+    match task.state {
+        _ if task.id == me => "runs",
+        state::RUNNING => "ready",
+        state::NEW => "new",
+        state::DEAD => "dead",
+        // Set to sleep, but preempted before it got there: it runs on.
+        _ if task.queued => "ready",
+        _ => "sleeps",
+    }
+}
+
+/// Bytes used of the bytes there are; a caller's stack is not painted, so what was used is not known.
+fn stack(task: &TaskInfo) -> String<16> {
+    let mut text = String::new();
+    // Two numbers of at most seven digits.
+    let _ = match (task.stack_bytes, task.stack_used_bytes) {
+        (0, _) => write!(text, "boot"),
+        (bytes, 0) => write!(text, "?/{bytes}"),
+        (bytes, used) => write!(text, "{used}/{bytes}"),
+    };
+    text
+}
+
+pub(super) fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    no_arguments(args)?;
+    let (ready, curr_prio, clock_ns, fair_ready, min_vruntime) = sched::with_rq(|rq| {
+        let cfs = rq.cfs();
+        (rq.nr_running(), rq.curr().prio(), rq.clock_ns(), cfs.nr_running(), cfs.min_vruntime())
+    });
+    writeln!(terminal, "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}")?;
+    writeln!(terminal, "  clock {clock_ns} ns, min_vruntime {min_vruntime}")?;
+    let mut lines = Vec::new();
+    task::for_each(|task| {
+        // The idle task is always there, behind all classes.
+        if task.sched.is_queued() && task.id() != 0 {
+            let vruntime = task.sched.is_fair().then(|| task.sched.se().vruntime());
+            lines.push((task.info(), vruntime));
+        }
+    });
+    // The order in which they would run, but for what happens meanwhile.
+    lines.sort_unstable_by_key(|(task, vruntime)| (task.prio.min(100), vruntime.unwrap_or(0)));
+    for (task, vruntime) in &lines {
+        write!(terminal, "  {:>4} {:<15} {:<9} prio {:>3}", task.id, task.name, policy(task), task.prio)?;
+        match vruntime {
+            Some(vruntime) => {
+                writeln!(terminal, "  vruntime {} ({})", vruntime, Lead(*vruntime, min_vruntime))?
+            }
+            None => writeln!(terminal)?,
+        }
+    }
+    Ok(())
+}
+
+/// How far a vruntime is from the queue's minimum: behind means that it is owed time.
+struct Lead(u64, u64);
+
+impl fmt::Display for Lead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:+} us", (self.0.wrapping_sub(self.1) as i64) / 1000)
+    }
+}

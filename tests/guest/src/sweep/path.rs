@@ -1,0 +1,68 @@
+//! What a path is: some code of the kernel, the stage it needs, and what must be true afterwards.
+#![forbid(unsafe_code)]
+
+use crate::probe::nothing;
+use core::fmt;
+
+/// A path. `Path { setup, ..Path::new(name, run) }` says what is not at its default.
+pub struct Path {
+    /// Its name in the reports.
+    pub name: &'static str,
+    /// Sets the stage; afterwards every task but the victim gets the time to block or finish.
+    pub setup: fn(),
+    /// The last step before the path, for what must be ready to run and not have run.
+    pub ready: fn(),
+    /// The path.
+    pub run: fn(),
+    /// The first step behind it.
+    pub after: fn(),
+    /// What H does besides being woken: usually the same operation on the same object, so that the object
+    /// too is seen in every intermediate state.
+    pub intrude: fn(),
+    /// The letters that victim and actors must have written, in this order.
+    pub diary: &'static str,
+    /// The path's own result.
+    pub check: fn() -> Check,
+}
+
+impl Path {
+    /// A path that needs no stage, and has no result but that the kernel is as before.
+    pub const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, setup: nothing, ready: nothing, run, after: nothing, intrude: nothing, diary: "", check: || Ok(()) }
+    }
+}
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// In words.
+    pub what: &'static str,
+    /// The value there is.
+    pub found: u64,
+    /// The value there should be.
+    pub right: u64,
+}
+
+/// The verdict on one thing.
+pub type Check = Result<(), Wrong>;
+
+/// `what` should be `right`.
+pub fn expect(what: &'static str, found: u64, right: u64) -> Check {
+    if found == right { Ok(()) } else { Err(Wrong { what, found, right }) }
+}
+
+/// `what` should be so.
+pub fn expect_true(what: &'static str, holds: bool) -> Check {
+    expect(what, u64::from(holds), 1)
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Addresses and preempt words read better in hexadecimal, counts in decimal.
+        let value = |f: &mut fmt::Formatter<'_>, v: u64| if v > 0xffff { write!(f, "{v:#x}") } else { write!(f, "{v}") };
+        write!(f, "{}: ", self.what)?;
+        value(f, self.found)?;
+        write!(f, " instead of ")?;
+        value(f, self.right)
+    }
+}

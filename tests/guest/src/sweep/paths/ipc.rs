@@ -1,0 +1,128 @@
+//! Message queue and pool. Where it does not change the outcome, H sends a message of its own, or takes a
+//! block, in every run.
+
+use super::Slot;
+use crate::cast::{HIGH, LOW, note};
+use crate::path::{Check, Path, expect, expect_true};
+use crate::probe;
+use stint::ipc::{MsgQueue, Pool};
+
+pub const PATHS: &[Path] = &[
+    Path { setup: empty, intrude: put_another, check: one_got_one_left, ..Path::new("msgq_put_get", put_get) },
+    Path { setup: high_gets, diary: "hv", check: got, ..Path::new("msgq_put_wakes_high", put_and_note) },
+    Path { setup: low_gets, diary: "vl", check: got, ..Path::new("msgq_put_wakes_low", put_and_note) },
+    Path { setup: empty, ready: low_puts, diary: "lvL", check: got, ..Path::new("msgq_get_blocks", get_and_note) },
+    Path { setup: full, ready: low_makes_room, diary: "lvL", check: in_order, ..Path::new("msgq_put_blocks", put_and_note) },
+    Path { intrude: alloc_free, check: all_blocks_are_there, ..Path::new("pool_alloc_free", alloc_free) },
+];
+
+const CAPACITY: usize = 3;
+static QUEUE: MsgQueue<u64, CAPACITY> = MsgQueue::new();
+static GOT: Slot = Slot::new();
+/// The message of the path, and that of H.
+const MESSAGE: u64 = 7;
+const ANOTHER: u64 = 9;
+
+fn empty() {
+    while QUEUE.try_get().is_ok() {}
+    GOT.set(0);
+}
+
+/// Messages 1, 2, 3.
+fn full() {
+    empty();
+    for message in 1..=CAPACITY as u64 {
+        QUEUE.put(message);
+    }
+}
+
+fn put_another() {
+    let _ = QUEUE.try_put(ANOTHER);
+}
+
+fn put_get() {
+    QUEUE.put(MESSAGE);
+    GOT.set(QUEUE.get());
+}
+
+fn put_and_note() {
+    QUEUE.put(MESSAGE);
+    note(b'v');
+}
+
+fn get_and_note() {
+    GOT.set(QUEUE.get());
+    note(b'v');
+}
+
+fn high_gets() {
+    empty();
+    HIGH.play(|| {
+        GOT.set(QUEUE.get());
+        note(b'h');
+    });
+}
+
+fn low_gets() {
+    empty();
+    LOW.play(|| {
+        GOT.set(QUEUE.get());
+        note(b'l');
+    });
+}
+
+fn low_puts() {
+    LOW.play(|| {
+        note(b'l');
+        QUEUE.put(MESSAGE);
+        note(b'L');
+    });
+}
+
+fn low_makes_room() {
+    LOW.play(|| {
+        note(b'l');
+        GOT.set(QUEUE.get());
+        note(b'L');
+    });
+}
+
+/// Which of the two came first is open; each is there once.
+fn one_got_one_left() -> Check {
+    let another = if probe::reading().intrusions == 0 { 0 } else { ANOTHER };
+    let left = QUEUE.try_get().unwrap_or(0);
+    expect("messages got and left, added up", GOT.get() + left, MESSAGE + another)?;
+    expect("messages in the queue", QUEUE.len() as u64, 0)
+}
+
+fn got() -> Check {
+    expect("message", GOT.get(), MESSAGE)?;
+    expect("messages in the queue", QUEUE.len() as u64, 0)
+}
+
+fn in_order() -> Check {
+    expect("first message", GOT.get(), 1)?;
+    for right in [2, 3, MESSAGE] {
+        expect("next message", QUEUE.try_get().unwrap_or(0), right)?;
+    }
+    expect("messages in the queue", QUEUE.len() as u64, 0)
+}
+
+const BLOCKS: usize = 4;
+static POOL: Pool<64, BLOCKS> = Pool::new();
+
+fn alloc_free() {
+    if let Some(block) = POOL.alloc() {
+        POOL.free(block);
+    }
+}
+
+/// Every block can be had, once.
+fn all_blocks_are_there() -> Check {
+    let blocks: [_; BLOCKS] = core::array::from_fn(|_| POOL.alloc());
+    let at = |i: usize| blocks[i].as_ref().map_or(core::ptr::null_mut(), |block| block.as_ptr());
+    let distinct = (0..BLOCKS).all(|i| !at(i).is_null() && (0..i).all(|j| at(i) != at(j)));
+    let exhausted = POOL.alloc().is_none();
+    blocks.into_iter().flatten().for_each(|block| POOL.free(block));
+    expect_true("all blocks of the pool can be had, once", distinct && exhausted)
+}

@@ -1,0 +1,77 @@
+//! The paths. Each file is one part of the kernel; the letters of a diary are `v` for the victim, `l`, `h`,
+//! `e`, `f` for the actors, capitals for a second step of the same actor.
+#![forbid(unsafe_code)]
+
+mod ipc;
+mod locks;
+mod mutex;
+mod semaphores;
+mod sleeping;
+mod tasks;
+mod timers;
+
+use crate::path::Path;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use stint::locking::Semaphore;
+
+/// All paths, in the order in which they are walked.
+pub fn all() -> impl Iterator<Item = &'static Path> {
+    let groups: [&'static [Path]; 7] =
+        [locks::PATHS, semaphores::PATHS, sleeping::PATHS, mutex::PATHS, ipc::PATHS, timers::PATHS, tasks::PATHS];
+    groups.into_iter().flatten()
+}
+
+/// Makes the objects that cannot be constants.
+pub fn init() -> Result<(), &'static str> {
+    timers::init();
+    sleeping::init();
+    Ok(())
+}
+
+/// Takes what earlier runs left in a semaphore, so that one failure does not look like many.
+fn drain(semaphore: &Semaphore) {
+    while semaphore.try_take().is_ok() {}
+}
+
+/// A value that a path leaves for its check.
+struct Slot(AtomicU64);
+
+impl Slot {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    fn set(&self, value: u64) {
+        self.0.store(value, Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Something that is set once, and waited for by looking.
+struct Flag(AtomicU32);
+
+impl Flag {
+    const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    fn raise(&self) {
+        self.0.store(1, Relaxed);
+    }
+
+    fn lower(&self) {
+        self.0.store(0, Relaxed);
+    }
+
+    fn is_up(&self) -> bool {
+        self.0.load(Relaxed) != 0
+    }
+
+    /// Looks until it is up: needs somebody who preempts the caller.
+    fn spin(&self) {
+        while !self.is_up() {}
+    }
+}

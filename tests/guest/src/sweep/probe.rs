@@ -1,0 +1,169 @@
+//! The instrument: an interrupt after exactly N instructions, and H, the task that it wakes.
+//!
+//! [`timed`] presets the cycle counter to −N, so that its overflow interrupt is due N instructions later,
+//! and calls the path. From that moment the counter shows the distance from the interrupt's due time, and
+//! everybody just writes down what it shows: the handler at its first instruction, H at its own.
+//!
+//! Context: the handler in hard interrupt, H as the most important task there is.
+
+use crate::cast;
+use arch::{backtrace, pmu, thread_info};
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use stint::locking::{Semaphore, SpinLock};
+use stint::{irq, start, task};
+
+/// H is above everybody.
+const WOKEN_PRIO: i32 = 90;
+/// Turns of the loop that waits for the interrupt behind the end of the path.
+const PATIENCE: u32 = 100_000;
+
+static WAKE: Semaphore = Semaphore::new(0);
+/// What H does after it has written down when it ran.
+static INTRUDE: SpinLock<fn()> = SpinLock::new(nothing);
+
+static IRQS: AtomicU32 = AtomicU32::new(0);
+static TAKEN_AT: AtomicU64 = AtomicU64::new(0);
+static TAKEN_COUNT: AtomicU32 = AtomicU32::new(0);
+static TAKEN_TASK: AtomicU64 = AtomicU64::new(0);
+static TAKEN_PC: AtomicU64 = AtomicU64::new(0);
+static TAKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
+static WOKEN: AtomicU32 = AtomicU32::new(0);
+static WOKEN_AT: AtomicU64 = AtomicU64::new(0);
+static WOKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
+static INTRUSIONS: AtomicU32 = AtomicU32::new(0);
+
+/// What one run left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Interrupts taken; 1 if all is well, as all counts here.
+    pub irqs: u32,
+    /// Counter at the first instruction of the handler: how long after it was due.
+    pub taken_at: u64,
+    /// Preempt count of the interrupted code.
+    pub count: u32,
+    /// Address of the interrupted task's `ThreadInfo`.
+    pub task: u64,
+    /// The interrupted instruction.
+    pub pc: u64,
+    /// How often H ran.
+    pub woken: u32,
+    /// Counter at the first instruction of H.
+    pub woken_at: u64,
+    /// Whether a timer interrupt came between handler and H: it leaves another compare value behind.
+    pub timer_between: bool,
+    /// How often H completed its intrusion.
+    pub intrusions: u32,
+}
+
+/// Makes H and takes the counter's interrupt.
+pub fn init() -> Result<(), &'static str> {
+    let Some(interrupt) = start::boot_info().pmu_interrupt else {
+        return Err("the device tree names no interrupt for the PMU");
+    };
+    irq::request(interrupt.intid, overflow, 0).map_err(|_| "the PMU's interrupt cannot be requested")?;
+    task::build("woken").fifo(WOKEN_PRIO).spawn(woken).map_err(|_| "no memory for the task H")?;
+    Ok(())
+}
+
+/// Forgets the last run, and tells H what to do in the next.
+pub fn reset(intrude: fn()) {
+    *INTRUDE.lock() = intrude;
+    IRQS.store(0, Relaxed);
+    WOKEN.store(0, Relaxed);
+    INTRUSIONS.store(0, Relaxed);
+}
+
+/// Runs `path` with the interrupt due after `n` instructions; returns the counter at its end, which is its
+/// length less `n` if nothing interrupted it. A function of its own: the instructions around the path are
+/// the same for every path and every n.
+#[inline(never)]
+pub fn timed(n: u64, path: fn()) -> u64 {
+    pmu::overflow_after(n);
+    path();
+    pmu::cycles()
+}
+
+/// Waits for an interrupt that was due behind the end of the path. Returns whether there was one.
+pub fn wait() -> bool {
+    (0..PATIENCE).any(|_| IRQS.load(Relaxed) != 0)
+}
+
+/// Takes the interrupt back, for runs that have none.
+pub fn disarm() {
+    pmu::overflow_stop();
+}
+
+/// What the run left behind.
+pub fn reading() -> Reading {
+    Reading {
+        irqs: IRQS.load(Relaxed),
+        taken_at: TAKEN_AT.load(Relaxed),
+        count: TAKEN_COUNT.load(Relaxed),
+        task: TAKEN_TASK.load(Relaxed),
+        pc: TAKEN_PC.load(Relaxed),
+        woken: WOKEN.load(Relaxed),
+        woken_at: WOKEN_AT.load(Relaxed),
+        timer_between: TAKEN_COMPARE.load(Relaxed) != WOKEN_COMPARE.load(Relaxed),
+        intrusions: INTRUSIONS.load(Relaxed),
+    }
+}
+
+/// Does nothing, for the steps that a path does not need.
+pub fn nothing() {}
+
+/// The overflow interrupt. Every instruction between here and H's first is the same in each run.
+fn overflow(_: usize) {
+    let at = pmu::cycles();
+    pmu::overflow_stop();
+    TAKEN_AT.store(at, Relaxed);
+    TAKEN_COUNT.store(thread_info::preempt_count() - arch::HARDIRQ_OFFSET, Relaxed);
+    TAKEN_TASK.store(thread_info::current_thread_info().addr() as u64, Relaxed);
+    TAKEN_PC.store(interrupted_pc(), Relaxed);
+    TAKEN_COMPARE.store(timer_compare(), Relaxed);
+    IRQS.store(IRQS.load(Relaxed) + 1, Relaxed);
+    // No limit to run into: one unit, and H takes it.
+    let _ = WAKE.give();
+}
+
+/// The interrupted instruction: the return address of the frame record that the vector pushed, which is
+/// the first one on another stack than this handler's.
+fn interrupted_pc() -> u64 {
+    /// Less of the interrupt stack is in use here, and there is a guard page beyond it.
+    const NEAR_BYTES: u64 = 4096;
+    let here = backtrace::frame_pointer();
+    let mut record = here;
+    while record.wrapping_sub(here) < NEAR_BYTES && record != 0 {
+        // SAFETY: kernel code keeps frame pointers, so this is the chain of live frames; it has just begun
+        // on the stack this runs on and ends at the vector's record.
+        record = unsafe { (record as *const u64).read() };
+    }
+    // SAFETY: as above: the record of the interrupted code's frame.
+    if record == 0 { 0 } else { unsafe { (record as *const u64).add(1).read() } }
+}
+
+/// What the timer's compare register holds.
+#[inline(always)]
+fn timer_compare() -> u64 {
+    let compare;
+    // SAFETY: reads a register.
+    unsafe { asm!("mrs {}, cntv_cval_el0", out(reg) compare, options(nostack, preserves_flags)) };
+    compare
+}
+
+fn woken() {
+    loop {
+        WAKE.take();
+        let at = pmu::cycles();
+        let compare = timer_compare();
+        // A timer that comes between these reads came after H, not before it.
+        let undisturbed = pmu::cycles() - at <= 2;
+        WOKEN_AT.store(at, Relaxed);
+        WOKEN_COMPARE.store(if undisturbed { compare } else { TAKEN_COMPARE.load(Relaxed) }, Relaxed);
+        WOKEN.store(WOKEN.load(Relaxed) + 1, Relaxed);
+        cast::check_own_word();
+        let intrude = *INTRUDE.lock();
+        intrude();
+        INTRUSIONS.store(INTRUSIONS.load(Relaxed) + 1, Relaxed);
+    }
+}

@@ -1,0 +1,218 @@
+//! One run of a path with one interrupt, and what must be true of the kernel after it.
+//!
+//! A run begins and ends with everybody asleep but the victim, so runs do not know of each other. A run
+//! that never ends is ended by a timer, which says where everybody is.
+//!
+//! Context: the victim.
+
+use crate::calibrate::Constants;
+use crate::cast;
+use crate::path::{Check, Path, Wrong, expect, expect_true};
+use crate::probe::{self, Reading};
+use alloc::vec::Vec;
+use arch::irqflags;
+use arch::thread_info::{self, PREEMPT_ENABLED};
+use spin::Once;
+use stint::early_println;
+use stint::locking::SpinLock;
+use stint::sched::core::with_rq;
+use stint::task;
+use stint::time::Timer;
+
+/// The sweep goes on until this many interrupts in a row came behind the end of the path.
+const BEHIND_THE_END: usize = 50;
+/// A path longer than this is not a path.
+const POINTS_MAX: usize = 20_000;
+/// Every so many points, the run is repeated and must be the same to the last figure.
+const REPEATED: usize = 16;
+/// Long enough for every task to get to where it waits.
+const SETTLE_NS: u64 = 20_000;
+/// Longer than any run: time that only passes when everybody waits for ever.
+const WATCHDOG_NS: u64 = 5_000_000;
+/// An interrupt that never comes: for measuring a path's length.
+const NEVER: u64 = 1 << 40;
+
+static WATCHDOG: Once<Timer> = Once::new();
+static RUNNING: SpinLock<(&str, u64)> = SpinLock::new(("", 0));
+static IDLE: Once<u64> = Once::new();
+
+/// One run.
+#[derive(Clone, Copy, Debug)]
+pub struct Point {
+    /// The interrupt was due after this many instructions.
+    pub n: u64,
+    /// What handler and H wrote down.
+    pub reading: Reading,
+    /// What is wrong, if something is.
+    pub wrong: Option<Wrong>,
+}
+
+impl Point {
+    /// Where in the path the interrupt was taken: as many instructions behind its start. That is `n`,
+    /// unless interrupts were masked there.
+    pub fn at(&self, constants: &Constants) -> u64 {
+        self.n.wrapping_add(self.reading.taken_at).wrapping_sub(constants.entry)
+    }
+
+    /// Instructions from the handler to H.
+    pub fn delay(&self) -> u64 {
+        self.reading.woken_at.wrapping_sub(self.reading.taken_at)
+    }
+
+    /// Whether the CPU had nothing to do.
+    pub fn is_idle(&self) -> bool {
+        IDLE.get() == Some(&self.reading.task)
+    }
+
+    /// Whether the interrupted task was of the fair class.
+    pub fn is_fair(&self) -> bool {
+        cast::FAIR.thread_info() == self.reading.task
+    }
+}
+
+/// Finds out what the runs need to know.
+pub fn init() -> Result<(), &'static str> {
+    WATCHDOG.call_once(|| Timer::new(nothing_runs_any_more));
+    task::for_each(|task| {
+        if task.id() == 0 {
+            IDLE.call_once(|| core::ptr::from_ref(task).addr() as u64);
+        }
+    });
+    if IDLE.get().is_some() { Ok(()) } else { Err("there is no idle task on the list of tasks") }
+}
+
+fn nothing_runs_any_more() {
+    let (path, n) = *RUNNING.lock();
+    early_println!("sweep-fail {path} n={n}: the run never ends: a wake-up was lost, or somebody waits for ever");
+    panic!("sweep: path {path} does not end when interrupted after {n} instructions");
+}
+
+/// The path's length in instructions, undisturbed, and what is wrong with it even so.
+pub fn length(path: &Path) -> (u64, Check) {
+    let mut length = 0;
+    let check = play(path, NEVER, |end| {
+        length = end.wrapping_add(NEVER);
+        probe::disarm();
+        Ok(())
+    });
+    (length, check)
+}
+
+/// One run with the interrupt due after `n` instructions.
+pub fn once(path: &Path, n: u64) -> Point {
+    let check = play(path, n, |_| expect_true("the interrupt came", probe::wait())).and_then(|()| after_interrupt());
+    Point { n, reading: probe::reading(), wrong: check.err() }
+}
+
+/// Stage, path, and everything that can be said without knowing the other runs. `end` is called as soon as
+/// the path has ended, with the counter.
+fn play(path: &Path, n: u64, end: impl FnOnce(u64) -> Check) -> Check {
+    *RUNNING.lock() = (path.name, n);
+    cast::reset();
+    probe::reset(path.intrude);
+    (path.setup)();
+    task::sleep_ns(SETTLE_NS);
+    watchdog(true);
+    (path.ready)();
+
+    let ended = end(probe::timed(n, path.run));
+    let state = nothing_is_held();
+
+    (path.after)();
+    task::sleep_ns(SETTLE_NS);
+    watchdog(false);
+    ended?;
+    state?;
+    everybody_waits()?;
+    diary_is(path.diary)?;
+    (path.check)()
+}
+
+fn watchdog(on: bool) {
+    let timer = WATCHDOG.get().expect("made by init");
+    if on {
+        timer.start_once(WATCHDOG_NS);
+    } else {
+        timer.cancel();
+    }
+}
+
+/// Counts and flags of the victim are back.
+fn nothing_is_held() -> Check {
+    expect("preempt word after the path", thread_info::preempt_word(), PREEMPT_ENABLED)?;
+    expect_true("TIF_NEED_RESCHED is clear after the path", !thread_info::need_resched())?;
+    expect("DAIF after the path", irqflags::local_save_flags(), 0)
+}
+
+/// The run queue has the victim on it and nobody else, and every actor is through with its script.
+fn everybody_waits() -> Check {
+    let (running, consistent) = with_rq(|rq| (rq.nr_running() as u64, rq.rt().is_consistent()));
+    expect_true("the run queue is consistent", consistent)?;
+    cast::all_have_finished()?;
+    expect("tasks on the run queue", running, 1)?;
+    expect("tasks that found their own preempt word wrong", cast::unclean_words().into(), 0)
+}
+
+/// H ran once and completed.
+fn after_interrupt() -> Check {
+    let reading = probe::reading();
+    expect("interrupts", reading.irqs.into(), 1)?;
+    expect("runs of H", reading.woken.into(), 1)?;
+    expect("intrusions that H completed", reading.intrusions.into(), 1)
+}
+
+fn diary_is(right: &str) -> Check {
+    let (letters, written) = cast::diary();
+    let found = letters.get(..written).unwrap_or(&letters);
+    if found == right.as_bytes() {
+        return Ok(());
+    }
+    // Eight letters fit into a number, and are printed as text by the report.
+    Err(Wrong { what: "order of events", found: letters_as_number(found), right: letters_as_number(right.as_bytes()) })
+}
+
+fn letters_as_number(letters: &[u8]) -> u64 {
+    letters.iter().take(8).fold(0, |number, &letter| number << 8 | u64::from(letter))
+}
+
+/// Runs the path with the interrupt after its first instruction, its second, and so on until it comes
+/// behind the end of the path.
+pub fn everywhere(path: &Path, constants: &Constants) -> Points {
+    // The first run of all may find a cache empty that it leaves filled: that of stacks, for example.
+    let (_, first) = length(path);
+    let (length, second) = self::length(path);
+    let (again, third) = self::length(path);
+    let wrong = first.and(second).and(third).and(expect("length of the path, measured again", again, length)).err();
+    let mut points = Vec::with_capacity(1024);
+    let mut behind = 0;
+    while behind < BEHIND_THE_END && points.len() < POINTS_MAX {
+        let point = once(path, points.len() as u64 + 1);
+        behind = if point.at(constants) >= length { behind + 1 } else { 0 };
+        points.push(point);
+    }
+    Points { length, wrong, points }
+}
+
+/// All runs of a path.
+pub struct Points {
+    /// Instructions of the undisturbed path.
+    pub length: u64,
+    /// What is wrong without any interrupt.
+    pub wrong: Option<Wrong>,
+    /// The runs, in the order of `n`.
+    pub points: Vec<Point>,
+}
+
+/// Repeats some of the runs: equal runs must give equal figures, or none of the others means anything.
+pub fn again(path: &Path, points: &mut Points) -> usize {
+    let mut repeated = 0;
+    for point in points.points.iter_mut().step_by(REPEATED) {
+        let second = once(path, point.n);
+        repeated += 1;
+        if second.reading != point.reading {
+            let (found, right) = (second.reading.woken_at, point.reading.woken_at);
+            point.wrong = point.wrong.or(Some(Wrong { what: "a second run differs; counter when H ran", found, right }));
+        }
+    }
+    repeated
+}
