@@ -26,8 +26,8 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
     let me = task::current_ref().id();
     writeln!(
         terminal,
-        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
-        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP", "STACK"
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  STACK",
+        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
     )?;
     for task in &tasks {
         writeln!(

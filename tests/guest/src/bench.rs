@@ -30,7 +30,10 @@ pub const LOW: i32 = 10;
 /// Priority of the thread that is woken.
 pub const HIGH: i32 = 20;
 
-const BENCHES: &[(&str, fn() -> Bench)] = &[
+/// A row's name and how it is measured.
+type Row = (&'static str, fn() -> Bench);
+
+const BENCHES: &[Row] = &[
     ("yield_none", threads::yield_none),
     ("yield_switch", threads::yield_switch),
     ("irq_to_isr", irq::irq_to_isr),

@@ -7,6 +7,8 @@ use stint::locking::Semaphore;
 use stint::{irq, task, time};
 
 const ROUNDS: usize = REPETITIONS + WARM_UP;
+/// Ticks are milliseconds apart, each some millions of instructions to emulate.
+const TICKS: usize = 100 + WARM_UP;
 /// A software-generated interrupt that nobody else uses.
 const SGI: u32 = 8;
 
@@ -118,7 +120,7 @@ pub fn tick_irq() -> Bench {
     time::tick::start_this_cpu();
     let mut taken = 0;
     let mut last = cycles();
-    while taken < ROUNDS {
+    while taken < TICKS {
         let now = cycles();
         let gap = now - last;
         last = now;

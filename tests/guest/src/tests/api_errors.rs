@@ -38,7 +38,7 @@ ktest! {
 ktest! {
     fn stacks_too_small_or_too_big_are_refused() {
         for bytes in [0, 4095, mm::stack::STACK_BYTES_MAX + 1, usize::MAX] {
-            check_eq!(refusal(task::build("bad").stack_bytes(bytes))?, Error::BadStackSize { bytes });
+            check_eq!(refusal(task::build("bad").stack_bytes(bytes))?, Error::BadStackSize { bytes: bytes as u32 });
         }
         let text = format!("{}", Error::BadStackSize { bytes: 17 });
         check!(text.contains("17") && text.contains("4096") && text.contains(&format!("{}", mm::stack::STACK_BYTES_MAX)), "the message is {text:?}");
@@ -48,9 +48,8 @@ ktest! {
 ktest! {
     fn a_cpu_set_without_a_cpu_is_refused() {
         for mask in [0, 1 << 63] {
-            check_eq!(refusal(task::build("bad").affinity(mask))?, Error::BadAffinity { mask });
+            check_eq!(refusal(task::build("bad").affinity(mask))?, Error::BadAffinity);
         }
-        check!(format!("{}", Error::BadAffinity { mask: 0 }).contains("0x0"));
     }
 }
 

@@ -231,7 +231,7 @@ ktest! {
 ktest! {
     panics = "sleeping in atomic context",
     fn scheduling_in_a_handler_panics() {
-        let handler = Interrupt::request(8, || sched::core::schedule())?;
+        let handler = Interrupt::request(8, sched::core::schedule)?;
         handler.raise();
         survived()
     }

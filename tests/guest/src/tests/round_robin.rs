@@ -78,7 +78,8 @@ ktest! {
         check!(runs.len() >= 3, "only {} turns in the time of five: preemption gives a fresh slice", runs.len());
         for run in runs.iter().take(3) {
             if is_exact() {
-                check!(run.ns <= slice_ns() + 2 * tick_ns() + BLUR_NS, "a turn of {} ns with preemptions, a slice is {} ns", run.ns, slice_ns());
+                // A tick that falls into the higher task is charged to it: one in twenty.
+                check!(run.ns <= slice_ns() + slice_ns() / 10 + BLUR_NS, "a turn of {} ns with preemptions, a slice is {} ns", run.ns, slice_ns());
             }
         }
     }

@@ -130,7 +130,7 @@ ktest! {
         for round in 1..=3 {
             let attr = SchedAttr::fifo(LOW as u32).expect("a priority");
             // SAFETY: the task of the round before is dead, and its reference dropped.
-            let task = unsafe { MEMORY.create("static", attr, add, round) };
+            let task = unsafe { MEMORY.create(task::Name::new("static"), attr, add, round) };
             check_eq!((task.name(), task.info().stack_bytes), ("static", 8192), "name and stack");
             task.start();
             check!(task.is_dead());
