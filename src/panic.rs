@@ -56,17 +56,32 @@ fn kernel_fault(regs: &mut PtRegs, fault: Fault) -> bool {
 
 fn report_stack_overflow(sp: u64) {
     let task = task::current();
-    match task.stack_bounds() {
-        Some((low, top)) => early_println!(
-            "panic: stack overflow: task {}/{} has {} bytes of stack ({low:#x} to {top:#x}); sp was {sp:#018x}, in its guard page. Give it more: task::build(..).stack_bytes(..)",
+    let place = mm::stack::owner_of(sp as usize);
+    match (task.stack_bounds(), place) {
+        (Some((low, top)), Some(place)) if place.bottom == low => {
+            let at = if sp as usize >= low { "with no room left for an exception's frame" } else { "in its guard page" };
+            early_println!(
+                "panic: stack overflow: task {}/{} has {} bytes of stack ({low:#x} to {top:#x}); sp was {sp:#018x}, {at}. Give it more: task::build(..).stack_bytes(..)",
+                task.name(),
+                task.id(),
+                top - low,
+            );
+        }
+        (_, Some(place)) if preempt::in_hardirq() => early_println!(
+            "panic: stack overflow: an interrupt handler used up the interrupt stack ({:#x} to {:#x}); sp was {sp:#018x}",
+            place.bottom,
+            place.top,
+        ),
+        (_, Some(place)) => early_println!(
+            "panic: stack overflow: of the stack {:#x} to {:#x}, which is not that of the running task {}/{}; sp was {sp:#018x}",
+            place.bottom,
+            place.top,
             task.name(),
             task.id(),
-            top - low,
         ),
-        None => early_println!("panic: stack overflow of the boot stack: sp was {sp:#018x}"),
-    }
-    if mm::stack::owner_of(sp as usize).is_none() {
-        early_println!("  (sp is not in a known guard page: the stack pointer itself was damaged)");
+        (_, None) => early_println!(
+            "panic: stack overflow: sp was {sp:#018x}, which is in no stack and no guard page: the stack pointer itself was damaged"
+        ),
     }
 }
 

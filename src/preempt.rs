@@ -227,7 +227,8 @@ mod debug {
         let name = task.name();
         let irqs = if arch::irqflags::irqs_disabled() { "masked" } else { "open" };
         match task.preempt_disabled_at.get() {
-            Some(at) if preempt_count() != 0 => panic!(
+            // In an interrupt the place was noted for the task below it.
+            Some(at) if (1..=super::PREEMPT_MASK).contains(&preempt_count()) => panic!(
                 "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
                 preempt_count()
             ),

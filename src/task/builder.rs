@@ -4,16 +4,17 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
+use super::job::{Job, Slot};
 use super::{Memory, Name, Task, TaskRef, list};
 use crate::error::{Error, Result};
-use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
 use crate::sched::core as sched;
 use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use arch::context::ArchTask;
+use core::alloc::Layout;
 use core::cell::UnsafeCell;
+use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -89,15 +90,10 @@ impl Builder {
     /// # Errors
     /// What the description got wrong, or [`Error::NoMemory`].
     pub fn spawn<T: Send + 'static>(self, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
-        let result = Arc::new(SpinLock::new(None));
-        let slot = Arc::clone(&result);
-        let body: Box<dyn FnOnce() + Send> = Box::new(move || {
-            let value = body();
-            *slot.lock() = Some(value);
-        });
-        let task = self.create_closure(body)?;
+        let (job, value) = Job::new(body)?;
+        let task = self.create_job(job)?;
         task.start();
-        Ok(JoinHandle { task, result })
+        Ok(JoinHandle { task, value })
     }
 
     /// Makes a task that will run `entry(arg)` once [`TaskRef::start`] is called. Thread context.
@@ -105,36 +101,34 @@ impl Builder {
     /// # Errors
     /// What the description got wrong, or [`Error::NoMemory`].
     pub fn create(self, entry: fn(usize), arg: usize) -> Result<TaskRef> {
-        self.create_closure(Box::new(move || entry(arg)))
+        let (job, _) = Job::new(move || entry(arg))?;
+        self.create_job(job)
     }
 
-    fn create_closure(self, body: Box<dyn FnOnce() + Send>) -> Result<TaskRef> {
-        // Two boxes: a fat pointer does not fit into one argument.
-        let argument = Box::into_raw(Box::new(body));
-        self.create_raw(run_closure, argument as usize).inspect_err(|_| {
-            // SAFETY: made above, and no task got it.
-            drop(unsafe { Box::from_raw(argument) });
-        })
-    }
-
-    fn create_raw(self, entry: extern "C" fn(usize) -> !, arg: usize) -> Result<TaskRef> {
+    fn create_job(self, job: Job) -> Result<TaskRef> {
         let attr = self.attr?;
         self.check_affinity()?;
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
-            return Err(Error::BadStackSize { bytes: self.stack_bytes as u32 });
+            return Err(Error::BadStackSize { bytes: for_message(self.stack_bytes) });
         }
-        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: self.stack_bytes as u32 })?;
+        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: for_message(self.stack_bytes) })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
         let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
+        let (entry, arg) = (job.entry(), job.argument());
         // SAFETY: the memory is ours, and the stack is the task's alone.
-        Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel(stack), top, entry, arg) })
+        Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg) })
     }
 
     fn check_affinity(&self) -> Result<()> {
         // One CPU is online until there is bring-up for the others.
         if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
     }
+}
+
+/// A size as an error keeps it: one that does not fit is named as the biggest, and not as what is left of it.
+pub(super) fn for_message(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 /// Allocation that answers instead of aborting.
@@ -145,7 +139,7 @@ trait TryNewTask {
 impl TryNewTask for Box<Task> {
     fn try_new_task() -> Option<NonNull<Task>> {
         // SAFETY: the layout is not empty.
-        NonNull::new(unsafe { alloc::alloc::alloc(core::alloc::Layout::new::<Task>()) }.cast())
+        NonNull::new(unsafe { alloc::alloc::alloc(Layout::new::<Task>()) }.cast())
     }
 }
 
@@ -178,26 +172,30 @@ unsafe fn init(
     }
 }
 
-/// The first function of a spawned task.
-extern "C" fn run_closure(argument: usize) -> ! {
-    // SAFETY: `spawn` or `create` made it for this task.
-    let body = unsafe { Box::from_raw(argument as *mut Box<dyn FnOnce() + Send>) };
-    body();
-    super::exit()
-}
-
 /// Waits for a task and takes its result. Dropping it lets the task go its own way.
-#[derive(Debug)]
 pub struct JoinHandle<T> {
     task: TaskRef,
-    result: Arc<SpinLock<Option<T>>>,
+    /// In the task's job, which the reference keeps.
+    value: Slot<T>,
+}
+
+// SAFETY: the value was sent by the task, and one handle receives it.
+unsafe impl<T: Send> Send for JoinHandle<T> {}
+// SAFETY: a shared handle gives access to the task alone.
+unsafe impl<T: Send> Sync for JoinHandle<T> {}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinHandle({:?})", self.task)
+    }
 }
 
 impl<T> JoinHandle<T> {
     /// Waits until the task has ended. Nothing if it ended by [`super::exit`]. Thread context.
     pub fn join(self) -> Option<T> {
         self.task.wait_exited();
-        self.result.lock().take()
+        // SAFETY: the task is dead, so the value is the handle's; the handle's count keeps the job.
+        unsafe { (*self.value.as_ref().get()).take() }
     }
 
     /// The task.

@@ -3,11 +3,12 @@
 //! A task enters when it is made and leaves when its memory is given back, so a counted reference to a task
 //! is also a stable place in the list: a walk holds the lock for one step at a time.
 
-use super::{Task, TaskRef};
+use super::{Task, TaskRef, state};
 use crate::list::ListHead;
 use crate::locking::SchedLock;
 use core::mem::offset_of;
 use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
 
 static TASKS: SchedLock<ListHead> = SchedLock::new(ListHead::new());
 
@@ -23,6 +24,22 @@ pub(super) fn remove(task: &Task) {
     // SAFETY: it was added when it was made.
     unsafe { tasks.del(NonNull::from(&task.links)) };
     tasks.unlock_no_resched();
+}
+
+/// Gives up a count of a task that does not seem to be started yet, and says whether the task is to be released. A
+/// task that never ran holds one count of itself: when that is the only one left, nobody can start it any more.
+#[cold]
+pub(super) fn put_new(task: &Task) -> bool {
+    // Nobody takes a new count from the list meanwhile, and if another holder gives up the last one, the task
+    // waits for this lock before it goes.
+    let tasks = TASKS.lock();
+    let before = task.usage.fetch_sub(1, Ordering::AcqRel);
+    let last = before == 1 || before == 2 && task.state() == state::NEW;
+    if last {
+        task.usage.store(0, Ordering::Relaxed);
+    }
+    tasks.unlock_no_resched();
+    last
 }
 
 /// The task after `previous`, or the first. Dead ones whose last count is gone are passed over.

@@ -14,6 +14,7 @@
 
 mod builder;
 mod current;
+mod job;
 mod list;
 mod name;
 mod reaper;
@@ -100,8 +101,8 @@ enum Memory {
     Boot,
     /// The caller's ([`TaskMem`]), with the bounds of its stack.
     Callers { stack_low: usize, stack_top: usize },
-    /// Heap, and a stack with a guard page.
-    Kernel(Stack),
+    /// Heap, and a stack with a guard page; and what it runs, to be freed with it.
+    Kernel { stack: Stack, _job: job::Job },
 }
 
 // SAFETY: the fields that are cells are each owned by a lock or by the CPU that runs the task, as the
@@ -256,7 +257,7 @@ impl Task {
         match unsafe { &*self.memory.get() } {
             Memory::Boot => None,
             Memory::Callers { stack_low, stack_top } => Some((*stack_low, *stack_top)),
-            Memory::Kernel(stack) => Some((stack.bottom(), stack.top())),
+            Memory::Kernel { stack, .. } => Some((stack.bottom(), stack.top())),
         }
     }
 

@@ -101,8 +101,10 @@ impl Deref for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        if self.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // SAFETY: the last count.
+        let last =
+            if self.state() == state::NEW { list::put_new(self) } else { self.usage.fetch_sub(1, Ordering::AcqRel) == 1 };
+        if last {
+            // SAFETY: the last count but that of a task that never ran.
             unsafe { release(self.0) };
         }
     }
@@ -124,8 +126,8 @@ pub(super) unsafe fn release(task: NonNull<Task>) {
     debug_assert!(matches!(shared.state(), state::DEAD | state::NEW), "a living task was released");
     list::remove(shared);
     // SAFETY: alone, as above.
-    if let Memory::Kernel(_) = unsafe { &*shared.memory.get() } {
-        // SAFETY: `Builder` made it with `Box::into_raw`. Dropping it drops the stack too.
+    if let Memory::Kernel { .. } = unsafe { &*shared.memory.get() } {
+        // SAFETY: `Builder` made it with `Box::into_raw`. Dropping it drops stack and job too.
         drop(unsafe { Box::from_raw(task.as_ptr()) });
     }
 }

@@ -32,14 +32,13 @@ impl Surroundings {
     pub fn check_restored(&self) -> Outcome {
         check_eq!(preempt::preempt_count(), 0, "the preempt count after the test");
         check!(!arch::irqflags::irqs_disabled(), "the test left interrupts masked");
-        let mut left = self.strangers();
-        for _ in 0..ROUNDS {
-            if left.is_empty() {
-                break;
-            }
+        // What ended may still have to be reaped.
+        let mut rounds = 0;
+        while rounds < ROUNDS && !(self.strangers().is_empty() && self.heap_is_as_before()) {
             task::sleep_ns(ROUND_NS);
-            left = self.strangers();
+            rounds += 1;
         }
+        let left = self.strangers();
         check!(left.is_empty(), "the test left tasks behind:{left}");
         drop(left);
         check_eq!(mm::stats().heap.used_bytes, self.heap_used_bytes, "bytes of heap in use after the test");
@@ -48,6 +47,10 @@ impl Surroundings {
         check!(rt, "bitmap and lists of the real-time queue disagree");
         check!(fair, "sums and tree of the fair queue disagree");
         Ok(())
+    }
+
+    fn heap_is_as_before(&self) -> bool {
+        mm::stats().heap.used_bytes == self.heap_used_bytes
     }
 
     /// The tasks that were not there before.

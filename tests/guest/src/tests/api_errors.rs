@@ -37,8 +37,10 @@ ktest! {
 
 ktest! {
     fn stacks_too_small_or_too_big_are_refused() {
-        for bytes in [0, 4095, mm::stack::STACK_BYTES_MAX + 1, usize::MAX] {
-            check_eq!(refusal(task::build("bad").stack_bytes(bytes))?, Error::BadStackSize { bytes: bytes as u32 });
+        let too_big = mm::stack::STACK_BYTES_MAX + 1;
+        // The message keeps 32 bits of a size; what does not fit must not look small in it.
+        for (asked, named) in [(0, 0), (4095, 4095), (too_big, too_big as u32), (1 << 33, u32::MAX), (usize::MAX, u32::MAX)] {
+            check_eq!(refusal(task::build("bad").stack_bytes(asked))?, Error::BadStackSize { bytes: named });
         }
         let text = format!("{}", Error::BadStackSize { bytes: 17 });
         check!(text.contains("17") && text.contains("4096") && text.contains(&format!("{}", mm::stack::STACK_BYTES_MAX)), "the message is {text:?}");
@@ -50,6 +52,7 @@ ktest! {
         for mask in [0, 1 << 63] {
             check_eq!(refusal(task::build("bad").affinity(mask))?, Error::BadAffinity);
         }
+        check!(format!("{}", Error::BadAffinity).contains("CPU"));
     }
 }
 

@@ -64,7 +64,7 @@ ktest! {
         static STOP: AtomicBool = AtomicBool::new(false);
         let tasks = hogs(&STOP, &[attr(Policy::Normal, 0), attr(Policy::Batch, 0), attr(Policy::Normal, 0), attr(Policy::Normal, 0)])?;
         task::sleep_ms(50);
-        let found = shares(&tasks, 800_000_000);
+        let found = shares(&tasks, 400_000_000);
         STOP.store(true, Ordering::Relaxed);
         for task in tasks {
             task.join();
@@ -78,7 +78,7 @@ ktest! {
         static STOP: AtomicBool = AtomicBool::new(false);
         let tasks = hogs(&STOP, &[attr(Policy::Normal, 0), attr(Policy::Idle, 0)])?;
         task::sleep_ms(50);
-        let found = shares(&tasks, 500_000_000);
+        let found = shares(&tasks, 300_000_000);
         STOP.store(true, Ordering::Relaxed);
         for task in tasks {
             task.join();
@@ -92,10 +92,10 @@ ktest! {
         static STOP: AtomicBool = AtomicBool::new(false);
         let tasks = hogs(&STOP, &[attr(Policy::Normal, 0), attr(Policy::Normal, 0)])?;
         task::sleep_ms(50);
-        let equal = shares(&tasks, 400_000_000);
+        let equal = shares(&tasks, 200_000_000);
         tasks[0].task().set_scheduler(attr(Policy::Normal, 5))?;
         task::sleep_ms(50);
-        let unequal = shares(&tasks, 400_000_000);
+        let unequal = shares(&tasks, 300_000_000);
         STOP.store(true, Ordering::Relaxed);
         for task in tasks {
             task.join();
@@ -116,7 +116,7 @@ ktest! {
             }
         })?;
         task::sleep_ms(50);
-        let found = shares(&tasks, 500_000_000);
+        let found = shares(&tasks, 300_000_000);
         STOP.store(true, Ordering::Relaxed);
         for task in tasks {
             task.join();

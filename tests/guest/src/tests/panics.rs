@@ -40,7 +40,7 @@ ktest! {
 }
 
 ktest! {
-    panics = "stack overflow: task crossing/",
+    panics = "with no room left for an exception's frame",
     fn an_interrupt_on_a_full_stack_is_reported_as_an_overflow() {
         // Goes down to a few bytes above the guard page and waits there for an interrupt's frame.
         static LINE: Semaphore = Semaphore::new(0);
@@ -52,6 +52,15 @@ ktest! {
             // stays there, with interrupts open, until one comes.
             unsafe { core::arch::asm!("mov sp, {low}", "2: b 2b", low = in(reg) low + 64, options(noreturn)) }
         })?.join();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "an interrupt handler used up the interrupt stack",
+    fn an_overflow_of_the_interrupt_stack_is_told_from_one_of_the_task() {
+        let handler = Interrupt::request(8, || { recurse(0); })?;
+        handler.raise();
         survived()
     }
 }
@@ -229,7 +238,7 @@ ktest! {
 }
 
 ktest! {
-    panics = "sleeping in atomic context",
+    panics = "preempt count 0x10000, IRQs masked at src/",
     fn scheduling_in_a_handler_panics() {
         let handler = Interrupt::request(8, sched::core::schedule)?;
         handler.raise();

@@ -36,8 +36,8 @@ ktest! {
     fn the_tick_preempts_at_the_first_tick_after_the_ideal_runtime() {
         static RUNS: Runs = Runs::new();
         let ideal_ns = with_rq(|rq| rq.cfs().tunables().sched_latency_ns) / 2;
-        let lengths = fair_runs(&RUNS, 2, 400_000_000)?;
-        check!(lengths.len() >= 20, "only {} runs: nobody preempts", lengths.len());
+        let lengths = fair_runs(&RUNS, 2, 150_000_000)?;
+        check!(lengths.len() >= 10, "only {} runs: nobody preempts", lengths.len());
         for ns in &lengths {
             if is_exact() {
                 check!(*ns + BLUR_NS >= ideal_ns, "a run of {ns} ns is shorter than the ideal runtime, {ideal_ns} ns");
@@ -53,8 +53,8 @@ ktest! {
     fn many_tasks_still_get_the_minimum_granularity_each() {
         static RUNS: Runs = Runs::new();
         let minimum_ns = with_rq(|rq| rq.cfs().tunables().sched_min_granularity_ns);
-        let lengths = fair_runs(&RUNS, 10, 400_000_000)?;
-        check!(lengths.len() >= 20, "only {} runs", lengths.len());
+        let lengths = fair_runs(&RUNS, 10, 200_000_000)?;
+        check!(lengths.len() >= 10, "only {} runs", lengths.len());
         if is_exact() {
             for ns in &lengths {
                 check!(*ns + BLUR_NS >= minimum_ns, "a run of {ns} ns is shorter than the minimum granularity, {minimum_ns} ns");
@@ -66,7 +66,7 @@ ktest! {
 ktest! {
     fn all_tasks_get_their_turn_in_every_period() {
         static RUNS: Runs = Runs::new();
-        let _ = fair_runs(&RUNS, 4, 300_000_000)?;
+        let _ = fair_runs(&RUNS, 4, 200_000_000)?;
         let runs = RUNS.completed();
         // In any eight runs in a row each of four equal tasks comes up.
         for window in runs[..runs.len().saturating_sub(5)].windows(8).skip(SETTLED_AFTER) {
