@@ -13,7 +13,7 @@ use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch::context::ArchTask;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -213,7 +213,6 @@ impl<T> JoinHandle<T> {
 pub struct TaskMem<const STACK: usize> {
     task: UnsafeCell<MaybeUninit<Task>>,
     stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
-    used: Cell<bool>,
 }
 
 // SAFETY: `create` lets one task in at a time, and checks.
@@ -227,7 +226,7 @@ impl<const STACK: usize> TaskMem<STACK> {
         Self {
             task: UnsafeCell::new(MaybeUninit::uninit()),
             stack: UnsafeCell::new([const { MaybeUninit::uninit() }; STACK]),
-            used: Cell::new(false),
+
         }
     }
 
@@ -240,7 +239,6 @@ impl<const STACK: usize> TaskMem<STACK> {
     pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
-        self.used.set(true);
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
         unsafe { init(at, name, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }

@@ -36,6 +36,7 @@ const BENCHES: &[(&str, fn() -> Bench)] = &[
     ("irq_to_isr", irq::irq_to_isr),
     ("isr_to_interrupted", irq::isr_to_interrupted),
     ("irq_to_thread", irq::irq_to_thread),
+    ("isr_give_wake", irq::isr_give_wake),
     ("sem_give_wake", sync::sem_give_wake),
     ("block_to_giver", sync::block_to_giver),
     ("sem_give", sync::sem_give),

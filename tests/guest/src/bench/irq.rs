@@ -22,6 +22,14 @@ fn waking(_: usize) {
     let _ = WAKE.give();
 }
 
+static GIVE_TOOK: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+fn waking_timed(_: usize) {
+    let start = cycles();
+    let _ = WAKE.give();
+    GIVE_TOOK.store(cycles() - start, core::sync::atomic::Ordering::Relaxed);
+}
+
 fn with_handler(handler: irq::Handler, body: impl FnOnce() -> Bench) -> Bench {
     irq::request(SGI, handler, 0).expect("the SGI");
     let bench = body();
@@ -84,6 +92,21 @@ pub fn irq_to_thread() -> Bench {
             raise(sgi);
         }
         waiter.join().expect("samples")
+    })
+}
+
+/// The part of `irq_to_thread` that is the handler's `give`: the wake-up without the switch.
+pub fn isr_give_wake() -> Bench {
+    with_handler(waking_timed, || {
+        let waiter = task::build("high").fifo(HIGH).spawn(|| (0..ROUNDS).for_each(|_| WAKE.take())).expect("a thread");
+        let sgi = prepared();
+        let mut bench = Bench::new();
+        for _ in 0..ROUNDS {
+            raise(sgi);
+            bench.add(GIVE_TOOK.load(core::sync::atomic::Ordering::Relaxed));
+        }
+        waiter.join();
+        bench
     })
 }
 

@@ -79,9 +79,9 @@ fn run_only(name: &str) -> usize {
 fn run(test: &'static Test) -> Outcome {
     kprintln!("run {}", test.name);
     become_the_test_task();
-    let surroundings = Surroundings::take();
-    let watchdog = Timer::new(|| hang());
+    let watchdog = Timer::new(hang);
     watchdog.start_once(WATCHDOG_NS);
+    let surroundings = Surroundings::take();
     let mut outcome = (test.body)();
     become_the_test_task();
     if outcome.is_ok() {

@@ -1,7 +1,7 @@
 //! The tests, by what they show. The letters are rows of the requirements: P preemption, K kernel rules,
 //! R real time, M measurement.
 
-//mod api_errors;
+mod api_errors;
 mod completion;
 mod context;
 mod driver;
@@ -10,13 +10,13 @@ mod fair;
 mod fifo;
 mod irq_exit;
 mod locks;
-//mod logging;
+mod logging;
 mod lost_wakeup;
 mod markers;
-//mod memory;
+mod memory;
 mod msg_queue;
 mod mutex;
-//mod panics;
+mod panics;
 mod percpu;
 mod pick;
 mod pool;
@@ -25,7 +25,7 @@ mod round_robin;
 mod runtime;
 mod semaphore;
 mod sleep;
-//mod tasks;
+mod tasks;
 mod tick;
 mod timers;
 mod wait_queue;
