@@ -129,7 +129,8 @@ impl Session<'_> {
             "none" => ("preempt=full", "with kernel preemption"),
             _ => ("preempt=none", "without kernel preemption"),
         };
-        writeln!(self.terminal, "the same {says}: make run BOOTARGS={other}")?;
+        let clock = if host_time() { "" } else { "ICOUNT=1 " };
+        writeln!(self.terminal, "the same {says}: make run {clock}BOOTARGS={other}")?;
         Ok(())
     }
 }
