@@ -28,7 +28,7 @@ pub const EXPIRED_PER_IRQ: usize = 16;
 pub enum Restart {
     /// Done.
     No,
-    /// Again at this monotonic time.
+    /// Again at this monotonic time. Not if the callback has started the timer itself.
     At(u64),
 }
 
