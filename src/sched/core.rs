@@ -533,6 +533,8 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
         }
         rq.dequeue_task(p, DequeueFlags::SLEEP);
         task.state.store(state::DEAD, Ordering::Relaxed);
+        // A wait with a time-out that was granted: the task would have taken its timer back.
+        task.timer.cancel_irqs_off();
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };
