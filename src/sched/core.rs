@@ -470,8 +470,9 @@ pub(crate) fn scheduler_tick() {
 pub(crate) fn yield_task() {
     crate::preempt::might_sleep();
     // A real-time task alone on its level yields to nobody. Its own links say so, without the lock: an equal
-    // that arrives after this look has arrived after the yield.
-    if !sched_ref(task::current()).is_alone_rt() {
+    // that arrives after this look has arrived after the yield. A request that no preemption point has served
+    // (`preempt=none`, `enable_no_resched`) is served here.
+    if thread_info::preempt_word() == 0 || !sched_ref(task::current()).is_alone_rt() {
         yield_to_others();
     }
 }
