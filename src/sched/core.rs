@@ -426,7 +426,10 @@ pub(crate) fn fork(task: &Task) {
 /// `wake_up_new_task`: a task that was made and not started begins to run. May switch to it.
 pub(crate) fn wake_up_new_task(task: &Task) {
     let flags = irqflags::local_irq_save();
-    debug_assert_eq!(task.state(), state::NEW, "task {} is started twice", task.name());
+    // In every build: queued twice, it would take the run queue apart.
+    if task.state() != state::NEW {
+        started_twice(task);
+    }
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
@@ -447,6 +450,12 @@ pub(crate) fn wake_up_new_task(task: &Task) {
         check_resched(flags);
     }
     irqflags::local_irq_restore(flags);
+}
+
+#[cold]
+#[inline(never)]
+fn started_twice(task: &Task) -> ! {
+    panic!("task {} is started twice; its state is {:#x}, expected NEW", task.name(), task.state())
 }
 
 /// `scheduler_tick`: from the timer interrupt, `hz` times a second.
