@@ -248,7 +248,8 @@ pub(crate) fn cpu_idle_loop() -> ! {
         while !thread_info::need_resched() {
             arch::cpu::wait_for_interrupt();
             irqflags::local_irq_enable();
-            // The handler runs here.
+            // The handler runs here: only a context synchronisation makes a CPU take what is pending.
+            arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
