@@ -59,6 +59,9 @@ struct Base {
     tree: RefCell<RBTree<ByExpiry>>,
 }
 
+// SAFETY: the timers in the tree are reached with IRQs masked, on the CPU of the base.
+unsafe impl Send for Base {}
+
 per_cpu! {
     static BASE: Base = Base {
         first_ns: Cell::new(u64::MAX),
