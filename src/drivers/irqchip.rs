@@ -9,11 +9,11 @@ pub use arch::gic::{PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, send_sgi, 
 use arch::mmu::PhysAddr;
 
 use super::machine::{GicInfo, GicVersion};
-use crate::locking::SpinLock;
+use crate::locking::SpinLockIrqSave;
 use crate::mm::{SpaceError, ioremap};
 
 /// Serialises configuration: some registers are read and written back.
-static CHIP: SpinLock<()> = SpinLock::new(());
+static CHIP: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
 
 /// Redistributor frames are at most this large; no more than needed for every CPU are mapped.
 const REDIST_BYTES: u64 = 0x4_0000 * gic::MAX_CPUS as u64;
