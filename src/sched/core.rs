@@ -181,7 +181,8 @@ unsafe fn context_switch(this: &RunQueue, prev: &Task, next: &Task, switches: &C
 fn finish_task_switch() {
     debug_assert_eq!(thread_info::preempt_count(), 2, "corrupted preempt count after a switch");
     debug_assert!(irqflags::irqs_disabled(), "IRQs are open inside a switch");
-    if static_branch::<SMP_LOCKS>() {
+    // (Where there is no lock word, so as not to look for the queue.)
+    if cfg!(debug_assertions) || static_branch::<SMP_LOCKS>() {
         // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
         unsafe { (*task::current().rq.get()).unlock() };
     }
