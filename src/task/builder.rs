@@ -210,8 +210,12 @@ impl<T> JoinHandle<T> {
 #[repr(C, align(16))]
 pub struct TaskMem<const STACK: usize> {
     task: UnsafeCell<MaybeUninit<Task>>,
-    stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
+    stack: UnsafeCell<CallersStack<STACK>>,
 }
+
+/// Aligned as `sp` has to be, whatever the size of the `Task` before it.
+#[repr(C, align(16))]
+struct CallersStack<const STACK: usize>([MaybeUninit<u8>; STACK]);
 
 // SAFETY: `create` lets one task in at a time, and checks.
 unsafe impl<const STACK: usize> Sync for TaskMem<STACK> {}
@@ -223,8 +227,7 @@ impl<const STACK: usize> TaskMem<STACK> {
         const { assert!(STACK >= 1024 && STACK.is_multiple_of(16), "a stack is a multiple of 16 and at least 1 KiB") };
         Self {
             task: UnsafeCell::new(MaybeUninit::uninit()),
-            stack: UnsafeCell::new([const { MaybeUninit::uninit() }; STACK]),
-
+            stack: UnsafeCell::new(CallersStack([const { MaybeUninit::uninit() }; STACK])),
         }
     }
 

@@ -67,6 +67,13 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
 }
 
+/// Context synchronisation: a pending interrupt that is not masked is taken here at the latest.
+#[inline(always)]
+pub fn synchronize() {
+    // SAFETY: a barrier. No `nomem`: the interrupt's handler may change any memory.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
 /// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
 #[inline(always)]
 pub fn relax() {

@@ -311,3 +311,40 @@ ktest! {
         check_eq!(LOG.text(), "12");
     }
 }
+
+/// Starts a periodic timer whose function does `once` to the timer itself at its third call. Returns the calls
+/// until long after.
+fn calls_of_a_timer_that(once: fn(&Timer)) -> Result<u32, stint::Error> {
+    const PERIOD_NS: u64 = 100_000;
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let timer = Arc::new_cyclic(|itself: &alloc::sync::Weak<Timer>| {
+        let itself = itself.clone();
+        Timer::new(move || {
+            if counted.fetch_add(1, Ordering::Relaxed) == 2 {
+                // SAFETY: the timer is dropped in this function's caller alone, so it is there while it calls. (An
+                // upgrade here could be the last reference.)
+                once(unsafe { &*itself.as_ptr() });
+            }
+        })
+    });
+    timer.start_periodic(PERIOD_NS)?;
+    task::sleep_ns(10 * PERIOD_NS + PERIOD_NS / 2);
+    Ok(calls.load(Ordering::Relaxed))
+}
+
+ktest! {
+    fn a_periodic_timer_that_its_function_cancels_is_not_called_again() {
+        check_eq!(calls_of_a_timer_that(|timer| { timer.cancel(); })?, 3);
+        check_eq!(calls_of_a_timer_that(|timer| { timer.cancel(); timer.start_once(50_000); })?, 4, "calls with one more start");
+    }
+}
+
+ktest! {
+    fn a_function_can_start_its_own_timer_anew() {
+        check_eq!(calls_of_a_timer_that(|timer| timer.start_once(50_000))?, 4, "calls with a single one at the end");
+        // Three at the old period, then one each 200 us from 300 us to 1050 us.
+        let calls = calls_of_a_timer_that(|timer| timer.start_periodic(200_000).expect("a period"))?;
+        check!(if is_exact() { calls == 6 } else { calls <= 6 }, "{calls} calls with a longer period from the third on");
+    }
+}
