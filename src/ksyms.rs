@@ -77,13 +77,30 @@ fn lookup(block: &[u8], offset: u32) -> Option<(&str, u32)> {
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol(pub u64);
 
+/// A return address that prints as the call before it: the function after a call that never returns may be
+/// another one.
+#[derive(Clone, Copy, Debug)]
+pub struct ReturnAddress(pub u64);
+
+/// Prints `address` with the function that `address - back` is in.
+fn print(f: &mut fmt::Formatter<'_>, address: u64, back: u64) -> fmt::Result {
+    let inside = address.wrapping_sub(back);
+    let found = if is_text(inside) { lookup(block(), (inside - text_start()) as u32) } else { None };
+    match found {
+        Some((name, into)) => write!(f, "{name}+{:#x} ({address:#018x})", u64::from(into) + back),
+        None => write!(f, "{address:#018x}"),
+    }
+}
+
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = if is_text(self.0) { lookup(block(), (self.0 - text_start()) as u32) } else { None };
-        match found {
-            Some((name, into)) => write!(f, "{name}+{into:#x} ({:#018x})", self.0),
-            None => write!(f, "{:#018x}", self.0),
-        }
+        print(f, self.0, 0)
+    }
+}
+
+impl fmt::Display for ReturnAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        print(f, self.0, 4)
     }
 }
 

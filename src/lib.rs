@@ -38,6 +38,7 @@ pub mod boot_info;
 pub mod bootargs;
 pub mod cpus;
 pub mod drivers;
+mod emplace;
 pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;

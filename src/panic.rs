@@ -9,7 +9,7 @@
 
 use crate::drivers::early;
 use crate::early_println;
-use crate::ksyms::Symbol;
+use crate::ksyms::{ReturnAddress, Symbol};
 use crate::{klog, mm, power, preempt, task, trace};
 use arch::exception::Syndrome;
 use arch::frame::PtRegs;
@@ -89,18 +89,18 @@ fn report(regs: Option<&PtRegs>) {
     }
     early_println!("  back-trace, innermost first:");
     let mut depth = 0;
-    let mut line = |pc: u64| {
-        early_println!("    #{depth:<2} {}", Symbol(pc));
-        depth += 1;
-    };
     let from = match regs {
         Some(regs) => {
-            line(regs.pc);
+            early_println!("    #0  {}", Symbol(regs.pc));
+            depth = 1;
             regs.fp
         }
         None => backtrace::frame_pointer(),
     };
-    backtrace::walk(from, BACKTRACE_FRAMES, line);
+    backtrace::walk(from, BACKTRACE_FRAMES, |pc| {
+        early_println!("    #{depth:<2} {}", ReturnAddress(pc));
+        depth += 1;
+    });
     last_events();
     klog::drain_panic();
 }

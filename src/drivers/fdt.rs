@@ -40,7 +40,7 @@ pub enum FdtError {
 impl fmt::Display for FdtError {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
-            Self::Magic(found) => write!(f, "bad magic {found:08x}; expected d00dfeed"),
+            Self::Magic(found) => write!(f, "bad magic {found:08x}"),
             Self::Length(bytes) => {
                 write!(f, "length {bytes} bytes; expected {HEADER_BYTES} to {MAX_BYTES}")
             }
@@ -114,11 +114,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Calls `use_it` with the node whose `phandle` is `handle`.
-    pub fn with_phandle<R>(
-        &self,
-        handle: u32,
-        use_it: &mut dyn FnMut(&Entry<'a, '_>) -> R,
-    ) -> Option<R> {
+    pub fn with_phandle<R>(&self, handle: u32, use_it: &mut dyn FnMut(&Entry<'a, '_>) -> R) -> Option<R> {
         self.walk(&mut |entry| (entry.number("phandle") == Some(handle)).then(|| use_it(entry)))
     }
 
@@ -139,9 +135,10 @@ fn walk_from<'a, R>(
     if depth_left == 0 {
         return None;
     }
-    entry.node.children().find_map(|node| {
-        walk_from(&Entry { node, parent: Some(entry) }, depth_left - 1, visit)
-    })
+    entry
+        .node
+        .children()
+        .find_map(|node| walk_from(&Entry { node, parent: Some(entry) }, depth_left - 1, visit))
 }
 
 impl<'a> Entry<'a, '_> {
@@ -228,8 +225,9 @@ impl<'a> Entry<'a, '_> {
         if ranges.is_empty() {
             return parent.to_physical(address);
         }
+        // Each turn takes a size at least, so the loop ends with the cells.
         let mut cells = Cells(ranges);
-        loop {
+        while self.size_cells() > 0 {
             let child = cells.take(self.address_cells())?;
             let above = cells.take(parent.address_cells())?;
             let bytes = cells.take(self.size_cells())?;
@@ -237,6 +235,7 @@ impl<'a> Entry<'a, '_> {
                 return parent.to_physical(above.checked_add(address - child)?);
             }
         }
+        None
     }
 
     fn address_cells(&self) -> u32 {

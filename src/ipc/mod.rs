@@ -4,4 +4,4 @@ mod msg_queue;
 mod pool;
 
 pub use msg_queue::MsgQueue;
-pub use pool::Pool;
+pub use pool::{Block, Pool};

@@ -43,6 +43,8 @@ pub enum MemoryFault {
         /// Of that, not taken by image, device tree and reservations.
         free_bytes: u64,
     },
+    /// The image lies outside the RAM in the device tree.
+    ImageOutside(u64),
     /// More holes than can be described.
     TooManyRegions,
     /// The page tables cannot be made.
@@ -54,7 +56,13 @@ pub enum MemoryFault {
 impl core::fmt::Display for MemoryFault {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         match self {
-            Self::Tree(error) => write!(f, "memory: the device tree {error}"),
+            Self::Tree(error) => {
+                write!(f, "memory: the device tree {error}; expected /memory with device_type and reg")
+            }
+            Self::ImageOutside(phys) => write!(
+                f,
+                "memory: the image at {phys:#x} is outside the RAM in the device tree; expected it inside"
+            ),
             Self::TooLittle { ram_bytes, free_bytes } => write!(
                 f,
                 "memory: {ram_bytes} bytes of RAM, {free_bytes} free; expected at least {RAM_MIN_BYTES} and half of \
@@ -85,6 +93,7 @@ impl From<MmuError> for MemoryFault {
 /// the device tree is.
 pub fn init(tree: &Tree, dtb: PhysRange) -> Result<MemoryInfo, MemoryFault> {
     let (ram, mut free) = survey(tree, dtb)?;
+    // A tree outside RAM counts as RAM here: nobody will miss the difference.
     let (ram_bytes, free_bytes) = (ram.bytes(), free.bytes());
     if ram_bytes < RAM_MIN_BYTES || free_bytes < RAM_MIN_BYTES / 2 {
         return Err(MemoryFault::TooLittle { ram_bytes, free_bytes });
@@ -124,15 +133,22 @@ fn survey(tree: &Tree, dtb: PhysRange) -> Result<(Regions, Regions), MemoryFault
             keep(ram.remove(range.start, range.end()), &mut overflow);
         }
     });
+    let image = boot::image_layout();
+    let phys = |va| boot::image_to_phys(va).0;
+    let (image_start, image_end) = (phys(image.text), phys(image.boot_stack_end));
+    if !ram.iter().any(|r| r.start <= image_start && image_end <= r.end) {
+        return Err(MemoryFault::ImageOutside(image_start));
+    }
     let mut free = ram.clone();
     machine::reserved(tree, &mut |range, _| {
         keep(free.remove(range.start, range.end()), &mut overflow);
     });
     overflow?;
     free.remove(dtb.start, dtb.end())?;
+    // The tree is read through the linear map later on, wherever it is.
+    let page = PAGE_BYTES as u64;
+    ram.add(dtb.start & !(page - 1), dtb.end().next_multiple_of(page))?;
     // The hole below the boot stack is in nobody's way: its frames are free.
-    let image = boot::image_layout();
-    let phys = |va| boot::image_to_phys(va).0;
     free.remove(phys(image.text), phys(image.data_end))?;
     free.remove(phys(image.boot_stack), phys(image.boot_stack_end))?;
     Ok((ram, free))

@@ -192,7 +192,7 @@ fn finish_task_switch() {
 extern "C" fn schedule_tail() {
     finish_task_switch();
     // SAFETY: the new task's own count; nothing is held any more.
-    unsafe { thread_info::preempt_count_set(0) };
+    unsafe { thread_info::preempt_count_set::<0>() };
     irqflags::local_irq_enable();
 }
 
@@ -203,9 +203,9 @@ pub fn schedule() {
     // SAFETY: task context, count 0 as `might_sleep` checks, IRQs masked; from 0 to what `__schedule` wants
     // and back, in one store each: with IRQs masked nobody can see the steps in between.
     unsafe {
-        thread_info::preempt_count_set(2);
+        thread_info::preempt_count_set::<2>();
         __schedule::<{ Why::Ask as u8 }>();
-        thread_info::preempt_count_set(0);
+        thread_info::preempt_count_set::<0>();
     }
     irqflags::local_irq_restore(flags);
 }
@@ -219,9 +219,9 @@ pub fn schedule() {
 pub(crate) unsafe fn sleep_irqs_off() {
     // SAFETY: as in `schedule`.
     unsafe {
-        thread_info::preempt_count_set(2);
+        thread_info::preempt_count_set::<2>();
         __schedule::<{ Why::Sleep as u8 }>();
-        thread_info::preempt_count_set(0);
+        thread_info::preempt_count_set::<0>();
     }
 }
 
@@ -233,9 +233,9 @@ pub(crate) unsafe fn sleep_irqs_off() {
 pub(crate) unsafe fn preempt_schedule_irqs_off() {
     // SAFETY: as in `schedule`.
     unsafe {
-        thread_info::preempt_count_set(2);
+        thread_info::preempt_count_set::<2>();
         __schedule::<{ Why::Preempt as u8 }>();
-        thread_info::preempt_count_set(0);
+        thread_info::preempt_count_set::<0>();
     }
 }
 
@@ -253,9 +253,9 @@ pub(crate) fn cpu_idle_loop() -> ! {
         }
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
         unsafe {
-            thread_info::preempt_count_set(2);
+            thread_info::preempt_count_set::<2>();
             __schedule::<{ Why::Ask as u8 }>();
-            thread_info::preempt_count_set(1);
+            thread_info::preempt_count_set::<1>();
         }
         irqflags::local_irq_enable();
     }
@@ -321,7 +321,21 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     let this = unsafe { lock_task_rq(task) };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    if activate(rq, task) == Resched::Yes {
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    let decision = rq.wake_rt(sched_ref(task));
+    // SAFETY: locked above, IRQs masked; `task` is real-time and queued.
+    unsafe { unlock_and_run_rt(this, rq, task, decision, flags) };
+}
+
+/// The end of a wake-up of the real-time `task`: if it should run and may, switches to it; otherwise leaves
+/// the request. Releases the run queue.
+///
+/// # Safety
+/// IRQs masked; `this` is locked, `rq` its queue, `task` real-time and on it.
+#[inline(always)]
+unsafe fn unlock_and_run_rt(this: &RunQueue, rq: &mut Rq, task: &Task, decision: Resched, flags: irqflags::Flags) {
+    if decision == Resched::Yes {
         let may_switch = !irqflags::irqs_disabled_flags(flags)
             && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
             && !static_branch::<PREEMPT_INERT>();
@@ -331,16 +345,16 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
             // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
             // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
             unsafe {
-                thread_info::preempt_count_set(2);
+                thread_info::preempt_count_set::<2>();
                 context_switch(this, prev, task, &prev.nivcsw, true);
                 finish_task_switch();
-                thread_info::preempt_count_set(0);
+                thread_info::preempt_count_set::<0>();
             }
             return;
         }
         resched_curr(rq);
     }
-    // SAFETY: locked above.
+    // SAFETY: locked by contract.
     unsafe { this.unlock() };
     check_resched(flags);
 }
@@ -394,22 +408,16 @@ pub fn wake_up_process(task: &Task) -> bool {
     try_to_wake_up(task, state::INTERRUPTIBLE)
 }
 
-/// Gives a new task its place in the order of things; it is not yet on a queue.
+/// Gives a new task its run queue, this CPU's, and its place in the order of things; it is not queued yet.
 #[inline(always)]
-pub(crate) fn fork(task: &Task, attr: SchedAttr) {
-    task.sched.init(attr);
+pub(crate) fn fork(task: &Task) {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     task.rq.set(this);
-    let p = sched_ref(task);
-    if p.is_fair() {
-        rq.update_clock(crate::time::now_ns());
-    }
-    // `child_runs_first` is off, so there is nothing to reschedule for.
-    let _ = rq.task_fork(p);
+    rq.task_fork_lazily(sched_ref(task), crate::time::now_ns);
     // SAFETY: locked above.
     unsafe { this.unlock() };
     irqflags::local_irq_restore(flags);
@@ -425,15 +433,19 @@ pub(crate) fn wake_up_new_task(task: &Task) {
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     task.state.store(state::RUNNING, Ordering::Relaxed);
-    if p.is_fair() {
-        rq.update_clock(crate::time::now_ns());
-    }
-    let decision = rq.wake_up_new_task(p);
-    resched_if(rq, decision);
     trace::sched_wakeup(task);
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
-    check_resched(flags);
+    if p.is_rt() {
+        let decision = rq.wake_up_new_task(p);
+        // SAFETY: locked above, IRQs masked; `task` is real-time and queued.
+        unsafe { unlock_and_run_rt(this, rq, task, decision, flags) };
+    } else {
+        rq.update_clock(crate::time::now_ns());
+        let decision = rq.wake_up_new_task(p);
+        resched_if(rq, decision);
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+        check_resched(flags);
+    }
     irqflags::local_irq_restore(flags);
 }
 
@@ -444,10 +456,7 @@ pub(crate) fn scheduler_tick() {
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    if rq.curr().is_fair() {
-        rq.update_clock(crate::time::now_ns());
-    }
-    let decision = rq.task_tick();
+    let decision = rq.task_tick_lazily(crate::time::now_ns);
     resched_if(rq, decision);
     // SAFETY: locked above.
     unsafe { this.unlock() };
@@ -486,9 +495,9 @@ fn yield_to_others() {
     // SAFETY: task context, count 0 (might_sleep), IRQs masked. A yielding task stays ready, and its switch
     // counts as involuntary (reference 3.8): to `__schedule` it is a preemption.
     unsafe {
-        thread_info::preempt_count_set(2);
+        thread_info::preempt_count_set::<2>();
         __schedule::<{ Why::Preempt as u8 }>();
-        thread_info::preempt_count_set(0);
+        thread_info::preempt_count_set::<0>();
     }
     irqflags::local_irq_restore(flags);
 }
@@ -546,7 +555,7 @@ pub(crate) fn init_idle(idle: &'static Task, hz: u32) {
     this.switch_cycles.set(arch::pmu::cycles());
     thread_info::clear_preempt_need_resched();
     // SAFETY: the boot task had 1 from the start; this is the idle task's count.
-    unsafe { thread_info::preempt_count_set(1) };
+    unsafe { thread_info::preempt_count_set::<1>() };
 }
 
 /// A task's cycles: for the running one up to now.

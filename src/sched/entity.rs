@@ -20,6 +20,7 @@ use core::ptr::NonNull;
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
+use crate::emplace::emplace;
 use super::load::LoadWeight;
 use super::prio::{
     DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice,
@@ -117,6 +118,44 @@ impl Default for SchedTask {
 }
 
 impl SchedTask {
+    /// Writes a new task with these parameters to `at`, off every queue.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr) {
+        let prio = attr.normal_prio();
+        let load = match attr.policy() {
+            Policy::Idle => LoadWeight::IDLE_POLICY,
+            _ => LoadWeight::of_nice(attr.nice()),
+        };
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            emplace!(&raw mut (*at).rt => SchedRtEntity {
+                run_list: Link::new(),
+                time_slice: Cell::new(0),
+            } except);
+            emplace!(&raw mut (*at).se => SchedEntity {
+                vruntime: Cell::new(0),
+                load: Cell::new(load),
+                exec_start: Cell::new(0),
+                sum_exec_runtime: Cell::new(0),
+                prev_sum_exec_runtime: Cell::new(0),
+                run_node: RBTreeLink::new(),
+                on_rq: Cell::new(false),
+            } except);
+            emplace!(at => SchedTask {
+                prio: Cell::new(prio),
+                on_rq: Cell::new(OnRq::No),
+                policy: Cell::new(attr.policy()),
+                rt_priority: Cell::new(attr.rt_priority()),
+                is_new: Cell::new(true),
+                static_prio: Cell::new(nice_to_prio(attr.nice())),
+                normal_prio: Cell::new(prio),
+            } except rt, se);
+        }
+    }
+
     /// A new task, off every queue, nice 0 under the normal policy.
     pub const fn new() -> Self {
         Self {

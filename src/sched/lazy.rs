@@ -7,9 +7,11 @@
 //! Contexts and locks: as for [`Rq`].
 #![forbid(unsafe_code)]
 
-use super::class::{DequeueFlags, EnqueueFlags};
-use super::entity::SchedRef;
+use super::class::{DequeueFlags, EnqueueFlags, Resched};
+use super::entity::{OnRq, SchedRef};
+use super::prio::Policy;
 use super::rq::Rq;
+use super::rt::RtRq;
 
 impl Rq {
     /// [`Rq::enqueue_task`].
@@ -19,6 +21,29 @@ impl Rq {
             self.update_clock(now_ns());
         }
         self.enqueue_task(p, flags);
+    }
+
+    /// [`Rq::enqueue_task`] of a real-time task, and the answer of [`Rq::check_preempt_curr`].
+    #[inline(always)]
+    pub(super) fn wake_rt(&mut self, p: SchedRef) -> Resched {
+        debug_assert!(p.is_rt());
+        // A task that was preempted on its way into `schedule` is still queued.
+        if !p.is_queued() {
+            p.on_rq.set(OnRq::Queued);
+            self.rt.enqueue(p, EnqueueFlags::WAKEUP);
+        }
+        RtRq::check_preempt(self.curr, p)
+    }
+
+    /// [`Rq::task_tick`].
+    #[inline(always)]
+    pub(super) fn task_tick_lazily(&mut self, now_ns: impl FnOnce() -> u64) -> Resched {
+        let curr = self.curr;
+        if curr.is_rt() {
+            return if curr.policy() == Policy::Rr { self.task_tick() } else { Resched::No };
+        }
+        self.update_clock(now_ns());
+        self.task_tick()
     }
 
     /// [`Rq::dequeue_task`].
@@ -43,6 +68,22 @@ impl Rq {
                 self.pick_next_below_rt()
             }
         }
+    }
+
+    /// [`Rq::task_fork`]. With `child_runs_first` off there is nothing to reschedule for.
+    #[inline(always)]
+    pub(super) fn task_fork_lazily(&mut self, p: SchedRef, now_ns: impl FnOnce() -> u64) {
+        if p.is_rt() {
+            p.rt.time_slice.set(self.rt.rr_timeslice_ticks());
+        } else {
+            self.task_fork_fair(p, now_ns());
+        }
+    }
+
+    #[inline(never)]
+    fn task_fork_fair(&mut self, p: SchedRef, now_ns: u64) {
+        self.update_clock(now_ns);
+        let _ = self.task_fork(p);
     }
 
     /// [`Rq::yield_task`] for a running real-time task: needs no clock.

@@ -250,6 +250,7 @@ impl Rq {
     }
 
     /// Checkpoint: the periodic tick. Needs the clock if `curr` is fair.
+    #[inline(never)]
     pub fn task_tick(&mut self) -> Resched {
         match self.curr.class() {
             Class::Rt => self.rt.task_tick(self.curr),

@@ -4,7 +4,7 @@
 //! control block from the heap, a closure and a typed result. [`TaskMem`]`::create` takes nothing: the
 //! caller brings the memory, and it costs a few dozen stores.
 
-use super::{Memory, NAME_BYTES, Task, TaskRef, list};
+use super::{Memory, Name, Task, TaskRef, list};
 use crate::error::{Error, Result};
 use crate::locking::SpinLock;
 use crate::mm::stack::Stack;
@@ -13,7 +13,7 @@ use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use arch::context::ArchTask;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -31,7 +31,7 @@ static NEXT_ID: AtomicU32 = AtomicU32::new(1);
 #[derive(Clone, Debug)]
 #[must_use = "nothing happens until `spawn` or `create`"]
 pub struct Builder {
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     attr: Result<SchedAttr>,
     stack_bytes: usize,
     affinity: u64,
@@ -39,34 +39,12 @@ pub struct Builder {
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
 pub fn build(name: &str) -> Builder {
-    Builder { name: pack_name(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+    Builder { name: Name::new(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
 }
 
 fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
     let bad = Error::BadPriority { priority };
     SchedAttr::new(policy, u32::try_from(priority).map_err(|_| bad)?, 0).map_err(|_| bad)
-}
-
-/// A task's name, ready made: the first 15 bytes of a text.
-#[derive(Clone, Copy, Debug)]
-pub struct Name([u8; NAME_BYTES + 1]);
-
-impl Name {
-    /// Packs a text, at compile time where it is a constant.
-    #[must_use]
-    pub const fn new(name: &str) -> Self {
-        Self(pack_name(name))
-    }
-}
-
-const fn pack_name(name: &str) -> [u8; NAME_BYTES + 1] {
-    let mut packed = [0; NAME_BYTES + 1];
-    let mut i = 0;
-    while i < name.len() && i < NAME_BYTES {
-        packed[i] = name.as_bytes()[i];
-        i += 1;
-    }
-    packed
 }
 
 impl Builder {
@@ -180,7 +158,7 @@ impl TryNewTask for Box<Task> {
 #[expect(clippy::too_many_arguments, reason = "one private constructor with two callers")]
 unsafe fn init(
     at: NonNull<Task>,
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     attr: SchedAttr,
     affinity: u64,
     memory: Memory,
@@ -191,10 +169,10 @@ unsafe fn init(
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     // SAFETY: by contract.
     unsafe {
-        Task::emplace(at.as_ptr(), name, id, affinity, memory);
+        Task::emplace(at.as_ptr(), name, id, attr, affinity, memory);
         ArchTask::prepare(&raw mut (*at.as_ptr()).arch, stack_top, entry, arg);
         let task = at.as_ref();
-        sched::fork(task, attr);
+        sched::fork(task);
         list::add(task);
         TaskRef::from_raw(at)
     }
@@ -235,7 +213,6 @@ impl<T> JoinHandle<T> {
 pub struct TaskMem<const STACK: usize> {
     task: UnsafeCell<MaybeUninit<Task>>,
     stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
-    used: Cell<bool>,
 }
 
 // SAFETY: `create` lets one task in at a time, and checks.
@@ -249,7 +226,7 @@ impl<const STACK: usize> TaskMem<STACK> {
         Self {
             task: UnsafeCell::new(MaybeUninit::uninit()),
             stack: UnsafeCell::new([const { MaybeUninit::uninit() }; STACK]),
-            used: Cell::new(false),
+
         }
     }
 
@@ -262,10 +239,9 @@ impl<const STACK: usize> TaskMem<STACK> {
     pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
-        self.used.set(true);
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
-        unsafe { init(at, name.0, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
+        unsafe { init(at, name, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
     }
 }
 

@@ -15,10 +15,11 @@
 mod builder;
 mod current;
 mod list;
+mod name;
 mod reaper;
 mod reference;
 
-pub use builder::{Builder, JoinHandle, Name, TaskMem, build};
+pub use builder::{Builder, JoinHandle, TaskMem, build};
 pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
@@ -27,15 +28,18 @@ pub(crate) use current::{current, idle_task};
 pub(crate) use builder::stack_is_sane;
 pub use list::for_each;
 pub(crate) use list::register_idle;
+pub use name::Name;
 pub(crate) use reaper::start as start_reaper;
 pub use reference::{TaskRef, current_ref};
 
+use crate::emplace::emplace;
 use crate::error::Result;
 use crate::list::Link;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
 use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
+use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
@@ -60,9 +64,6 @@ pub mod state {
     pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
 }
 
-/// The longest name that is kept.
-pub const NAME_BYTES: usize = 15;
-
 /// A task. See the module's text.
 #[repr(C)]
 pub struct Task {
@@ -86,7 +87,7 @@ pub struct Task {
     grave: Link,
     id: u32,
     cpus_allowed: Cell<u64>,
-    name: [u8; NAME_BYTES + 1],
+    name: Name,
     memory: UnsafeCell<Memory>,
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
@@ -117,7 +118,7 @@ pub struct TaskInfo {
     /// The task's number.
     pub id: u32,
     /// Its name.
-    pub name: heapless::String<NAME_BYTES>,
+    pub name: heapless::String<{ Name::BYTES }>,
     /// State bits, see [`state`].
     pub state: u32,
     /// Whether it is on a run queue (running included).
@@ -139,12 +140,12 @@ pub struct TaskInfo {
 impl Task {
     /// The boot task: what the boot CPU runs before there is a scheduler, and its idle task afterwards.
     const fn boot() -> Self {
-        let mut task = Self::template(*b"idle/0\0\0\0\0\0\0\0\0\0\0", 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
+        let mut task = Self::template(Name::new("idle/0"), 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
         task.sched = SchedTask::new_idle();
         task
     }
 
-    const fn template(name: [u8; NAME_BYTES + 1], id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
+    const fn template(name: Name, id: u32, memory: Memory, preempt_word: u64, task_state: u32) -> Self {
         Self {
             arch: ArchTask::new(preempt_word),
             state: AtomicU32::new(task_state),
@@ -170,44 +171,35 @@ impl Task {
         }
     }
 
-    /// Writes a new task in state NEW to `at`, field by field: built on the stack and copied, a task costs
-    /// ten times as much. `arch` is left to `ArchTask::prepare`.
+    /// Writes a new task in state NEW to `at`. `arch` is left to `ArchTask::prepare`.
     ///
     /// # Safety
     /// `at` is valid for writes.
     #[inline(always)]
-    unsafe fn emplace(at: *mut Self, name: [u8; NAME_BYTES + 1], id: u32, affinity: u64, memory: Memory) {
-        macro_rules! fields {
-            ($($(#[$attr:meta])* $field:ident: $value:expr,)*) => {
-                // SAFETY: by contract; every field is inside `at`.
-                unsafe { $($(#[$attr])* (&raw mut (*at).$field).write($value);)* }
-                // Never runs: a field that is missing above does not compile.
-                #[expect(unreachable_code, clippy::diverging_sub_expression, reason = "checks the list of fields")]
-                if false {
-                    let _ = Self { arch: unreachable!(), $($(#[$attr])* $field: unreachable!(),)* };
-                }
-            };
-        }
-        fields! {
-            state: AtomicU32::new(state::NEW),
-            usage: AtomicU32::new(2),
-            rq: Cell::new(ptr::null()),
-            sched: SchedTask::new(),
-            runtime_cycles: Cell::new(0),
-            nvcsw: Cell::new(0),
-            nivcsw: Cell::new(0),
-            wait: WaitNode::new(),
-            timer: Hrtimer::new(),
-            parked: Semaphore::with_limit(0, 1),
-            exited: Completion::new(),
-            links: Link::new(),
-            grave: Link::new(),
-            id: id,
-            cpus_allowed: Cell::new(affinity),
-            name: name,
-            memory: UnsafeCell::new(memory),
-            #[cfg(debug_assertions)]
-            preempt_disabled_at: Cell::new(None),
+    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: u64, memory: Memory) {
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            SchedTask::emplace(&raw mut (*at).sched, attr);
+            emplace!(at => Task {
+                state: AtomicU32::new(state::NEW),
+                usage: AtomicU32::new(2),
+                rq: Cell::new(ptr::null()),
+                runtime_cycles: Cell::new(0),
+                nvcsw: Cell::new(0),
+                nivcsw: Cell::new(0),
+                wait: WaitNode::new(),
+                timer: Hrtimer::new(),
+                parked: Semaphore::with_limit(0, 1),
+                exited: Completion::new(),
+                links: Link::new(),
+                grave: Link::new(),
+                id: id,
+                cpus_allowed: Cell::new(affinity),
+                name: name,
+                memory: UnsafeCell::new(memory),
+                #[cfg(debug_assertions)]
+                preempt_disabled_at: Cell::new(None),
+            } except arch, sched);
         }
     }
 
@@ -220,8 +212,7 @@ impl Task {
     /// The task's name.
     #[must_use]
     pub fn name(&self) -> &str {
-        let end = self.name.iter().position(|&b| b == 0).unwrap_or(NAME_BYTES);
-        core::str::from_utf8(&self.name[..end]).unwrap_or("?")
+        self.name.as_str()
     }
 
     /// The state bits, see [`state`].
@@ -253,7 +244,7 @@ impl Task {
     ///
     /// # Errors
     /// [`crate::Error::BadPriority`], [`crate::Error::BadNice`].
-    pub fn set_scheduler(&self, attr: crate::sched::prio::SchedAttr) -> Result<()> {
+    pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
         crate::sched::core::set_scheduler(self, attr);
         Ok(())
     }

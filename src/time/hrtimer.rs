@@ -11,7 +11,8 @@
 //! Invariant: after every operation the hardware fires at or before the earliest pending expiry.
 //! Context: any; everything under masked IRQs on the CPU's own base.
 
-use super::{ns_to_ticks, tick};
+use super::ns_to_ticks;
+use super::tick::Tick;
 use crate::locking::RawLock;
 use crate::per_cpu;
 use arch::irqflags;
@@ -50,14 +51,21 @@ impl<'a> KeyAdapter<'a> for ByExpiry {
 }
 
 struct Base {
-    lock: RawLock,
-    tree: RefCell<RBTree<ByExpiry>>,
     /// Expiry of the first pending timer; `u64::MAX` if there is none.
     first_ns: Cell<u64>,
+    /// The tick: always there, so it is not in the tree.
+    tick: Tick,
+    lock: RawLock,
+    tree: RefCell<RBTree<ByExpiry>>,
 }
 
 per_cpu! {
-    static BASE: Base = Base { lock: RawLock::new(), tree: RefCell::new(RBTree::new(ByExpiry::NEW)), first_ns: Cell::new(u64::MAX) };
+    static BASE: Base = Base {
+        first_ns: Cell::new(u64::MAX),
+        tick: Tick::new(),
+        lock: RawLock::new(),
+        tree: RefCell::new(RBTree::new(ByExpiry::NEW)),
+    };
 }
 
 impl Hrtimer {
@@ -163,11 +171,21 @@ impl Base {
 /// Sets the hardware to what comes first: a timer or the tick.
 #[inline(always)]
 fn program(base: &Base) {
-    // SAFETY: IRQs are masked.
-    let next_tick = unsafe { tick::next_ticks() };
+    let next_tick = base.tick.next_ticks();
     let first_ns = base.first_ns.get();
     let next = if first_ns == u64::MAX { next_tick } else { next_tick.min(ns_to_ticks(first_ns)) };
     arch::timer::set_compare(next);
+}
+
+/// Runs `f` with this CPU's tick and sets the hardware to what comes first afterwards.
+pub(super) fn with_tick<R>(f: impl FnOnce(&Tick) -> R) -> R {
+    let flags = irqflags::local_irq_save();
+    // SAFETY: IRQs are masked.
+    let base = unsafe { BASE.this_cpu() };
+    let result = f(&base.tick);
+    program(base);
+    irqflags::local_irq_restore(flags);
+    result
 }
 
 /// The timer interrupt.
@@ -178,7 +196,7 @@ pub(crate) fn timer_interrupt(_: usize) {
     if base.first_ns.get() != u64::MAX {
         run_expired(base, super::ticks_to_ns(now_ticks));
     }
-    tick::run_if_due(now_ticks);
+    base.tick.run_if_due(now_ticks);
     program(base);
 }
 

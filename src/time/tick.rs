@@ -4,7 +4,7 @@
 //! place of its own beside it. Kept in counter ticks, on one grid: the k-th tick is due at t0 + k·period,
 //! however late the ones before were taken.
 
-use crate::per_cpu;
+use super::hrtimer;
 use crate::sched::core as sched;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -14,9 +14,11 @@ static HZ: AtomicU32 = AtomicU32::new(250);
 /// Counter ticks per tick.
 static PERIOD_TICKS: AtomicU64 = AtomicU64::new(0);
 
-per_cpu! {
-    static NEXT_TICKS: Cell<u64> = Cell::new(u64::MAX);
-    static JIFFIES: Cell<u64> = Cell::new(0);
+/// A CPU's tick. Touched by its own CPU with IRQs masked.
+pub(super) struct Tick {
+    /// When the next one is due, in counter ticks; `u64::MAX` while it is stopped.
+    next_ticks: Cell<u64>,
+    jiffies: Cell<u64>,
 }
 
 /// Ticks per second.
@@ -28,8 +30,7 @@ pub fn hz() -> u32 {
 /// Ticks taken by this CPU since boot; missed ones are counted.
 #[must_use]
 pub fn jiffies() -> u64 {
-    let guard = crate::preempt::preempt_disable();
-    JIFFIES.get(&guard).get()
+    hrtimer::with_tick(|tick| tick.jiffies.get())
 }
 
 pub(crate) fn init(hz: u32, counter_hz: u64) {
@@ -37,60 +38,53 @@ pub(crate) fn init(hz: u32, counter_hz: u64) {
     PERIOD_TICKS.store(counter_hz / u64::from(hz), Ordering::Relaxed);
 }
 
-/// Starts the tick on this CPU. IRQs masked.
-pub(crate) fn start_this_cpu() {
-    let first = arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed);
-    // SAFETY: IRQs are masked.
-    unsafe { NEXT_TICKS.this_cpu() }.set(first);
-    arch::timer::set_compare(first);
+/// Starts the tick on this CPU, on a grid that begins now. Any context.
+pub fn start_this_cpu() {
+    hrtimer::with_tick(|tick| tick.next_ticks.set(arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed)));
 }
 
-/// When the next tick is due, in counter ticks.
-///
-/// # Safety
-/// IRQs masked.
-#[inline(always)]
-pub(super) unsafe fn next_ticks() -> u64 {
-    // SAFETY: by contract.
-    unsafe { NEXT_TICKS.this_cpu() }.get()
-}
-
-/// Stops the tick on this CPU, for measurements that it would disturb; `true` stops it. IRQs masked or not.
+/// Stops the tick on this CPU, for measurements that it would disturb. Any context.
 pub fn stop_this_cpu() {
-    let flags = arch::irqflags::local_irq_save();
-    // SAFETY: IRQs are masked.
-    unsafe { NEXT_TICKS.this_cpu() }.set(u64::MAX);
-    arch::irqflags::local_irq_restore(flags);
+    hrtimer::with_tick(|tick| tick.next_ticks.set(u64::MAX));
 }
 
-/// Starts the tick again after [`stop_this_cpu`].
-pub fn restart_this_cpu() {
-    let flags = arch::irqflags::local_irq_save();
-    start_this_cpu();
-    arch::irqflags::local_irq_restore(flags);
-}
+impl Tick {
+    pub(super) const fn new() -> Self {
+        Self { next_ticks: Cell::new(u64::MAX), jiffies: Cell::new(0) }
+    }
 
-/// In the timer interrupt: takes the tick if it is due.
-#[inline(always)]
-pub(super) fn run_if_due(now_ticks: u64) {
-    // SAFETY: hard interrupt.
-    let next = unsafe { NEXT_TICKS.this_cpu() };
-    let due = next.get();
-    if now_ticks < due {
-        return;
+    #[inline(always)]
+    pub(super) fn next_ticks(&self) -> u64 {
+        self.next_ticks.get()
     }
-    let period = PERIOD_TICKS.load(Ordering::Relaxed);
-    // Late by whole periods happens only if interrupts were masked that long: then they are skipped, and
-    // counted. The division is not on the common path.
-    let mut passed = 1;
-    if now_ticks - due >= period {
-        passed += (now_ticks - due) / period;
+
+    /// In the timer interrupt: takes the tick if it is due.
+    #[inline(always)]
+    pub(super) fn run_if_due(&self, now_ticks: u64) {
+        let due = self.next_ticks.get();
+        if now_ticks < due {
+            return;
+        }
+        let period = PERIOD_TICKS.load(Ordering::Relaxed);
+        let next = due + period;
+        if now_ticks < next {
+            self.next_ticks.set(next);
+            self.jiffies.set(self.jiffies.get() + 1);
+        } else {
+            self.catch_up(now_ticks, period);
+        }
+        sched::scheduler_tick();
+        #[cfg(target_os = "none")]
+        crate::klog::tick();
     }
-    next.set(due + passed * period);
-    // SAFETY: hard interrupt.
-    let jiffies = unsafe { JIFFIES.this_cpu() };
-    jiffies.set(jiffies.get() + passed);
-    sched::scheduler_tick();
-    #[cfg(target_os = "none")]
-    crate::klog::tick();
+
+    /// Late by whole periods: interrupts were masked that long, or the machine stood still. The grid stays;
+    /// what was missed is counted.
+    #[cold]
+    #[inline(never)]
+    fn catch_up(&self, now_ticks: u64, period: u64) {
+        let passed = (now_ticks - self.next_ticks.get()) / period + 1;
+        self.next_ticks.set(self.next_ticks.get() + passed * period);
+        self.jiffies.set(self.jiffies.get() + passed);
+    }
 }

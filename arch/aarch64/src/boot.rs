@@ -14,7 +14,7 @@ use crate::mmu::{KERNEL_BASE, LINEAR_BASE, MMIO_BASE, PAGE_BYTES, PhysAddr, TEXT
 use crate::mmu::{SCTLR_OFF, SCTLR_ON, TCR, attr};
 
 /// Bytes of the boot stack, which becomes the idle task's stack of the boot CPU.
-pub const BOOT_STACK_BYTES: usize = 16 * 1024;
+pub const BOOT_STACK_BYTES: usize = 32 * 1024;
 
 /// Level-3 tables for the image while booting: 2 MiB each (the linker script asserts that it fits).
 const KERNEL_L3_TABLES: usize = 4;
@@ -189,8 +189,10 @@ pub fn early_mmio_page(slot: usize) -> Option<PhysAddr> {
 pub fn early_map_block(phys: PhysAddr) -> Option<*mut u8> {
     let l1 = addr_of_symbol!(early_up_l1) as *const u64;
     let index = (phys.0 >> 30) as usize & 0x1ff;
-    // SAFETY (both reads): early_up_l1 is a live table of 512 entries in the image.
-    let read = |i: usize| unsafe { l1.add(i).read_volatile() };
+    let read = |i: usize| {
+        // SAFETY: early_up_l1 is a live table of 512 entries in the image, and `i` is less than that.
+        unsafe { l1.add(i).read_volatile() }
+    };
     let l2 = match read(index) {
         0 => {
             let used = (0..l1_index(KERNEL_BASE)).filter(|&i| read(i) != 0).count();

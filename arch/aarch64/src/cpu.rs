@@ -78,9 +78,10 @@ pub fn relax() {
 #[inline(always)]
 pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
     let daif: u64;
-    // SAFETY (both): changes the interrupt mask only. No `nomem`: nothing may move out of the section.
+    // SAFETY: masks interrupts. No `nomem`: nothing may move out of the section, here or below.
     unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
     let result = f();
+    // SAFETY: restores the mask that was in force.
     unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack, preserves_flags)) };
     result
 }

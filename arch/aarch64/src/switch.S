@@ -30,8 +30,6 @@ cpu_switch_to:
 	mov	sp, x9
 	msr	sp_el0, x1
 	ret
-.global cpu_switch_to_end
-cpu_switch_to_end:
 
 // A task's first instructions: x19 = entry, x20 = its argument (ArchTask::prepare), x0 = the task that
 // was left. The count is FORK_PREEMPT_COUNT and IRQs are masked; schedule_tail unwinds both. The entry

@@ -158,10 +158,15 @@ pub fn preempt_count() -> u32 {
 /// # Safety
 /// The caller knows the count that the surrounding code expects; see the scheduler, its only user.
 #[inline(always)]
-pub unsafe fn preempt_count_set(count: u32) {
+pub unsafe fn preempt_count_set<const COUNT: u32>() {
+    if COUNT == 0 {
+        // SAFETY: as below, with the zero register.
+        unsafe { asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags)) };
+        return;
+    }
     // SAFETY: `sp_el0` points at a live `ThreadInfo`; 4 bytes inside it. No `nomem`: this is a barrier
     // for the compiler, so that a critical section cannot leak out of its markers.
-    unsafe { asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) count, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags)) };
+    unsafe { asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) COUNT, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags)) };
 }
 
 /// Adds `val` to the count (a compiler barrier: what follows stays inside).

@@ -6,7 +6,6 @@
 
 pub mod context;
 pub mod cpu;
-
 pub mod irqflags;
 pub mod patch;
 pub mod percpu;

@@ -75,8 +75,8 @@ pub fn preempt_count() -> u32 {
 ///
 /// # Safety
 /// As in the AArch64 crate.
-pub unsafe fn preempt_count_set(count: u32) {
-    WORD.set(WORD.get() & !0xffff_ffff | u64::from(count));
+pub unsafe fn preempt_count_set<const COUNT: u32>() {
+    WORD.set(WORD.get() & !0xffff_ffff | u64::from(COUNT));
 }
 
 /// Adds to the count half.

@@ -24,12 +24,11 @@ pub(super) fn uptime(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), F
     let ns = time::now_ns() - time::ticks_to_ns(boot_info().boot_counter);
     writeln!(
         terminal,
-        "up {}.{:06} s, {} ticks of {} Hz, {} switches, {} tasks ready",
+        "up {}.{:06} s, {} ticks of {} Hz, {} tasks ready",
         ns / 1_000_000_000,
         ns / 1000 % 1_000_000,
         tick::jiffies(),
         tick::hz(),
-        sched::nr_switches(),
         sched::with_rq(|rq| rq.nr_running())
     )?;
     Ok(())

@@ -15,7 +15,7 @@ shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
 shell_command!("dmesg", "", "show the log", text::dmesg);
 shell_command!("trace", "[events]", "show the last scheduler events (boot with trace=1)", text::trace_events);
 shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine::uname);
-shell_command!("uptime", "", "how long the machine has been up, its ticks and switches", machine::uptime);
+shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
 shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);

@@ -26,13 +26,13 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
     let me = task::current_ref().id();
     writeln!(
         terminal,
-        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {:<11}",
-        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP", "STACK"
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  STACK",
+        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
     )?;
     for task in &tasks {
         writeln!(
             terminal,
-            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {:<11}",
+            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
             task.id,
             task.name,
             policy(task),
@@ -93,11 +93,7 @@ pub(super) fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fai
         let cfs = rq.cfs();
         (rq.nr_running(), rq.curr().prio(), rq.clock_ns(), cfs.nr_running(), cfs.min_vruntime())
     });
-    writeln!(
-        terminal,
-        "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}; {} switches",
-        sched::nr_switches()
-    )?;
+    writeln!(terminal, "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}")?;
     writeln!(terminal, "  clock {clock_ns} ns, min_vruntime {min_vruntime}")?;
     let mut lines = Vec::new();
     task::for_each(|task| {

@@ -11,6 +11,8 @@ use arch::patch::{self, Key};
 
 /// The longest sleep: an hour.
 const SLEEP_MAX_NS: u64 = 3_600_000_000_000;
+/// The longest usage in the list of commands.
+const USAGE_BYTES: usize = 20;
 /// Events shown by default.
 const EVENTS: usize = 32;
 
@@ -25,10 +27,9 @@ pub(super) fn help(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fai
     let mut commands: Vec<&Command> = COMMANDS.iter().collect();
     commands.sort_unstable_by_key(|command| command.name);
     for command in commands {
-        let mut line: heapless::String<64> = heapless::String::new();
-        // A longer usage is cut; `help command` shows it whole.
-        let _ = core::fmt::write(&mut line, format_args!("{} {}", command.name, command.usage));
-        writeln!(terminal, "  {line:<28} {}", command.about)?;
+        // A long usage would push the table off the screen; `help command` shows it whole.
+        let usage = if command.usage.len() <= USAGE_BYTES { command.usage } else { "[…]" };
+        writeln!(terminal, "  {:<10}{usage:<20}  {}", command.name, command.about)?;
     }
     writeln!(terminal, "Several commands in a line are separated by `;`. Ctrl-C stops one.")?;
     Ok(())

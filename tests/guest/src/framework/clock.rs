@@ -69,7 +69,7 @@ impl TickOff {
 
 impl Drop for TickOff {
     fn drop(&mut self) {
-        tick::restart_this_cpu();
+        tick::start_this_cpu();
     }
 }
 

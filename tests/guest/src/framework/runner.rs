@@ -9,11 +9,11 @@ use super::{Failure, Outcome, TESTS, Test};
 use alloc::vec::Vec;
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
-use stint::{early_println, power, start, task};
+use stint::{kprintln, power, start, task};
 
 /// A test that takes longer than this, by the machine's clock, hangs. Seconds of idling pass in no time on a
 /// machine with virtual time.
-const WATCHDOG_NS: u64 = 120_000_000_000;
+const WATCHDOG_NS: u64 = 20_000_000_000;
 
 /// The priority of the task that tests run in.
 const PRIORITY: u32 = 1;
@@ -28,7 +28,7 @@ pub fn main() {
         (test, _) => match test.strip_prefix("only:") {
             Some(name) => run_only(name),
             None => {
-                early_println!("ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>", bootargs.skip);
+                kprintln!("ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>", bootargs.skip);
                 1
             }
         },
@@ -46,8 +46,8 @@ fn tests() -> Vec<&'static Test> {
 fn list() -> usize {
     for test in tests() {
         match test.panics {
-            None => early_println!("test-list {}", test.name),
-            Some(text) => early_println!("test-list {} panics={text}", test.name),
+            None => kprintln!("test-list {}", test.name),
+            Some(text) => kprintln!("test-list {} panics={text}", test.name),
         }
     }
     0
@@ -62,26 +62,26 @@ fn run_all(skip: usize) -> usize {
             Err(Failure::Ignored(_)) => {}
         }
     }
-    early_println!("ktest: {passed} passed, {failed} failed");
+    kprintln!("ktest: {passed} passed, {failed} failed");
     failed
 }
 
 fn run_only(name: &str) -> usize {
     let Some(test) = tests().into_iter().find(|test| test.name == name) else {
-        early_println!("ktest: there is no test {name}; test=list names them");
+        kprintln!("ktest: there is no test {name}; test=list names them");
         return 1;
     };
     let failed = usize::from(run(test).is_err());
-    early_println!("ktest: {} passed, {failed} failed", 1 - failed);
+    kprintln!("ktest: {} passed, {failed} failed", 1 - failed);
     failed
 }
 
 fn run(test: &'static Test) -> Outcome {
-    early_println!("run {}", test.name);
+    kprintln!("run {}", test.name);
     become_the_test_task();
-    let surroundings = Surroundings::take();
-    let watchdog = Timer::new(|| hang());
+    let watchdog = Timer::new(hang);
     watchdog.start_once(WATCHDOG_NS);
+    let surroundings = Surroundings::take();
     let mut outcome = (test.body)();
     become_the_test_task();
     if outcome.is_ok() {
@@ -92,9 +92,9 @@ fn run(test: &'static Test) -> Outcome {
         outcome = Err(Failure::new(format_args!("it must panic with `{text}`, and did not")));
     }
     match &outcome {
-        Ok(()) => early_println!("test {} ... ok", test.name),
-        Err(Failure::Failed { at, why }) => early_println!("test {} ... FAILED: {why} ({at})", test.name),
-        Err(Failure::Ignored(why)) => early_println!("test {} ... ignored: {why}", test.name),
+        Ok(()) => kprintln!("test {} ... ok", test.name),
+        Err(Failure::Failed { at, why }) => kprintln!("test {} ... FAILED: {why} ({at})", test.name),
+        Err(Failure::Ignored(why)) => kprintln!("test {} ... ignored: {why}", test.name),
     }
     outcome
 }
@@ -106,10 +106,10 @@ fn become_the_test_task() {
 
 /// The watchdog's end of a test: says who waits, and panics, for the host to boot again behind this test.
 fn hang() {
-    early_println!("the test hangs; the tasks are:");
+    kprintln!("the test hangs; the tasks are:");
     task::for_each(|task| {
         let info = task.info();
-        early_println!("  {:>4} {:<15} state {:#x} queued {} prio {}", info.id, info.name, info.state, info.queued, info.prio);
+        kprintln!("  {:>4} {:<15} state {:#x} queued {} prio {}", info.id, info.name, info.state, info.queued, info.prio);
     });
     panic!("watchdog: the test takes longer than {} s", WATCHDOG_NS / 1_000_000_000);
 }

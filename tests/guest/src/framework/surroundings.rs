@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
 use stint::sched::core::with_rq;
-use stint::{preempt, task};
+use stint::{mm, preempt, task};
 
 /// How long tasks that have ended may take to be reaped: rounds of a sleep.
 const ROUNDS: u32 = 200;
@@ -15,6 +15,7 @@ const ROUND_NS: u64 = 1_000_000;
 /// The state before a test.
 pub struct Surroundings {
     tasks: Vec<u32>,
+    heap_used_bytes: usize,
 }
 
 impl Surroundings {
@@ -22,10 +23,11 @@ impl Surroundings {
     pub fn take() -> Self {
         let mut tasks = Vec::new();
         task::for_each(|task| tasks.push(task.id()));
-        Self { tasks }
+        let heap_used_bytes = mm::stats().heap.used_bytes;
+        Self { tasks, heap_used_bytes }
     }
 
-    /// Checks that nothing of the test is left: no task, no count, no request, no mask, and queues that agree
+    /// Checks that nothing of the test is left: no task, no memory, no count, no request, no mask, and queues that agree
     /// with themselves.
     pub fn check_restored(&self) -> Outcome {
         check_eq!(preempt::preempt_count(), 0, "the preempt count after the test");
@@ -39,6 +41,8 @@ impl Surroundings {
             left = self.strangers();
         }
         check!(left.is_empty(), "the test left tasks behind:{left}");
+        drop(left);
+        check_eq!(mm::stats().heap.used_bytes, self.heap_used_bytes, "bytes of heap in use after the test");
         check_eq!(arch::thread_info::preempt_word(), arch::thread_info::PREEMPT_ENABLED, "the preempt word after the test");
         let (rt, fair) = with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent()));
         check!(rt, "bitmap and lists of the real-time queue disagree");

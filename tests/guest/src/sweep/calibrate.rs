@@ -110,7 +110,7 @@ pub fn measure() -> Result<Constants, &'static str> {
         let point = run::certain(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
-    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as u64) / 4));
+    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4));
     let fair = (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
     for n in fair.n..fair.n + SAMPLES {

@@ -30,7 +30,7 @@ ktest! {
         let waker = Lent(Interrupt::request(8, || { let _ = GATE.give(); })?);
         let waiter = task::build("waiter").fifo(LOW).create(|_| {
             LOG.mark('w');
-            task::set_current_state(state::UNINTERRUPTIBLE);
+            task::set_current_state(state::INTERRUPTIBLE);
             // Here it is preempted: the interrupt wakes the higher task.
             arch::gic::send_sgi_self(8);
             crate::framework::clock::work(1000);
@@ -54,7 +54,7 @@ ktest! {
         let came_back = DONE.wait_timeout(PATIENCE);
         check_eq!(LOG.text(), "wHtW");
         check_eq!(came_back, Ok(()), "the waiter");
-        check_eq!(SEEN.load(Ordering::Relaxed), state::UNINTERRUPTIBLE << 1 | 1, "state and queue of the preempted task");
+        check_eq!(SEEN.load(Ordering::Relaxed), state::INTERRUPTIBLE << 1 | 1, "state and queue of the preempted task");
         high.join();
         waiter.wait_exited();
         check_eq!(waker.0.taken(), 1);
@@ -73,7 +73,7 @@ ktest! {
         let _tick = TickOff::new();
         let waker = Interrupt::request(8, || { let _ = GATE.give(); })?;
         let waiter = task::build("waiter").fifo(LOW).create(|_| {
-            task::set_current_state(state::UNINTERRUPTIBLE);
+            task::set_current_state(state::INTERRUPTIBLE);
             LOG.mark('w');
             arch::gic::send_sgi_self(8);
             crate::framework::clock::work(1000);

@@ -9,6 +9,9 @@ use stint::time::Timer;
 /// What two identical walks over the tasks may differ by.
 const BLUR_CYCLES: u64 = 3_000;
 
+/// What one look at a task costs: it measures how deep the stack was.
+const INFO_CYCLES: u64 = 50_000;
+
 /// The cycles of all tasks together, and the counter, as of now.
 fn accounts() -> (u64, u64) {
     let flags = arch::irqflags::local_irq_save();
@@ -58,7 +61,7 @@ ktest! {
             let me = task::current_ref();
             let before = me.info().runtime_cycles;
             let begun = arch::pmu::cycles();
-            spin_ns(1_000_000);
+            spin_ns(10_000_000);
             let used = arch::pmu::cycles().wrapping_sub(begun);
             let after_work = me.info().runtime_cycles;
             task::sleep_ms(5);
@@ -67,8 +70,8 @@ ktest! {
         })?;
         let Some((charged, used, asleep)) = worker.join() else { return Err(crate::framework::Failure::new(format_args!("no result"))) };
         if is_exact() {
-            check!(charged >= used && charged - used <= BLUR_CYCLES, "it used {used} cycles and was charged {charged}");
-            check!(asleep <= 2 * BLUR_CYCLES, "5 ms of sleep were charged with {asleep} cycles");
+            check!(charged >= used && charged - used <= INFO_CYCLES, "it used {used} cycles and was charged {charged}");
+            check!(asleep <= 2 * INFO_CYCLES, "5 ms of sleep were charged with {asleep} cycles");
         }
         check!(charged > 0);
     }

@@ -29,8 +29,7 @@ fn with_word<T>(count: u32, wanted: bool, f: impl FnOnce() -> T) -> T {
 }
 
 fn set_word(count: u32, wanted: bool) {
-    // SAFETY: interrupts are masked and the caller puts the count back before anybody else looks.
-    unsafe { ti::preempt_count_set(count) };
+    ti::preempt_count_add(count.wrapping_sub(ti::preempt_count()));
     if wanted { ti::set_preempt_need_resched() } else { ti::clear_preempt_need_resched() }
 }
 
@@ -73,7 +72,7 @@ ktest! {
             ("sub", || ti::preempt_count_sub(2), 3),
             ("dec_and_test", || { let _ = ti::preempt_count_dec_and_test(); }, 4),
             // SAFETY: masked; `with_word` puts the count back.
-            ("set", || unsafe { ti::preempt_count_set(0x201) }, 0x201),
+            ("set", || unsafe { ti::preempt_count_set::<0x201>() }, 0x201),
             ("nothing", || {}, 5),
         ];
         for (name, operation, expected) in operations {
