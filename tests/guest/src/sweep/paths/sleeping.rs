@@ -137,19 +137,19 @@ fn wait_for_flag() {
 /// is asleep by its state and must run on all the same, for nobody may be left to wake it.
 fn wait_by_hand() {
     loop {
-        sched::set_current_state(state::UNINTERRUPTIBLE);
+        task::set_current_state(state::INTERRUPTIBLE);
         if FLAG.is_up() {
             break;
         }
         sched::schedule();
     }
-    sched::set_current_state(state::RUNNING);
+    task::set_current_state(state::RUNNING);
     note(b'v');
 }
 
 fn wake_victim() {
     FLAG.raise();
-    sched::try_to_wake_up(VICTIM.get().expect("set by init"), state::NORMAL);
+    sched::wake_up_process(VICTIM.get().expect("set by init"));
 }
 
 fn low_wakes_victim() {
