@@ -199,9 +199,9 @@ extern "C" fn schedule_tail() {
 
 /// `schedule()`: gives up the CPU, for good if the state says so. Task context, count 0.
 pub fn schedule() {
-    crate::preempt::might_sleep();
+    crate::preempt::will_sleep();
     let flags = irqflags::local_irq_save();
-    // SAFETY: task context, count 0 as `might_sleep` checks, IRQs masked; from 0 to what `__schedule` wants
+    // SAFETY: task context, count 0 as `will_sleep` checks, IRQs masked; from 0 to what `__schedule` wants
     // and back, in one store each: with IRQs masked nobody can see the steps in between.
     unsafe {
         thread_info::preempt_count_set::<2>();

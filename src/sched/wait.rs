@@ -74,9 +74,7 @@ unsafe fn task_of(node: NonNull<PlistNode>) -> &'static Task {
 /// Puts the running task on `queue` (which lives inside the guard's data), to be woken by [`grant`].
 #[inline(always)]
 fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -> &'static Task {
-    #[cfg(debug_assertions)]
     assert_may_block(guard.flags());
-    let _ = guard;
     let task = task::current();
     let wait = &task.wait;
     wait.node.set_prio(wait_prio(task.sched.prio()));
@@ -213,15 +211,24 @@ pub(crate) fn block_for<T>(
     block_until(guard, queue, slot, deadline_ns)
 }
 
-#[cfg(debug_assertions)]
+/// In every build: the switch sets the count to what it knows it is, and a task that sleeps with preemption off
+/// would wake with it on.
+#[inline(always)]
 fn assert_may_block(flags: irqflags::Flags) {
-    assert!(
-        crate::preempt::preempt_count() == 0 && !irqflags::irqs_disabled_flags(flags),
+    if crate::preempt::preempt_count() != 0 || irqflags::irqs_disabled_flags(flags) {
+        cannot_block(flags);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn cannot_block(flags: irqflags::Flags) -> ! {
+    panic!(
         "sleeping in atomic context: task {}, preempt count {:#x}, IRQs {}",
         task::current().name(),
         crate::preempt::preempt_count(),
         if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" }
-    );
+    )
 }
 
 /// A queue with its lock and nothing else.

@@ -82,7 +82,7 @@ pub fn park() {
 
 /// Sleeps until the monotonic clock shows `deadline_ns`; never less. A time in the past returns at once.
 pub fn sleep_until(deadline_ns: u64) {
-    crate::preempt::might_sleep();
+    crate::preempt::will_sleep();
     let task = current();
     let flags = irqflags::local_irq_save();
     task.set_state(state::UNINTERRUPTIBLE);

@@ -244,8 +244,11 @@ impl Task {
     /// lowered to the head, no change is no change. May switch at once. From any context.
     ///
     /// # Errors
-    /// [`crate::Error::BadPriority`], [`crate::Error::BadNice`].
+    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does.
     pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
+        if self.sched.class() == crate::sched::Class::Idle {
+            return Err(crate::Error::Busy);
+        }
         crate::sched::core::set_scheduler(self, attr);
         Ok(())
     }

@@ -30,7 +30,7 @@ pub fn hz() -> u32 {
 /// Ticks taken by this CPU since boot; missed ones are counted.
 #[must_use]
 pub fn jiffies() -> u64 {
-    hrtimer::with_tick(|tick| tick.jiffies.get())
+    hrtimer::peek_tick(|tick| tick.jiffies.get())
 }
 
 pub(crate) fn init(hz: u32, counter_hz: u64) {

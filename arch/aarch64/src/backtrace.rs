@@ -1,8 +1,8 @@
 //! Walking the frame-pointer chain.
 //!
 //! Every frame record is `{ previous fp, return address }` at the address in x29; exception frames carry
-//! one too, so the walk passes through interrupts. The walk trusts nothing: each record must lie in
-//! kernel memory, be aligned and, within one stack, go upwards.
+//! one too, so the walk passes through interrupts. The walk trusts nothing: each record must be aligned and in
+//! memory that the MMU lets the kernel read, and their number is limited.
 
 use core::arch::asm;
 
