@@ -220,7 +220,11 @@ pub(crate) fn will_sleep() {
 #[cold]
 #[inline(never)]
 fn sleeping_in_atomic_context() -> ! {
-    panic!("sleeping in atomic context: task {}, preempt count {:#x}", crate::task::current().name(), preempt_count())
+    panic!(
+        "sleeping in atomic context: task {}, preempt count {:#x}",
+        crate::task::current().name(),
+        preempt_count()
+    )
 }
 
 /// What the debug checks remember: where preemption was disabled.
@@ -244,7 +248,11 @@ mod debug {
 
     #[inline(always)]
     pub(super) fn about_to_enable() {
-        debug_assert!(preempt_count() & super::PREEMPT_MASK != 0, "preempt_enable without preempt_disable: count {:#x}", preempt_count());
+        debug_assert!(
+            preempt_count() & super::PREEMPT_MASK != 0,
+            "preempt_enable without preempt_disable: count {:#x}",
+            preempt_count()
+        );
     }
 
     #[cold]
@@ -259,7 +267,10 @@ mod debug {
                 "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
                 preempt_count()
             ),
-            _ => panic!("sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}", preempt_count()),
+            _ => panic!(
+                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}",
+                preempt_count()
+            ),
         }
     }
 

@@ -145,7 +145,11 @@ pub(crate) fn grant(queue: &PlistHead, task: &Task) {
 /// [`grant`] as the last thing in a section: releases the lock, and if the woken task is to run, switches to
 /// it. Where interrupts were open this is the preemption point of the call.
 #[inline(always)]
-pub(crate) fn grant_and_unlock<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, task: &Task) {
+pub(crate) fn grant_and_unlock<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    task: &Task,
+) {
     unqueue(queue(&guard), task);
     let (_, flags) = guard.unlock_irqs_off();
     sched::wake_up_and_switch(task, flags);

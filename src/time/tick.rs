@@ -40,7 +40,9 @@ pub(crate) fn init(hz: u32, counter_hz: u64) {
 
 /// Starts the tick on this CPU, on a grid that begins now. Any context.
 pub fn start_this_cpu() {
-    hrtimer::with_tick(|tick| tick.next_ticks.set(arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed)));
+    hrtimer::with_tick(|tick| {
+        tick.next_ticks.set(arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed))
+    });
 }
 
 /// Stops the tick on this CPU, for measurements that it would disturb. Any context.

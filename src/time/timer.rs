@@ -33,7 +33,13 @@ impl Timer {
     /// A stopped timer that will call `function`.
     #[must_use]
     pub fn new(function: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { inner: Box::new(Inner { hrtimer: Hrtimer::new(), period_ns: Cell::new(0), function: Box::new(function) }) }
+        Self {
+            inner: Box::new(Inner {
+                hrtimer: Hrtimer::new(),
+                period_ns: Cell::new(0),
+                function: Box::new(function),
+            }),
+        }
     }
 
     /// Calls the function once, `ns` nanoseconds from now. Replaces an earlier start.
@@ -107,7 +113,10 @@ fn expired(timer: &Hrtimer) -> Restart {
 impl Drop for Timer {
     fn drop(&mut self) {
         // The running function is part of the timer, and may have reached it.
-        assert!(!crate::preempt::in_hardirq(), "a timer is dropped in a hard interrupt; expected thread context");
+        assert!(
+            !crate::preempt::in_hardirq(),
+            "a timer is dropped in a hard interrupt; expected thread context"
+        );
         self.cancel();
     }
 }
