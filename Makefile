@@ -63,17 +63,17 @@ check: setup-rust ## Formatting, lints, documentation and licences, all without 
 	cargo clippy --quiet -p stint --test qemu -- -D warnings
 	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-guest -p stint-examples \
 		--lib --bins -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_PC) --lib
-	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint-arch-aarch64 -p stint-board --lib
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
 	@$(TOOLS) licences
 
 image: setup-rust ## Build the kernel image and print where it is
 	@$(TOOLS) build $(IMAGE)
 
 docs: setup-rust ## Build the documentation of all crates
-	@cargo doc --quiet --no-deps $(ON_PC) --lib
-	@cargo doc --quiet --no-deps $(ON_TARGET) -p stint-arch-aarch64 -p stint-board --lib
-	@echo "the kernel:          $(BUILT)/doc/stint/index.html"
+	@cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
+	@cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
+	@echo "the kernel:          $(BUILT)/$(TARGET)/doc/stint/index.html"
 	@echo "what is below it:    $(BUILT)/$(TARGET)/doc/stint_arch_aarch64/index.html"
 
 fmt: setup-rust ## Format the sources

@@ -12,7 +12,7 @@
 //! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers |
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
-//! | [`trace`], [`panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
+//! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →

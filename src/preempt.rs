@@ -4,7 +4,7 @@
 //! inverted request. It is zero exactly when a switch is due. Two places look at it:
 //!
 //! * **the return from an interrupt** (`entry.S`), which calls [`arm64_preempt_schedule_irq`];
-//! * **the last `preempt_enable`**, which calls [`preempt_schedule`].
+//! * **the last `preempt_enable`**, which calls `preempt_schedule`.
 //!
 //! Both end in `sched::core::preempt_schedule_irqs_off`; there is no third way to be preempted.
 //!

@@ -4,7 +4,7 @@
 //! served among equals. A task waits on at most one queue, so its node is part of the task and waiting
 //! allocates nothing.
 //!
-//! **Hand-over, not retry.** Who wakes a waiter has already given it what it waited for: [`grant`] takes the
+//! **Hand-over, not retry.** Who wakes a waiter has already given it what it waited for: `grant` takes the
 //! waiter off the queue and says so in its node, under the queue's lock. A woken task looks at its own
 //! node, finds the grant and goes on; it never has to take the lock again, and nobody can overtake it
 //! between wake-up and first instruction. If it was the timer instead, the timer has taken it off the

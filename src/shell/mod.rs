@@ -5,7 +5,7 @@
 //! | [`banner`] | what is said first |
 //! | [`command`] | the list of commands, and running one |
 //! | `commands` | the commands themselves |
-//! | [`line`], [`words`], [`units`] | the line editor, splitting, quantities; pure |
+//! | [`mod@line`], [`words`], [`units`] | the line editor, splitting, quantities; pure |
 //! | [`terminal`] | what a command talks to |
 //!
 //! Context: threads. The shell is a fair task like any other: it can be preempted anywhere.

@@ -21,7 +21,7 @@ use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Bit number in [`ThreadInfo::flags`]: somebody wants this task to give up the CPU.
+/// Bit number in `ThreadInfo::flags`: somebody wants this task to give up the CPU.
 pub const TIF_NEED_RESCHED: u64 = 1;
 const TIF_NEED_RESCHED_MASK: u64 = 1 << TIF_NEED_RESCHED;
 
