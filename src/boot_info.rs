@@ -2,8 +2,8 @@
 #![forbid(unsafe_code)]
 
 use crate::bootargs::Bootargs;
-use crate::drivers::machine::{GicInfo, Interrupt, UartInfo};
 pub use crate::drivers::machine::{BoardKind, GicVersion, PsciMethod as PsciConduit};
+use crate::drivers::machine::{GicInfo, Interrupt, UartInfo};
 
 /// The machine.
 #[derive(Clone, Debug)]

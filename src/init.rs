@@ -76,7 +76,10 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     irqchip::init_cpu(boot_cpu).unwrap_or_else(|fault| fail(&fault));
     let timer_interrupt = machine::virtual_timer(&tree)
         .unwrap_or_else(|| fail(&"no virtual timer in the device tree; expected arm,armv8-timer"));
-    let timer_hz = timer_hz(&tree);
+    let timer_hz = arch::timer::freq_hz();
+    if timer_hz == 0 {
+        fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0");
+    }
     arch::timer::init_cpu();
 
     crate::start::start_kernel(crate::boot_info::set(BootInfo {
@@ -152,46 +155,57 @@ fn set_early_console(slot: usize, phys: u64) {
     unsafe { early::set_base(base) };
 }
 
-fn timer_hz(tree: &Tree) -> u64 {
-    match (arch::timer::freq_hz(), machine::timer_clock_hz(tree)) {
-        (0, Some(_)) | (0, None) => {
-            fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0")
+fn open_tree(dtb: u64) -> Tree<'static> {
+    find_tree(dtb).unwrap_or_else(|reason| {
+        fail(&format_args!(
+            "no device tree: x0 = {dtb:#x}: {reason}; expected a flattened device tree (magic d00dfeed)"
+        ))
+    })
+}
+
+/// Why there is no device tree at an address.
+enum NoTree {
+    /// The loader passed 0.
+    None,
+    /// Not an address one can be at.
+    Address,
+    /// Reading there faults.
+    Memory,
+    /// Something else is there.
+    Blob(fdt::FdtError),
+}
+
+impl Display for NoTree {
+    fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
+        match self {
+            Self::None => f.write_str("the loader passed none"),
+            Self::Address => write!(f, "not a multiple of 4 below 2^{}", arch::mmu::LINEAR_BITS),
+            Self::Memory => f.write_str("no memory to read there"),
+            Self::Blob(error) => error.fmt(f),
         }
-        (hz, _) => hz,
     }
 }
 
-fn open_tree(dtb: u64) -> Tree<'static> {
-    let reason = match find_tree(dtb) {
-        Ok(tree) => return tree,
-        Err(reason) => reason,
-    };
-    let reason: &dyn Display = match &reason {
-        Some(error) => error,
-        None => &"no memory to read there",
-    };
-    fail(&format_args!(
-        "no device tree: x0 = {dtb:#x}: {reason}; expected a flattened device tree (magic d00dfeed)"
-    ))
-}
-
-/// The tree at physical `dtb`; `Err(None)` if there is no memory to be read.
-fn find_tree(dtb: u64) -> Result<Tree<'static>, Option<fdt::FdtError>> {
-    if dtb == 0 || dtb % 4 != 0 || dtb >> arch::mmu::LINEAR_BITS != 0 {
-        return Err(None);
+/// The tree at physical `dtb`.
+fn find_tree(dtb: u64) -> Result<Tree<'static>, NoTree> {
+    if dtb == 0 {
+        return Err(NoTree::None);
+    }
+    if !dtb.is_multiple_of(4) || dtb >> arch::mmu::LINEAR_BITS != 0 {
+        return Err(NoTree::Address);
     }
     let start = arch::mmu::linear(PhysAddr(dtb)) as *const u8;
     let mut head = [0u8; 8];
     for (i, word) in head.chunks_exact_mut(4).enumerate() {
         // SAFETY: boot.S mapped the block of `dtb` and the next; where no memory is, the answer is `None`.
-        let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(None)?;
+        let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(NoTree::Memory)?;
         word.copy_from_slice(&value.to_le_bytes());
     }
-    let bytes = fdt::blob_bytes(&head).map_err(Some)?;
+    let bytes = fdt::blob_bytes(&head).map_err(NoTree::Blob)?;
     // SAFETY: at least 2 MiB from `start` are mapped, and `bytes` is at most that. The loader put a device
     // tree there, which nobody writes: it is kept from the page allocator.
     let blob = unsafe { core::slice::from_raw_parts(start, bytes) };
-    Tree::open(blob).map_err(Some)
+    Tree::open(blob).map_err(NoTree::Blob)
 }
 
 /// Ends a boot that cannot go on.

@@ -97,7 +97,8 @@ impl Ring {
     pub fn pop(&self) -> Option<Message> {
         let tail = self.tail.load(Ordering::Relaxed);
         let ticks = self.oldest_ticks()?;
-        let level = Level::iter().nth(usize::from(self.byte_at(tail + 8)).wrapping_sub(1)).unwrap_or(Level::Error);
+        let level =
+            Level::iter().nth(usize::from(self.byte_at(tail + 8)).wrapping_sub(1)).unwrap_or(Level::Error);
         let len = usize::from(self.byte_at(tail + 9)).min(MESSAGE_BYTES);
         let mut text = [0; MESSAGE_BYTES];
         for (i, byte) in text[..len].iter_mut().enumerate() {
@@ -332,8 +333,10 @@ mod tests {
         let kept = RING_BYTES / (HEADER_BYTES + 10);
         assert_eq!(ring.take_lost(), 1000 - kept as u32);
         assert_eq!(ring.take_lost(), 0);
-        assert_eq!(std::iter::from_fn(|| ring.pop()).map(|m| m.ticks).collect::<std::vec::Vec<_>>(),
-            (0..kept as u64).collect::<std::vec::Vec<_>>());
+        assert_eq!(
+            std::iter::from_fn(|| ring.pop()).map(|m| m.ticks).collect::<std::vec::Vec<_>>(),
+            (0..kept as u64).collect::<std::vec::Vec<_>>()
+        );
     }
 
     #[test]

@@ -15,8 +15,8 @@ use core::cell::UnsafeCell;
 pub struct PerCpu<T: 'static>(UnsafeCell<T>);
 
 // SAFETY: an instance is reached only by its own CPU with preemption off (`get`), or under the conditions
-// that the unsafe accessors state.
-unsafe impl<T> Sync for PerCpu<T> {}
+// that the unsafe accessors state. `Send`: one task after the other may have it.
+unsafe impl<T: Send> Sync for PerCpu<T> {}
 
 /// Proof that the running code cannot be preempted.
 ///

@@ -6,8 +6,8 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::bootargs::ExitMethod;
-use crate::drivers::machine::PsciMethod;
 use crate::drivers::early;
+use crate::drivers::machine::PsciMethod;
 
 /// How to leave, as far as it is known yet.
 static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);

@@ -143,14 +143,24 @@ pub extern "C" fn arm64_preempt_schedule_irq() {
 /// `cond_resched()`: a scheduling point in a long kernel path, for the models in which the kernel is not
 /// preempted. Does nothing where preemption is on. Returns whether it switched.
 ///
+/// It is a preemption: the state is not looked at, so a task on its way to sleep stays ready (K4).
+///
 /// Thread context, no locks held.
 #[inline]
 pub fn cond_resched() -> bool {
-    if static_branch::<PREEMPT_INERT>() && thread_info::preempt_word() == 0 {
-        sched::schedule();
-        return true;
-    }
-    false
+    static_branch::<PREEMPT_INERT>() && thread_info::preempt_word() == 0 && cond_resched_slow()
+}
+
+#[cold]
+#[inline(never)]
+fn cond_resched_slow() -> bool {
+    might_sleep();
+    let flags = irqflags::local_irq_save();
+    // SAFETY: the word was zero and IRQs were open (might_sleep), and nobody is preempted in this model: IRQs
+    // masked, count 0, in task context.
+    unsafe { sched::preempt_schedule_irqs_off() };
+    irqflags::local_irq_restore(flags);
+    true
 }
 
 /// In a hard interrupt.

@@ -114,11 +114,7 @@ impl<'a> Tree<'a> {
     }
 
     /// Calls `use_it` with the node whose `phandle` is `handle`.
-    pub fn with_phandle<R>(
-        &self,
-        handle: u32,
-        use_it: &mut dyn FnMut(&Entry<'a, '_>) -> R,
-    ) -> Option<R> {
+    pub fn with_phandle<R>(&self, handle: u32, use_it: &mut dyn FnMut(&Entry<'a, '_>) -> R) -> Option<R> {
         self.walk(&mut |entry| (entry.number("phandle") == Some(handle)).then(|| use_it(entry)))
     }
 
@@ -139,9 +135,10 @@ fn walk_from<'a, R>(
     if depth_left == 0 {
         return None;
     }
-    entry.node.children().find_map(|node| {
-        walk_from(&Entry { node, parent: Some(entry) }, depth_left - 1, visit)
-    })
+    entry
+        .node
+        .children()
+        .find_map(|node| walk_from(&Entry { node, parent: Some(entry) }, depth_left - 1, visit))
 }
 
 impl<'a> Entry<'a, '_> {

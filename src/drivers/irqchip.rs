@@ -1,7 +1,7 @@
 //! The interrupt controller as the rest of the kernel sees it: found in the device tree, configured under
 //! a lock, used without one.
 //!
-//! Context: configuration from thread context or boot; [`ack`], [`eoi`] and the SGI calls from any.
+//! Context: configuration from any (bounded); [`ack`], [`eoi`] and the SGI calls from any.
 //! Lock: CHIP, a leaf.
 
 use arch::gic::{self, GicRegs};
@@ -9,11 +9,12 @@ pub use arch::gic::{PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, send_sgi, 
 use arch::mmu::PhysAddr;
 
 use super::machine::{GicInfo, GicVersion};
-use crate::locking::SpinLock;
+use crate::locking::SpinLockIrqSave;
 use crate::mm::{SpaceError, ioremap};
 
-/// Serialises configuration: some registers are read and written back.
-static CHIP: SpinLock<()> = SpinLock::new(());
+/// Serialises configuration: some registers are read and written back. Interrupts are masked meanwhile: the
+/// handler of a line that nobody claimed disables it.
+static CHIP: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
 
 /// Redistributor frames are at most this large; no more than needed for every CPU are mapped.
 const REDIST_BYTES: u64 = 0x4_0000 * gic::MAX_CPUS as u64;

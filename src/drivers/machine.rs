@@ -86,8 +86,7 @@ pub struct GicError<'a> {
 }
 
 /// `compatible` strings of the GICs with a driver.
-pub const GIC_V2: [&str; 4] =
-    ["arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"];
+pub const GIC_V2: [&str; 4] = ["arm,cortex-a15-gic", "arm,gic-400", "arm,cortex-a7-gic", "arm,cortex-a9-gic"];
 /// The same for GICv3.
 pub const GIC_V3: [&str; 1] = ["arm,gic-v3"];
 
@@ -133,11 +132,13 @@ impl BoardKind {
     /// Recognises the board.
     pub fn of(tree: &Tree) -> Self {
         let list = tree.root_property("compatible").unwrap_or_default();
-        texts(list).find_map(|s| match s {
-            "linux,dummy-virt" => Some(Self::QemuVirt),
-            "raspberrypi,4-model-b" | "brcm,bcm2711" => Some(Self::RaspberryPi4),
-            _ => None,
-        }).unwrap_or(Self::Other)
+        texts(list)
+            .find_map(|s| match s {
+                "linux,dummy-virt" => Some(Self::QemuVirt),
+                "raspberrypi,4-model-b" | "brcm,bcm2711" => Some(Self::RaspberryPi4),
+                _ => None,
+            })
+            .unwrap_or(Self::Other)
     }
 }
 
@@ -160,10 +161,17 @@ pub fn memory(tree: &Tree, each: &mut dyn FnMut(PhysRange)) -> Result<(), FdtErr
     if found { Ok(()) } else { Err(FdtError::Missing("memory node with a size")) }
 }
 
-/// Calls `each` with every reserved range, and whether it must not even be mapped.
+/// Calls `each` with every reserved range, and whether it must not even be mapped: the reservation block,
+/// `/reserved-memory`, the initial RAM disk, and the words in memory that other CPUs wait at.
 pub fn reserved(tree: &Tree, each: &mut dyn FnMut(PhysRange, bool)) {
     for (start, bytes) in tree.reservations() {
         each(PhysRange { start, bytes }, false);
+    }
+    let chosen = |name| number(tree.property("/chosen", name)?);
+    if let (Some(start), Some(end)) = (chosen("linux,initrd-start"), chosen("linux,initrd-end"))
+        && start < end
+    {
+        each(PhysRange { start, bytes: end - start }, false);
     }
     tree.walk::<()>(&mut |entry| {
         if entry.parent().is_some_and(|p| p.is_at("/reserved-memory")) && entry.is_okay() {
@@ -172,8 +180,16 @@ pub fn reserved(tree: &Tree, each: &mut dyn FnMut(PhysRange, bool)) {
                 each(PhysRange { start, bytes }, no_map);
             }
         }
+        if let Some(start) = entry.property("cpu-release-addr").and_then(number) {
+            each(PhysRange { start, bytes: 8 }, false);
+        }
         None
     });
+}
+
+/// A number of one or two cells.
+fn number(value: &[u8]) -> Option<u64> {
+    Cells(value).take((value.len() / 4) as u32)
 }
 
 /// The boot arguments; empty if there are none.
@@ -196,9 +212,7 @@ pub fn console(tree: &Tree) -> Option<UartInfo> {
         let name = value.split(':').next()?;
         if name.starts_with('/') { Some(name) } else { tree.text("/aliases", name) }
     });
-    let named = path.and_then(|path| {
-        tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry)))
-    });
+    let named = path.and_then(|path| tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry))));
     named.flatten().or_else(|| tree.walk(&mut |entry| usable(entry)))
 }
 
@@ -268,11 +282,9 @@ fn gic_info<'a>(entry: &Entry<'a, '_>) -> Result<GicInfo, GicError<'a>> {
     };
     let range = |(start, bytes)| PhysRange { start, bytes };
     match (entry.reg(0), entry.reg(1)) {
-        (Some(distributor), Some(cpu_side)) => Ok(GicInfo {
-            version,
-            distributor: range(distributor),
-            cpu_side: range(cpu_side),
-        }),
+        (Some(distributor), Some(cpu_side)) => {
+            Ok(GicInfo { version, distributor: range(distributor), cpu_side: range(cpu_side) })
+        }
         _ => Err(GicError { compatible, registers_missing: true }),
     }
 }
@@ -284,14 +296,8 @@ pub fn virtual_timer(tree: &Tree) -> Option<Interrupt> {
             let names = entry.property("interrupt-names").unwrap_or_default();
             interrupt(entry, texts(names).position(|s| s == "virt").unwrap_or(2))
         })
-    }).flatten()
-}
-
-/// Frequency of the generic timer where the firmware did not set CNTFRQ and the tree makes up for it.
-pub fn timer_clock_hz(tree: &Tree) -> Option<u32> {
-    tree.walk(&mut |entry| {
-        entry.is_compatible("arm,armv8-timer").then(|| entry.number("clock-frequency"))
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// The performance monitor's interrupt number `index`: one private interrupt, or one shared per CPU.
@@ -300,11 +306,14 @@ pub fn pmu_interrupt(tree: &Tree, index: usize) -> Option<Interrupt> {
         let pmu = entry.base_name().ends_with("pmu")
             && entry.property("compatible").is_some_and(|list| texts(list).any(|s| s.contains("pmu")));
         (pmu && entry.is_okay()).then(|| {
-            interrupt(entry, 0).and_then(|first| {
-                if first.intid < 32 { Some(first) } else { interrupt(entry, index) }
-            })
+            interrupt(entry, 0).and_then(
+                |first| {
+                    if first.intid < 32 { Some(first) } else { interrupt(entry, index) }
+                },
+            )
         })
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// How to reach PSCI firmware, if there is any.
@@ -316,7 +325,8 @@ pub fn psci(tree: &Tree) -> Option<PsciMethod> {
             Some("smc") => Some(PsciMethod::Smc),
             _ => None,
         })
-    }).flatten()
+    })
+    .flatten()
 }
 
 /// Calls `each` with the affinity of every CPU, in the order that gives them their logical numbers.

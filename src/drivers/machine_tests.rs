@@ -24,7 +24,7 @@ impl Builder {
 
     fn padded(&mut self, bytes: &[u8]) {
         self.structure.extend(bytes);
-        while self.structure.len() % 4 != 0 {
+        while !self.structure.len().is_multiple_of(4) {
             self.structure.push(0);
         }
     }
@@ -63,14 +63,26 @@ impl Builder {
 
     fn finish(&mut self) -> Vec<u8> {
         self.word(9);
-        let rsvmap: Vec<u8> = self.reservations.iter().chain(&[(0, 0)])
-            .flat_map(|(start, bytes)| [start.to_be_bytes(), bytes.to_be_bytes()].concat()).collect();
+        let rsvmap: Vec<u8> = self
+            .reservations
+            .iter()
+            .chain(&[(0, 0)])
+            .flat_map(|(start, bytes)| [start.to_be_bytes(), bytes.to_be_bytes()].concat())
+            .collect();
         let at_struct = 40 + rsvmap.len();
         let at_strings = at_struct + self.structure.len();
         let total = at_strings + self.strings.len();
         let header = [
-            fdt::MAGIC, total as u32, at_struct as u32, at_strings as u32, 40, 17, 16, 0,
-            self.strings.len() as u32, self.structure.len() as u32,
+            fdt::MAGIC,
+            total as u32,
+            at_struct as u32,
+            at_strings as u32,
+            40,
+            17,
+            16,
+            0,
+            self.strings.len() as u32,
+            self.structure.len() as u32,
         ];
         let mut blob: Vec<u8> = header.iter().flat_map(|w| w.to_be_bytes()).collect();
         blob.extend(rsvmap);
@@ -85,16 +97,27 @@ impl Builder {
 fn pi_like() -> Vec<u8> {
     let mut b = Builder { reservations: std::vec![(0, 0x1000)], ..Builder::default() };
     b.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[1]).cells("interrupt-parent", &[1]);
-    b.text("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"]).text("model", &["Raspberry Pi 4 Model B"]);
-    b.begin("chosen").text("stdout-path", &["serial1:115200n8"]).text("bootargs", &["hz=1000"]).end();
-    b.begin("aliases").text("serial0", &["/soc/serial@7e201000"]).text("serial1", &["/soc/serial@7e215040"]).end();
-    b.begin("memory@0").text("device_type", &["memory"]).cells("reg", &[0, 0, 0x3b40_0000, 0, 0x4000_0000, 0x3c00_0000]).end();
+    b.text("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"])
+        .text("model", &["Raspberry Pi 4 Model B"]);
+    b.begin("chosen").text("stdout-path", &["serial1:115200n8"]).text("bootargs", &["hz=1000"]);
+    b.cells("linux,initrd-start", &[0x100_0000]).cells("linux,initrd-end", &[0, 0x180_0000]).end();
+    b.begin("aliases")
+        .text("serial0", &["/soc/serial@7e201000"])
+        .text("serial1", &["/soc/serial@7e215040"])
+        .end();
+    b.begin("memory@0")
+        .text("device_type", &["memory"])
+        .cells("reg", &[0, 0, 0x3b40_0000, 0, 0x4000_0000, 0x3c00_0000])
+        .end();
     b.begin("reserved-memory").cells("#address-cells", &[2]).cells("#size-cells", &[1]).bytes("ranges", &[]);
     b.begin("nvram@0").cells("reg", &[0, 0x3f00_0000, 0x1000]).bytes("no-map", &[]).end();
     b.begin("linux,cma").cells("size", &[0x400_0000]).end().end();
     b.begin("cpus").cells("#address-cells", &[1]).cells("#size-cells", &[0]);
     for cpu in 0..4 {
-        b.begin(&std::format!("cpu@{cpu}")).text("enable-method", &["spin-table"]).cells("reg", &[cpu]).end();
+        b.begin(&std::format!("cpu@{cpu}"))
+            .cells("cpu-release-addr", &[0, 0xd8 + 8 * cpu])
+            .cells("reg", &[cpu])
+            .end();
     }
     b.end();
     b.begin("timer").text("compatible", &["arm,armv8-timer"]);
@@ -106,11 +129,18 @@ fn pi_like() -> Vec<u8> {
     b.begin("clock").cells("phandle", &[3]).cells("#clock-cells", &[1]).end();
     b.begin("interrupt-controller@40041000").text("compatible", &["arm,gic-400"]).cells("phandle", &[1]);
     b.bytes("interrupt-controller", &[]).cells("reg", &[0x4004_1000, 0x1000, 0x4004_2000, 0x2000]).end();
-    b.begin("serial@7e215040").text("compatible", &["brcm,bcm2835-aux-uart"]).cells("reg", &[0x7e21_5040, 0x40]).end();
+    b.begin("serial@7e215040")
+        .text("compatible", &["brcm,bcm2835-aux-uart"])
+        .cells("reg", &[0x7e21_5040, 0x40])
+        .end();
     b.begin("serial@7e201400").text("compatible", &["arm,pl011"]).cells("reg", &[0x7e20_1400, 0x200]);
     b.text("status", &["disabled"]).end();
-    b.begin("serial@7e201000").text("compatible", &["arm,pl011", "arm,primecell"]).cells("reg", &[0x7e20_1000, 0x200]);
-    b.cells("interrupts", &[0, 121, 4]).cells("clocks", &[3, 19, 3, 20]).text("clock-names", &["uartclk", "apb_pclk"]);
+    b.begin("serial@7e201000")
+        .text("compatible", &["arm,pl011", "arm,primecell"])
+        .cells("reg", &[0x7e20_1000, 0x200]);
+    b.cells("interrupts", &[0, 121, 4])
+        .cells("clocks", &[3, 19, 3, 20])
+        .text("clock-names", &["uartclk", "apb_pclk"]);
     b.end().end().end();
     b.finish()
 }
@@ -141,7 +171,7 @@ const fn range(start: u64, bytes: u64) -> PhysRange {
 fn ask_everything(tree: &Tree) {
     let _ = (all_memory(tree), all_reserved(tree), all_cpus(tree));
     let _ = (bootargs(tree), model(tree), BoardKind::of(tree), console(tree), psci(tree));
-    let _ = (virtual_timer(tree), timer_clock_hz(tree), pmu_interrupt(tree, 0), pmu_interrupt(tree, 3));
+    let _ = (virtual_timer(tree), pmu_interrupt(tree, 0), pmu_interrupt(tree, 3));
     if let Err(error) = gic(tree) {
         assert!(std::format!("{error}").contains("supported are"));
     }
@@ -157,16 +187,22 @@ fn qemu_virt_with_gicv3_is_understood() {
     assert_eq!(psci(&tree), Some(PsciMethod::Hvc));
     assert_eq!(virtual_timer(&tree), Some(Interrupt { intid: 27, edge: false }));
     assert_eq!(pmu_interrupt(&tree, 5), Some(Interrupt { intid: 23, edge: false }));
-    assert_eq!(gic(&tree), Ok(GicInfo {
-        version: GicVersion::V3,
-        distributor: range(0x800_0000, 0x1_0000),
-        cpu_side: range(0x80a_0000, 0xf6_0000),
-    }));
-    assert_eq!(console(&tree), Some(UartInfo {
-        regs: range(0x900_0000, 0x1000),
-        clock_hz: Some(24_000_000),
-        interrupt: Some(Interrupt { intid: 33, edge: false }),
-    }));
+    assert_eq!(
+        gic(&tree),
+        Ok(GicInfo {
+            version: GicVersion::V3,
+            distributor: range(0x800_0000, 0x1_0000),
+            cpu_side: range(0x80a_0000, 0xf6_0000),
+        })
+    );
+    assert_eq!(
+        console(&tree),
+        Some(UartInfo {
+            regs: range(0x900_0000, 0x1000),
+            clock_hz: Some(24_000_000),
+            interrupt: Some(Interrupt { intid: 33, edge: false }),
+        })
+    );
     assert_eq!(bootargs(&tree), "");
 }
 
@@ -175,11 +211,14 @@ fn qemu_virt_with_gicv2_entered_at_el2_is_understood() {
     let tree = Tree::open(VIRT_V2_EL2).unwrap();
     assert_eq!(all_cpus(&tree), [0, 1]);
     assert_eq!(psci(&tree), Some(PsciMethod::Smc));
-    assert_eq!(gic(&tree), Ok(GicInfo {
-        version: GicVersion::V2,
-        distributor: range(0x800_0000, 0x1_0000),
-        cpu_side: range(0x801_0000, 0x1_0000),
-    }));
+    assert_eq!(
+        gic(&tree),
+        Ok(GicInfo {
+            version: GicVersion::V2,
+            distributor: range(0x800_0000, 0x1_0000),
+            cpu_side: range(0x801_0000, 0x1_0000),
+        })
+    );
 }
 
 #[test]
@@ -198,11 +237,14 @@ fn addresses_behind_a_translating_bus_become_physical() {
 fn a_console_that_is_no_pl011_makes_way_for_the_first_one_that_is_okay() {
     let blob = pi_like();
     let tree = Tree::open(&blob).unwrap();
-    assert_eq!(console(&tree), Some(UartInfo {
-        regs: range(0xfe20_1000, 0x200),
-        clock_hz: None,
-        interrupt: Some(Interrupt { intid: 153, edge: false }),
-    }));
+    assert_eq!(
+        console(&tree),
+        Some(UartInfo {
+            regs: range(0xfe20_1000, 0x200),
+            clock_hz: None,
+            interrupt: Some(Interrupt { intid: 153, edge: false }),
+        })
+    );
 }
 
 #[test]
@@ -216,10 +258,14 @@ fn a_shared_pmu_interrupt_is_chosen_by_cpu_and_a_private_one_is_not() {
 }
 
 #[test]
-fn reservations_come_from_the_block_and_from_the_node() {
+fn reservations_come_from_everywhere_they_can_be() {
     let blob = pi_like();
     let tree = Tree::open(&blob).unwrap();
-    assert_eq!(all_reserved(&tree), [(range(0, 0x1000), false), (range(0x3f00_0000, 0x1000), true)]);
+    let block_and_ramdisk = [(range(0, 0x1000), false), (range(0x100_0000, 0x80_0000), false)];
+    assert_eq!(all_reserved(&tree)[..2], block_and_ramdisk);
+    assert_eq!(all_reserved(&tree)[2], (range(0x3f00_0000, 0x1000), true));
+    let spin_table: Vec<_> = (0..4).map(|cpu| (range(0xd8 + 8 * cpu, 8), false)).collect();
+    assert_eq!(all_reserved(&tree)[3..], spin_table);
     assert_eq!(all_memory(&tree), [range(0, 0x3b40_0000), range(0x4000_0000, 0x3c00_0000)]);
 }
 
@@ -247,7 +293,10 @@ fn a_tree_without_memory_says_so() {
 #[test]
 fn an_unknown_interrupt_controller_is_named_with_what_is_supported() {
     let blob = minimal(|b| {
-        b.begin("intc@0").text("compatible", &["acme,irq-9", "acme,irq"]).bytes("interrupt-controller", &[]).end();
+        b.begin("intc@0")
+            .text("compatible", &["acme,irq-9", "acme,irq"])
+            .bytes("interrupt-controller", &[])
+            .end();
     });
     let text = std::format!("{}", gic(&Tree::open(&blob).unwrap()).unwrap_err());
     assert!(text.contains("\"acme,irq-9\" \"acme,irq\""), "{text}");

@@ -1,7 +1,8 @@
 //! A pool of blocks of one size: constant time, no fragmentation, from any context.
 //!
 //! The free blocks form a chain through their own memory, so the pool needs nothing beside them.
-//! Invariant: a block is either on the chain or owned by exactly one [`Block`].
+//! Invariant: a block is either on the chain or owned by exactly one [`Block`]. A pool that hands blocks out
+//! is static: it neither moves nor goes while chain and blocks point into it.
 
 use crate::locking::SchedLock;
 use core::cell::{Cell, UnsafeCell};
@@ -58,7 +59,7 @@ impl<const BYTES: usize, const N: usize> Pool<BYTES, N> {
 
     /// A block, if there is one left. Any context.
     #[inline]
-    pub fn alloc(&self) -> Option<Block> {
+    pub fn alloc(&'static self) -> Option<Block> {
         let inner = self.inner.lock();
         let head = inner.free.get();
         let block = if head.is_null() {
@@ -84,7 +85,7 @@ impl<const BYTES: usize, const N: usize> Pool<BYTES, N> {
     /// # Panics
     /// In debug builds if the block is not of this pool.
     #[inline]
-    pub fn free(&self, block: Block) {
+    pub fn free(&'static self, block: Block) {
         let at = block.0.as_ptr().cast::<()>();
         debug_assert!(
             (self.blocks.get().addr()..self.blocks.get().addr() + size_of::<[Place<BYTES>; N]>()).contains(&at.addr()),

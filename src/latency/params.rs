@@ -4,6 +4,10 @@
 //!
 //! Context: any; pure.
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::result_large_err,
+    reason = "a message takes no memory from the heap: it may be about having none"
+)]
 
 use crate::shell::units::{ExactNs, parse_ns, parse_u64};
 use crate::shell::words;

@@ -45,7 +45,7 @@ pub(super) fn table_row(out: &mut dyn Write, report: &Report) -> fmt::Result {
         load.truncate(9);
         let _ = load.push('+');
     }
-    row(out, &load, &report.wakeup_ns, |ns| Ns(ns))?;
+    row(out, &load, &report.wakeup_ns, Ns)?;
     writeln!(out, " {:>6}", report.missed)
 }
 
@@ -83,12 +83,12 @@ fn figures(values: &Histogram) -> [u64; 6] {
 
 /// Where the time went: the two parts of a wake-up, and the computing.
 pub(super) fn parts(out: &mut dyn Write, report: &Report) -> fmt::Result {
-    row(out, " to handler", &report.handler_ns, |ns| Ns(ns))?;
+    row(out, " to handler", &report.handler_ns, Ns)?;
     writeln!(out)?;
-    row(out, " to task", &report.dispatch_cycles, |cycles| Cycles(cycles))?;
+    row(out, " to task", &report.dispatch_cycles, Cycles)?;
     writeln!(out)?;
     if report.burn_ns.n() != 0 {
-        row(out, " cpu loop", &report.burn_ns, |ns| Ns(ns))?;
+        row(out, " cpu loop", &report.burn_ns, Ns)?;
         writeln!(out)?;
     }
     Ok(())

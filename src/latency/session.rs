@@ -20,6 +20,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Runs longer than this show how far they are.
 const SHOW_PROGRESS_NS: u64 = 5_000_000_000;
 
+/// One in so many of the looks at the run is shown: about one a second.
+const PROGRESS_POLLS: u32 = 10;
 /// The longest line that is written over: the console load's, or the progress.
 const LEFT_COLUMNS: usize = 50;
 
@@ -98,8 +100,10 @@ impl Session<'_> {
     fn run(&mut self, params: &Params) -> Result<Box<Report>, Failure> {
         let long = params.fragments.saturating_mul(params.period_ns) > SHOW_PROGRESS_NS;
         let terminal = &mut *self.terminal;
+        let mut polls = 0u32;
         let report = run::run(*params, |fragment| {
-            if long {
+            polls += 1;
+            if long && polls.is_multiple_of(PROGRESS_POLLS) {
                 // The terminal takes everything.
                 let _ = write!(terminal, "\r  fragment {fragment} of {}", params.fragments);
             }
@@ -125,7 +129,8 @@ impl Session<'_> {
             "none" => ("preempt=full", "with kernel preemption"),
             _ => ("preempt=none", "without kernel preemption"),
         };
-        writeln!(self.terminal, "the same {says}: make run BOOTARGS={other}")?;
+        let clock = if host_time() { "" } else { "ICOUNT=1 " };
+        writeln!(self.terminal, "the same {says}: make run {clock}BOOTARGS={other}")?;
         Ok(())
     }
 }

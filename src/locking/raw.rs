@@ -4,6 +4,8 @@
 //! switched away would stall every CPU behind it.
 
 use arch::patch::{SMP_LOCKS, static_branch};
+#[cfg(debug_assertions)]
+use core::sync::atomic::{AtomicBool, Ordering};
 use spin::relax::RelaxStrategy;
 
 /// Waits with `yield`: `spin_loop()` is an `isb` on AArch64, on which QEMU does not let another CPU run.
@@ -19,18 +21,28 @@ impl RelaxStrategy for Yield {
 /// See the module's text.
 pub(crate) struct RawLock {
     ticket: spin::mutex::TicketMutex<(), Yield>,
+    /// Where there is no lock word: what it would say. A lock that is taken twice gives two exclusive
+    /// references instead of a standstill, so debug builds look.
+    #[cfg(debug_assertions)]
+    held: AtomicBool,
 }
 
 impl RawLock {
     pub(crate) const fn new() -> Self {
-        Self { ticket: spin::mutex::TicketMutex::new(()) }
+        Self {
+            ticket: spin::mutex::TicketMutex::new(()),
+            #[cfg(debug_assertions)]
+            held: AtomicBool::new(false),
+        }
     }
 
     #[inline(always)]
     pub(crate) fn lock(&self) {
         if static_branch::<SMP_LOCKS>() {
-            self.lock_word();
+            return self.lock_word();
         }
+        #[cfg(debug_assertions)]
+        self.mark_held();
     }
 
     #[inline(always)]
@@ -38,6 +50,8 @@ impl RawLock {
         if static_branch::<SMP_LOCKS>() {
             return self.try_lock_word();
         }
+        #[cfg(debug_assertions)]
+        self.mark_held();
         true
     }
 
@@ -47,8 +61,16 @@ impl RawLock {
     pub(crate) unsafe fn unlock(&self) {
         if static_branch::<SMP_LOCKS>() {
             // SAFETY: passed on.
-            unsafe { self.unlock_word() };
+            return unsafe { self.unlock_word() };
         }
+        #[cfg(debug_assertions)]
+        self.held.store(false, Ordering::Relaxed);
+    }
+
+    #[cfg(debug_assertions)]
+    fn mark_held(&self) {
+        let was_held = self.held.swap(true, Ordering::Relaxed);
+        assert!(!was_held, "a spin lock is taken twice on one CPU: by its holder, or by an interrupt that does not mask");
     }
 
     #[cold]

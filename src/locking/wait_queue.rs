@@ -1,8 +1,8 @@
 //! A wait queue: sleep until a condition holds; whoever changes the condition wakes.
 //!
 //! `wait_until` tests the condition with the queue locked and joins the queue before it lets go, so a wake-up
-//! between test and sleep cannot be lost. The condition may be anything that is cheap and does not sleep;
-//! it runs with interrupts masked.
+//! between test and sleep cannot be lost. The condition may be anything that is cheap, does not sleep and does
+//! not use the same queue; it runs with interrupts masked.
 //!
 //! Context: `wake_*` from any; `wait_*` from threads.
 
@@ -44,7 +44,8 @@ impl WaitQueue {
         loop {
             let queue = self.queue.lock();
             if condition() {
-                queue.unlock_no_resched();
+                // With the check: the condition may have woken somebody, by taking a message for example.
+                drop(queue);
                 return Ok(());
             }
             last?;

@@ -41,7 +41,7 @@ impl core::fmt::Display for OutOfMemory {
 ///
 /// The range must be mapped, writable and from now on used by nobody else.
 pub unsafe fn add(start: usize, end: usize) {
-    assert!(start % PAGE_BYTES == 0 && end % PAGE_BYTES == 0, "frames {start:#x}..{end:#x}: expected whole pages");
+    assert!((start | end).is_multiple_of(PAGE_BYTES), "frames {start:#x}..{end:#x}: expected whole pages");
     // SAFETY: by the caller's promise.
     unsafe { FRAMES.lock().add_to_heap(start, end) };
 }
@@ -97,7 +97,10 @@ pub(crate) mod tests {
     #[test]
     fn orders_are_rounded_the_way_their_names_say() {
         assert_eq!((order_within(4095), order_within(4096), order_within(12288)), (None, Some(0), Some(1)));
-        assert_eq!((order_for(0), order_for(4096), order_for(4097), order_for(16384)), (Some(0), Some(0), Some(1), Some(2)));
+        assert_eq!(
+            (order_for(0), order_for(4096), order_for(4097), order_for(16384)),
+            (Some(0), Some(0), Some(1), Some(2))
+        );
         assert_eq!(order_for(usize::MAX), None);
         assert_eq!(order_within(usize::MAX), Some(ORDER_MAX));
     }

@@ -82,7 +82,7 @@ impl Regions {
             return Ok(());
         }
         let start = start & !(PAGE - 1);
-        let end = end.checked_next_multiple_of(PAGE).unwrap_or(u64::MAX & !(PAGE - 1));
+        let end = end.checked_next_multiple_of(PAGE).unwrap_or(!(PAGE - 1));
         let mut at = 0;
         while at < self.list.len() {
             let r = self.list[at];

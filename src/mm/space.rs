@@ -115,7 +115,8 @@ pub fn ioremap(phys: PhysAddr, bytes: usize) -> Result<*mut u8, SpaceError> {
     // The exact address is only known under the lock; ask for the tables of the worst one.
     let worst_va = MMIO_BASE + MMIO_BYTES - PAGE_BYTES;
     with_tables(worst_va, span + PAGE_BYTES, PhysAddr(page), &mut |space| {
-        let known = space.windows.iter().find(|w| w.phys <= page && page + span as u64 <= w.phys + w.bytes as u64);
+        let known =
+            space.windows.iter().find(|w| w.phys <= page && page + span as u64 <= w.phys + w.bytes as u64);
         if let Some(window) = known {
             return Ok((window.va + (page - window.phys) as usize + offset) as *mut u8);
         }

@@ -276,4 +276,4 @@ pub fn owner_of(addr: usize) -> Option<StackOwner> {
     Some(StackOwner { bottom, top, place })
 }
 
-const _: () = assert!(STACK_BASE % SLOT_BYTES == 0 && STACK_BYTES_MAX == 1 << 16);
+const _: () = assert!(STACK_BASE.is_multiple_of(SLOT_BYTES) && STACK_BYTES_MAX == 1 << 16);

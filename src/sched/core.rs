@@ -181,7 +181,8 @@ unsafe fn context_switch(this: &RunQueue, prev: &Task, next: &Task, switches: &C
 fn finish_task_switch() {
     debug_assert_eq!(thread_info::preempt_count(), 2, "corrupted preempt count after a switch");
     debug_assert!(irqflags::irqs_disabled(), "IRQs are open inside a switch");
-    if static_branch::<SMP_LOCKS>() {
+    // (Where there is no lock word, so as not to look for the queue.)
+    if cfg!(debug_assertions) || static_branch::<SMP_LOCKS>() {
         // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
         unsafe { (*task::current().rq.get()).unlock() };
     }
@@ -248,7 +249,8 @@ pub(crate) fn cpu_idle_loop() -> ! {
         while !thread_info::need_resched() {
             arch::cpu::wait_for_interrupt();
             irqflags::local_irq_enable();
-            // The handler runs here.
+            // The handler runs here: only a context synchronisation makes a CPU take what is pending.
+            arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
@@ -426,7 +428,10 @@ pub(crate) fn fork(task: &Task) {
 /// `wake_up_new_task`: a task that was made and not started begins to run. May switch to it.
 pub(crate) fn wake_up_new_task(task: &Task) {
     let flags = irqflags::local_irq_save();
-    debug_assert_eq!(task.state(), state::NEW, "task {} is started twice", task.name());
+    // In every build: queued twice, it would take the run queue apart.
+    if task.state() != state::NEW {
+        started_twice(task);
+    }
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
@@ -447,6 +452,12 @@ pub(crate) fn wake_up_new_task(task: &Task) {
         check_resched(flags);
     }
     irqflags::local_irq_restore(flags);
+}
+
+#[cold]
+#[inline(never)]
+fn started_twice(task: &Task) -> ! {
+    panic!("task {} is started twice; its state is {:#x}, expected NEW", task.name(), task.state())
 }
 
 /// `scheduler_tick`: from the timer interrupt, `hz` times a second.
@@ -470,8 +481,9 @@ pub(crate) fn scheduler_tick() {
 pub(crate) fn yield_task() {
     crate::preempt::might_sleep();
     // A real-time task alone on its level yields to nobody. Its own links say so, without the lock: an equal
-    // that arrives after this look has arrived after the yield.
-    if !sched_ref(task::current()).is_alone_rt() {
+    // that arrives after this look has arrived after the yield. A request that no preemption point has served
+    // (`preempt=none`, `enable_no_resched`) is served here.
+    if thread_info::preempt_word() == 0 || !sched_ref(task::current()).is_alone_rt() {
         yield_to_others();
     }
 }
@@ -533,6 +545,8 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
         }
         rq.dequeue_task(p, DequeueFlags::SLEEP);
         task.state.store(state::DEAD, Ordering::Relaxed);
+        // A wait with a time-out that was granted: the task would have taken its timer back.
+        task.timer.cancel_irqs_off();
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };

@@ -4,6 +4,10 @@
 //! adds to it with [`shell_command!`](crate::shell_command).
 //!
 //! Context: threads.
+#![expect(
+    clippy::result_large_err,
+    reason = "a message takes no memory from the heap: it may be about having none"
+)]
 
 use super::terminal::Terminal;
 use super::words;

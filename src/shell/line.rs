@@ -20,6 +20,7 @@ pub const HISTORY_LINES: usize = 16;
 type Line = String<LINE_BYTES>;
 
 /// What a byte has led to.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, on the stack of whoever reads lines")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The line is not finished.
@@ -93,11 +94,7 @@ impl Editor {
                 write(out, "^C\n");
                 return Outcome::Cancelled;
             }
-            0x08 | 0x7f => {
-                if self.line.pop().is_some() {
-                    write(out, "\x08 \x08");
-                }
-            }
+            0x08 | 0x7f => self.erase_letter(out),
             0x15 => self.replace("", out),
             0x17 => self.erase_word(out),
             0x0c => {
@@ -175,6 +172,12 @@ impl Editor {
         // It was a line before, so it fits.
         let _ = self.line.push_str(with);
         self.redraw(out);
+    }
+
+    fn erase_letter(&mut self, out: &mut dyn Write) {
+        if self.line.pop().is_some() {
+            write(out, "\x08 \x08");
+        }
     }
 
     fn erase_word(&mut self, out: &mut dyn Write) {

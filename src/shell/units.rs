@@ -25,8 +25,8 @@ impl fmt::Display for Ns {
         let ns = self.0;
         let text = match ns {
             0..10_000 => text(format_args!("{ns} ns")),
-            ..10_000_000 => scaled(ns, US, "us"),
-            ..10_000_000_000 => scaled(ns, MS, "ms"),
+            10_000..10_000_000 => scaled(ns, US, "us"),
+            10_000_000..10_000_000_000 => scaled(ns, MS, "ms"),
             _ => scaled(ns, S, "s"),
         };
         f.pad(&text)
@@ -56,8 +56,8 @@ impl fmt::Display for Bytes {
         let bytes = self.0;
         let text = match bytes {
             0..1024 => text(format_args!("{bytes} B")),
-            ..0x10_0000 => scaled(bytes, 1 << 10, "KiB"),
-            ..0x4000_0000 => scaled(bytes, 1 << 20, "MiB"),
+            1024..0x10_0000 => scaled(bytes, 1 << 10, "KiB"),
+            0x10_0000..0x4000_0000 => scaled(bytes, 1 << 20, "MiB"),
             _ => scaled(bytes, 1 << 30, "GiB"),
         };
         f.pad(&text)
@@ -73,9 +73,11 @@ impl fmt::Display for Hz {
         let hz = self.0;
         let text = match hz {
             0..10_000 => text(format_args!("{hz} Hz")),
-            ..10_000_000_000 if hz.is_multiple_of(1_000_000) => text(format_args!("{} MHz", hz / 1_000_000)),
-            ..1_000_000 => scaled(hz, 1_000, "kHz"),
-            ..1_000_000_000 => scaled(hz, 1_000_000, "MHz"),
+            10_000..10_000_000_000 if hz.is_multiple_of(1_000_000) => {
+                text(format_args!("{} MHz", hz / 1_000_000))
+            }
+            10_000..1_000_000 => scaled(hz, 1_000, "kHz"),
+            1_000_000..1_000_000_000 => scaled(hz, 1_000_000, "MHz"),
             _ => scaled(hz, 1_000_000_000, "GHz"),
         };
         f.pad(&text)

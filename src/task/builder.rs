@@ -13,7 +13,7 @@ use crate::sched::prio::{Policy, SchedAttr};
 use alloc::boxed::Box;
 use arch::context::ArchTask;
 use core::alloc::Layout;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::UnsafeCell;
 use core::fmt;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
@@ -210,9 +210,12 @@ impl<T> JoinHandle<T> {
 #[repr(C, align(16))]
 pub struct TaskMem<const STACK: usize> {
     task: UnsafeCell<MaybeUninit<Task>>,
-    stack: UnsafeCell<[MaybeUninit<u8>; STACK]>,
-    used: Cell<bool>,
+    stack: UnsafeCell<CallersStack<STACK>>,
 }
+
+/// Aligned as `sp` has to be, whatever the size of the `Task` before it.
+#[repr(C, align(16))]
+struct CallersStack<const STACK: usize>([MaybeUninit<u8>; STACK]);
 
 // SAFETY: `create` lets one task in at a time, and checks.
 unsafe impl<const STACK: usize> Sync for TaskMem<STACK> {}
@@ -224,8 +227,7 @@ impl<const STACK: usize> TaskMem<STACK> {
         const { assert!(STACK >= 1024 && STACK.is_multiple_of(16), "a stack is a multiple of 16 and at least 1 KiB") };
         Self {
             task: UnsafeCell::new(MaybeUninit::uninit()),
-            stack: UnsafeCell::new([const { MaybeUninit::uninit() }; STACK]),
-            used: Cell::new(false),
+            stack: UnsafeCell::new(CallersStack([const { MaybeUninit::uninit() }; STACK])),
         }
     }
 
@@ -238,7 +240,6 @@ impl<const STACK: usize> TaskMem<STACK> {
     pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
-        self.used.set(true);
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
         unsafe { init(at, name, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }

@@ -28,7 +28,7 @@ pub const EXPIRED_PER_IRQ: usize = 16;
 pub enum Restart {
     /// Done.
     No,
-    /// Again at this monotonic time.
+    /// Again at this monotonic time. Not if the callback has started the timer itself.
     At(u64),
 }
 
@@ -58,6 +58,9 @@ struct Base {
     lock: RawLock,
     tree: RefCell<RBTree<ByExpiry>>,
 }
+
+// SAFETY: the timers in the tree are reached with IRQs masked, on the CPU of the base.
+unsafe impl Send for Base {}
 
 per_cpu! {
     static BASE: Base = Base {

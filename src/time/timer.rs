@@ -33,7 +33,13 @@ impl Timer {
     /// A stopped timer that will call `function`.
     #[must_use]
     pub fn new(function: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { inner: Box::new(Inner { hrtimer: Hrtimer::new(), period_ns: Cell::new(0), function: Box::new(function) }) }
+        Self {
+            inner: Box::new(Inner {
+                hrtimer: Hrtimer::new(),
+                period_ns: Cell::new(0),
+                function: Box::new(function),
+            }),
+        }
     }
 
     /// Calls the function once, `ns` nanoseconds from now. Replaces an earlier start.
@@ -67,12 +73,15 @@ impl Timer {
         irqflags::local_irq_restore(flags);
     }
 
-    /// Stops the timer; returns whether it was running. Its function is not running when this returns.
+    /// Stops the timer; returns whether it was running. Its function is not running when this returns, unless
+    /// it is the function that calls: a periodic timer that is cancelled by its function does not run again.
     pub fn cancel(&self) -> bool {
         let flags = irqflags::local_irq_save();
+        // While its function runs, a periodic timer is not pending, and its period says that it will be.
+        let was_periodic = self.inner.period_ns.replace(0) != 0;
         let was_pending = self.inner.hrtimer.cancel_irqs_off();
         irqflags::local_irq_restore(flags);
-        was_pending
+        was_pending || was_periodic
     }
 
     /// Whether it will call its function again.
@@ -90,7 +99,8 @@ fn expired(timer: &Hrtimer) -> Restart {
     let inner = unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Inner, hrtimer)).cast::<Inner>() };
     (inner.function)();
     let period_ns = inner.period_ns.get();
-    if period_ns == 0 {
+    // The function may have cancelled the timer, or started it anew: then it is where it wants to be.
+    if period_ns == 0 || timer.is_pending_irqs_off() {
         return Restart::No;
     }
     let now_ns = super::now_ns();
@@ -102,6 +112,11 @@ fn expired(timer: &Hrtimer) -> Restart {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        // The running function is part of the timer, and may have reached it.
+        assert!(
+            !crate::preempt::in_hardirq(),
+            "a timer is dropped in a hard interrupt; expected thread context"
+        );
         self.cancel();
     }
 }

@@ -83,14 +83,17 @@ fn record(event: Event) {
     ring.written.set(at + 1);
 }
 
-/// The last `limit` events of this CPU, oldest first. For a CPU that is stopped or masked.
+/// The last `limit` events of this CPU, oldest first; in thread context newer ones may take their places.
 pub fn for_each_last(limit: usize, mut f: impl FnMut(&Entry)) {
-    // SAFETY: a reader on its own CPU; an event written meanwhile replaces an old one whole.
+    // SAFETY: a reader on its own CPU; each event is copied with IRQs masked, so never while one is written.
     let ring = unsafe { RING.this_cpu() };
     let written = ring.written.get();
     let count = written.min(limit).min(RING_EVENTS);
     for i in written - count..written {
-        f(&ring.entries[i % RING_EVENTS].get());
+        let flags = arch::irqflags::local_irq_save();
+        let entry = ring.entries[i % RING_EVENTS].get();
+        arch::irqflags::local_irq_restore(flags);
+        f(&entry);
     }
 }
 

@@ -189,8 +189,10 @@ pub fn early_mmio_page(slot: usize) -> Option<PhysAddr> {
 pub fn early_map_block(phys: PhysAddr) -> Option<*mut u8> {
     let l1 = addr_of_symbol!(early_up_l1) as *const u64;
     let index = (phys.0 >> 30) as usize & 0x1ff;
-    // SAFETY (both reads): early_up_l1 is a live table of 512 entries in the image.
-    let read = |i: usize| unsafe { l1.add(i).read_volatile() };
+    let read = |i: usize| {
+        // SAFETY: early_up_l1 is a live table of 512 entries in the image, and `i` is less than that.
+        unsafe { l1.add(i).read_volatile() }
+    };
     let l2 = match read(index) {
         0 => {
             let used = (0..l1_index(KERNEL_BASE)).filter(|&i| read(i) != 0).count();

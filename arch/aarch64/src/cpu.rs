@@ -1,42 +1,35 @@
 //! Identity of the CPU and the instructions that make it wait.
 //!
 //! Context: any. The waiting instructions are our own assembly with a memory clobber: what a loop around
-//! them reads must be read again, and the `nomem` accessors of register crates would not see to that.
+//! them reads must be read again, and the `nomem` accessors of register crates would not see to that. (For
+//! the identification registers, which never change, those accessors are right.)
 
+use aarch64_cpu::registers::{CurrentEL, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable};
 use core::arch::asm;
-
-macro_rules! read_sysreg {
-    ($name:literal) => {{
-        let value: u64;
-        // SAFETY: reading an identification register has no effect.
-        unsafe { asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags)) };
-        value
-    }};
-}
 
 /// MIDR_EL1: implementer, part and revision.
 pub fn midr() -> u64 {
-    read_sysreg!("midr_el1")
+    MIDR_EL1.get()
 }
 
 /// The affinity fields of MPIDR_EL1, as the device tree writes them in a cpu node's `reg`.
 pub fn mpidr() -> u64 {
-    read_sysreg!("mpidr_el1") & 0xff_00ff_ffff
+    MPIDR_EL1.get() & 0xff_00ff_ffff
 }
 
 /// Exception level we run at.
 pub fn current_el() -> u8 {
-    (read_sysreg!("CurrentEL") >> 2 & 3) as u8
+    CurrentEL.read(CurrentEL::EL) as u8
 }
 
 /// Whether the CPU has Privileged Access Never.
 pub fn has_pan() -> bool {
-    read_sysreg!("id_aa64mmfr1_el1") >> 20 & 0xf != 0
+    ID_AA64MMFR1_EL1.get() >> 20 & 0xf != 0
 }
 
 /// Whether the CPU has system registers for a GICv3 or later.
 pub fn has_gic_sysregs() -> bool {
-    read_sysreg!("id_aa64pfr0_el1") >> 24 & 0xf != 0
+    ID_AA64PFR0_EL1.get() >> 24 & 0xf != 0
 }
 
 /// Name of the core, from MIDR_EL1.
@@ -67,6 +60,13 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
 }
 
+/// Context synchronisation: a pending interrupt that is not masked is taken here at the latest.
+#[inline(always)]
+pub fn synchronize() {
+    // SAFETY: a barrier. No `nomem`: the interrupt's handler may change any memory.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}
+
 /// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
 #[inline(always)]
 pub fn relax() {
@@ -78,9 +78,10 @@ pub fn relax() {
 #[inline(always)]
 pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
     let daif: u64;
-    // SAFETY (both): changes the interrupt mask only. No `nomem`: nothing may move out of the section.
+    // SAFETY: masks interrupts. No `nomem`: nothing may move out of the section, here or below.
     unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
     let result = f();
+    // SAFETY: restores the mask that was in force.
     unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack, preserves_flags)) };
     result
 }

@@ -50,11 +50,11 @@ const _: () = {
     assert!(size_of::<IrqFrame>() == 192);
     assert!(offset_of!(IrqFrame, lr) == 18 * 8 + 8);
     assert!(offset_of!(IrqFrame, pc) == offset_of!(IrqFrame, fp) + 8);
-    assert!(offset_of!(IrqFrame, fp) % 16 == 0);
-    assert!(size_of::<PtRegs>() % 16 == 0);
+    assert!(offset_of!(IrqFrame, fp).is_multiple_of(16));
+    assert!(size_of::<PtRegs>().is_multiple_of(16));
     assert!(offset_of!(PtRegs, lr) == 29 * 8);
     assert!(offset_of!(PtRegs, pc) == offset_of!(PtRegs, fp) + 8);
-    assert!(offset_of!(PtRegs, fp) % 16 == 0);
+    assert!(offset_of!(PtRegs, fp).is_multiple_of(16));
     assert!(offset_of!(PtRegs, pstate) == offset_of!(PtRegs, sp) + 8);
     assert!(offset_of!(PtRegs, far) == offset_of!(PtRegs, esr) + 8);
 };

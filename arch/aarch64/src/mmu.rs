@@ -52,8 +52,14 @@ pub const SCTLR_WXN: u64 = 1 << 19;
 /// TCR_EL1 without the physical address size: T0SZ = T1SZ = 25, 4 KiB granules, walks inner and outer
 /// write-back cacheable and inner shareable, 16-bit ASIDs.
 pub const TCR: u64 = 25
-    | (1 << 8) | (1 << 10) | (3 << 12)
-    | (25 << 16) | (1 << 24) | (1 << 26) | (3 << 28) | (2 << 30)
+    | (1 << 8)
+    | (1 << 10)
+    | (3 << 12)
+    | (25 << 16)
+    | (1 << 24)
+    | (1 << 26)
+    | (3 << 28)
+    | (2 << 30)
     | (1 << 36);
 
 /// Memory attributes and raw descriptors of the early tables.

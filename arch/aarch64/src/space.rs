@@ -156,7 +156,7 @@ impl KernelSpace {
     /// Maps `bytes` from `phys` at `va`.
     pub fn map(&mut self, va: usize, phys: PhysAddr, bytes: usize, prot: Prot) -> Result<(), MmuError> {
         let region = region(va, bytes)?;
-        if phys.0 as usize % PAGE_BYTES != 0 {
+        if !phys.0.is_multiple_of(PAGE_BYTES as u64) {
             return Err(MmuError::BadRange { va: phys.0 as usize, bytes });
         }
         match self.tables_missing(va, bytes, phys) {
@@ -238,7 +238,7 @@ impl KernelSpace {
 fn region(va: usize, bytes: usize) -> Result<MemoryRegion, MmuError> {
     let end = va.checked_add(bytes).filter(|_| va >= LINEAR_BASE && bytes > 0);
     match end {
-        Some(end) if va % PAGE_BYTES == 0 && bytes % PAGE_BYTES == 0 => Ok(MemoryRegion::new(va, end)),
+        Some(end) if (va | bytes).is_multiple_of(PAGE_BYTES) => Ok(MemoryRegion::new(va, end)),
         _ => Err(MmuError::BadRange { va, bytes }),
     }
 }

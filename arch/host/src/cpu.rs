@@ -16,3 +16,6 @@ pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
     crate::irqflags::local_irq_restore(flags);
     result
 }
+
+/// There is no interrupt to take.
+pub fn synchronize() {}

@@ -25,7 +25,8 @@ pub const TRACE: u32 = Key::Trace as u32;
 /// As a const argument.
 pub const GIC_V2: u32 = Key::GicV2 as u32;
 
-static ENABLED: AtomicU32 = AtomicU32::new(0);
+/// The tests of a process run in several threads, which are CPUs to a lock: the lock words are on.
+static ENABLED: AtomicU32 = AtomicU32::new(1 << SMP_LOCKS);
 
 /// Whether the key is on.
 #[must_use]

@@ -22,12 +22,13 @@ fn snapshot() -> Vec<TaskInfo> {
 pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let tasks = snapshot();
-    let all_cycles: u64 = tasks.iter().map(|task| task.runtime_cycles).sum();
+    // What the tasks there are do not add up to was used by tasks that are gone.
+    let all_cycles = arch::pmu::cycles();
     let me = task::current_ref().id();
     writeln!(
         terminal,
-        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
-        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP", "STACK"
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  STACK",
+        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
     )?;
     for task in &tasks {
         writeln!(

@@ -30,12 +30,16 @@ pub const LOW: i32 = 10;
 /// Priority of the thread that is woken.
 pub const HIGH: i32 = 20;
 
-const BENCHES: &[(&str, fn() -> Bench)] = &[
+/// A row's name and how it is measured.
+type Row = (&'static str, fn() -> Bench);
+
+const BENCHES: &[Row] = &[
     ("yield_none", threads::yield_none),
     ("yield_switch", threads::yield_switch),
     ("irq_to_isr", irq::irq_to_isr),
     ("isr_to_interrupted", irq::isr_to_interrupted),
     ("irq_to_thread", irq::irq_to_thread),
+    ("isr_give_wake", irq::isr_give_wake),
     ("sem_give_wake", sync::sem_give_wake),
     ("block_to_giver", sync::block_to_giver),
     ("sem_give", sync::sem_give),

@@ -81,10 +81,11 @@ impl core::fmt::Display for GicFault {
 /// The pointers must be the mapped registers of the named controller, for ever and for nobody else.
 pub unsafe fn init_dist(regs: GicRegs) -> Result<(), GicFault> {
     match regs {
-        // SAFETY (both): passed on to the caller.
+        // SAFETY: the caller's promise.
         GicRegs::V2 { dist, cpu } => unsafe { v2::init_dist(dist, cpu) },
         GicRegs::V3 { dist, redist, redist_bytes } => {
             IS_V3.store(true, Ordering::Relaxed);
+            // SAFETY: the caller's promise.
             unsafe { v3::init_dist(dist, redist, redist_bytes)? };
         }
     }
@@ -96,7 +97,12 @@ pub fn init_cpu(cpu: usize) -> Result<(), GicFault> {
     if cpu >= MAX_CPUS {
         return Err(GicFault::TooManyCpus(cpu));
     }
-    if is_v3() { v3::init_cpu(cpu) } else { v2::init_cpu(cpu); Ok(()) }
+    if is_v3() {
+        v3::init_cpu(cpu)
+    } else {
+        v2::init_cpu(cpu);
+        Ok(())
+    }
 }
 
 #[inline(always)]

@@ -106,7 +106,8 @@ fn find_redistributor(affinity: u64) -> Result<usize, GicFault> {
     let end = base + REGION[1].load(Ordering::Relaxed);
     let first = NonNull::new(base as *mut GicrSgi).ok_or(GicFault::UnknownRedistributor)?;
     // SAFETY: the region is mapped; frames are only read, and the walk ends at the last frame or below.
-    let frames = unsafe { GicRedistributorIterator::new(first) }.map_err(|_| GicFault::UnknownRedistributor)?;
+    let frames =
+        unsafe { GicRedistributorIterator::new(first) }.map_err(|_| GicFault::UnknownRedistributor)?;
     let mut frame_va = base;
     for frame in frames {
         let typer = frame.typer();
@@ -225,7 +226,10 @@ pub fn prepare_sgi_self(sgi: u32) -> PreparedSgi {
 fn prepare(affinity: u64, sgi: u32) -> PreparedSgi {
     let aff = |shift: u32| affinity >> shift & 0xff;
     // A target list covers 16 CPUs of one Aff1 cluster; the range selector the rest of 256.
-    let value = aff(32) << 48 | aff(16) << 32 | aff(8) << 16 | u64::from(sgi) << 24
+    let value = aff(32) << 48
+        | aff(16) << 32
+        | aff(8) << 16
+        | u64::from(sgi) << 24
         | (aff(0) >> 4) << 44
         | 1 << (aff(0) & 0xf);
     PreparedSgi(value)

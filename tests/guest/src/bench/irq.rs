@@ -7,6 +7,8 @@ use stint::locking::Semaphore;
 use stint::{irq, task, time};
 
 const ROUNDS: usize = REPETITIONS + WARM_UP;
+/// Ticks are milliseconds apart, each some millions of instructions to emulate.
+const TICKS: usize = 100 + WARM_UP;
 /// A software-generated interrupt that nobody else uses.
 const SGI: u32 = 8;
 
@@ -20,6 +22,14 @@ fn stamping(_: usize) {
 
 fn waking(_: usize) {
     let _ = WAKE.give();
+}
+
+static GIVE_TOOK: core::sync::atomic::AtomicU64 = core::sync::atomic::AtomicU64::new(0);
+
+fn waking_timed(_: usize) {
+    let start = cycles();
+    let _ = WAKE.give();
+    GIVE_TOOK.store(cycles() - start, core::sync::atomic::Ordering::Relaxed);
 }
 
 fn with_handler(handler: irq::Handler, body: impl FnOnce() -> Bench) -> Bench {
@@ -87,6 +97,21 @@ pub fn irq_to_thread() -> Bench {
     })
 }
 
+/// The part of `irq_to_thread` that is the handler's `give`: the wake-up without the switch.
+pub fn isr_give_wake() -> Bench {
+    with_handler(waking_timed, || {
+        let waiter = task::build("high").fifo(HIGH).spawn(|| (0..ROUNDS).for_each(|_| WAKE.take())).expect("a thread");
+        let sgi = prepared();
+        let mut bench = Bench::new();
+        for _ in 0..ROUNDS {
+            raise(sgi);
+            bench.add(GIVE_TOOK.load(core::sync::atomic::Ordering::Relaxed));
+        }
+        waiter.join();
+        bench
+    })
+}
+
 /// A real-time thread reads the counter without a pause. A gap that is longer than a loop round is a tick
 /// interrupt from end to end, plus that round, which is the shortest gap there is.
 pub fn tick_irq() -> Bench {
@@ -95,7 +120,7 @@ pub fn tick_irq() -> Bench {
     time::tick::start_this_cpu();
     let mut taken = 0;
     let mut last = cycles();
-    while taken < ROUNDS {
+    while taken < TICKS {
         let now = cycles();
         let gap = now - last;
         last = now;

@@ -41,7 +41,7 @@ static SLED_MASKED: Path = Path::new("(sled, IRQs masked)", || {
     nops();
     arch::irqflags::local_irq_restore(flags);
 });
-static SLED_IDLE: Path = Path::new("(idle)", || task::sleep_ns(10_000));
+static SLED_IDLE: Path = Path { idles: true, ..Path::new("(idle)", || task::sleep_ns(10_000)) };
 
 static SLED_FAIR: Path = Path {
     ready: || FAIR.play(|| {
@@ -104,13 +104,13 @@ pub fn measure() -> Result<Constants, &'static str> {
         accept(&point, same && point.at(&constants) > n && point.delay().abs_diff(constants.direct) <= SLACK)?;
     }
 
-    let idle = run::once(&SLED_IDLE, ASLEEP);
+    let idle = run::certain(&SLED_IDLE, ASLEEP);
     constants.idle = idle.delay();
     for n in ASLEEP..ASLEEP + SAMPLES {
-        let point = run::once(&SLED_IDLE, n);
+        let point = run::certain(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
-    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as u64) / 4));
+    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4));
     let fair = (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
     for n in fair.n..fair.n + SAMPLES {

@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 use crate::calibrate::Constants;
-use crate::path::{Wrong, expect_true};
+use crate::path::Wrong;
 use crate::run::{Point, Points};
 
 /// How far a run may be from the right answer, in instructions, both ways.
@@ -79,8 +79,13 @@ pub fn judge(points: &mut Points, constants: &Constants) -> Verdict {
 /// of a later one. One exception: if it comes while the vector has begun to serve another interrupt and not
 /// yet asked the controller which, it is served in its stead.
 fn place_is_possible(n: u64, at: u64, later: u64, constants: &Constants) -> Result<(), Wrong> {
-    expect_true("the interrupt is not taken before it is due", at + constants.entry > n)?;
-    expect_true("a later interrupt is not taken earlier", at <= later)
+    if at + constants.entry <= n {
+        return Err(Wrong { what: "place of the interrupt, before it is due", found: at, right: n });
+    }
+    if at > later {
+        return Err(Wrong { what: "place of the interrupt, behind that of a later one", found: at, right: later });
+    }
+    Ok(())
 }
 
 /// The right way from handler to H.

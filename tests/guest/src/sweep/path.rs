@@ -19,6 +19,10 @@ pub struct Path {
     /// What H does besides being woken: usually the same operation on the same object, so that the object
     /// too is seen in every intermediate state.
     pub intrude: fn(),
+    /// What the interrupt handler does besides waking H: the same, for objects that it may touch.
+    pub in_irq: fn(),
+    /// Whether the CPU runs out of work in it. Then QEMU's clock is not always exact: see `run::certain`.
+    pub idles: bool,
     /// The letters that victim and actors must have written, in this order.
     pub diary: &'static str,
     /// The path's own result.
@@ -28,7 +32,18 @@ pub struct Path {
 impl Path {
     /// A path that needs no stage, and has no result but that the kernel is as before.
     pub const fn new(name: &'static str, run: fn()) -> Self {
-        Self { name, setup: nothing, ready: nothing, run, after: nothing, intrude: nothing, diary: "", check: || Ok(()) }
+        Self {
+            name,
+            setup: nothing,
+            ready: nothing,
+            run,
+            after: nothing,
+            intrude: nothing,
+            in_irq: nothing,
+            idles: false,
+            diary: "",
+            check: || Ok(()),
+        }
     }
 }
 

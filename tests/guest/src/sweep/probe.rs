@@ -21,9 +21,12 @@ const PATIENCE: u32 = 100_000;
 static WAKE: Semaphore = Semaphore::new(0);
 /// What H does after it has written down when it ran.
 static INTRUDE: SpinLock<fn()> = SpinLock::new(nothing);
+/// What the handler does before it wakes H.
+static IN_IRQ: SpinLock<fn()> = SpinLock::new(nothing);
 
 static IRQS: AtomicU32 = AtomicU32::new(0);
 static TAKEN_AT: AtomicU64 = AtomicU64::new(0);
+static HANDLED_AT: AtomicU64 = AtomicU64::new(0);
 static TAKEN_COUNT: AtomicU32 = AtomicU32::new(0);
 static TAKEN_TASK: AtomicU64 = AtomicU64::new(0);
 static TAKEN_PC: AtomicU64 = AtomicU64::new(0);
@@ -40,6 +43,8 @@ pub struct Reading {
     pub irqs: u32,
     /// Counter at the first instruction of the handler: how long after it was due.
     pub taken_at: u64,
+    /// Counter when the handler was about to wake H.
+    pub handled_at: u64,
     /// Preempt count of the interrupted code.
     pub count: u32,
     /// Address of the interrupted task's `ThreadInfo`.
@@ -66,9 +71,10 @@ pub fn init() -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Forgets the last run, and tells H what to do in the next.
-pub fn reset(intrude: fn()) {
+/// Forgets the last run, and says what H and the handler do in the next.
+pub fn reset(intrude: fn(), in_irq: fn()) {
     *INTRUDE.lock() = intrude;
+    *IN_IRQ.lock() = in_irq;
     IRQS.store(0, Relaxed);
     WOKEN.store(0, Relaxed);
     INTRUSIONS.store(0, Relaxed);
@@ -99,6 +105,7 @@ pub fn reading() -> Reading {
     Reading {
         irqs: IRQS.load(Relaxed),
         taken_at: TAKEN_AT.load(Relaxed),
+        handled_at: HANDLED_AT.load(Relaxed),
         count: TAKEN_COUNT.load(Relaxed),
         task: TAKEN_TASK.load(Relaxed),
         pc: TAKEN_PC.load(Relaxed),
@@ -112,7 +119,7 @@ pub fn reading() -> Reading {
 /// Does nothing, for the steps that a path does not need.
 pub fn nothing() {}
 
-/// The overflow interrupt. Every instruction between here and H's first is the same in each run.
+/// The overflow interrupt. From [`HANDLED_AT`] to H's first instruction every run does the same.
 fn overflow(_: usize) {
     let at = pmu::cycles();
     pmu::overflow_stop();
@@ -122,6 +129,9 @@ fn overflow(_: usize) {
     TAKEN_PC.store(interrupted_pc(), Relaxed);
     TAKEN_COMPARE.store(timer_compare(), Relaxed);
     IRQS.store(IRQS.load(Relaxed) + 1, Relaxed);
+    let in_irq = *IN_IRQ.lock();
+    in_irq();
+    HANDLED_AT.store(pmu::cycles(), Relaxed);
     // No limit to run into: one unit, and H takes it.
     let _ = WAKE.give();
 }

@@ -29,6 +29,8 @@ const REPEATED: usize = 16;
 const SETTLE_NS: u64 = 20_000;
 /// Longer than any run: time that only passes when everybody waits for ever.
 const WATCHDOG_NS: u64 = 5_000_000;
+/// Runs to find two that agree.
+const ATTEMPTS: u32 = 6;
 /// An interrupt that never comes: for measuring a path's length.
 const NEVER: u64 = 1 << 40;
 
@@ -54,9 +56,9 @@ impl Point {
         self.n.wrapping_add(self.reading.taken_at).wrapping_sub(constants.entry)
     }
 
-    /// Instructions from the handler to H.
+    /// Instructions from the handler's last step, the wake-up, to H.
     pub fn delay(&self) -> u64 {
-        self.reading.woken_at.wrapping_sub(self.reading.taken_at)
+        self.reading.woken_at.wrapping_sub(self.reading.handled_at)
     }
 
     /// Whether the CPU had nothing to do.
@@ -104,12 +106,32 @@ pub fn once(path: &Path, n: u64) -> Point {
     Point { n, reading: probe::reading(), wrong: check.err() }
 }
 
+/// One run, or as many as it takes for two to agree if the CPU idles in the path.
+///
+/// When a CPU halts, QEMU (seen with 10.0.2, `-icount …,sleep=off`) may advance the clock to the next timer
+/// before it has added the instructions that the CPU executed last: then these come on top, and whatever
+/// follows is late by some tens. It happens once in ten thousand times on a busy host, never twice alike. A
+/// kernel's mistake is the same each time.
+pub fn certain(path: &Path, n: u64) -> Point {
+    let mut point = once(path, n);
+    if path.idles {
+        for _ in 0..ATTEMPTS {
+            let again = once(path, n);
+            if again.reading == point.reading {
+                break;
+            }
+            point = again;
+        }
+    }
+    point
+}
+
 /// Stage, path, and everything that can be said without knowing the other runs. `end` is called as soon as
 /// the path has ended, with the counter.
 fn play(path: &Path, n: u64, end: impl FnOnce(u64) -> Check) -> Check {
     *RUNNING.lock() = (path.name, n);
     cast::reset();
-    probe::reset(path.intrude);
+    probe::reset(path.intrude, path.in_irq);
     (path.setup)();
     task::sleep_ns(SETTLE_NS);
     watchdog(true);
@@ -180,13 +202,19 @@ fn letters_as_number(letters: &[u8]) -> u64 {
 pub fn everywhere(path: &Path, constants: &Constants) -> Points {
     // The first run of all may find a cache empty that it leaves filled: that of stacks, for example.
     let (_, first) = length(path);
-    let (length, second) = self::length(path);
-    let (again, third) = self::length(path);
+    let (mut length, second) = self::length(path);
+    let (mut again, third) = self::length(path);
+    for _ in 0..if path.idles { ATTEMPTS } else { 0 } {
+        if again == length {
+            break;
+        }
+        (length, (again, _)) = (again, self::length(path));
+    }
     let wrong = first.and(second).and(third).and(expect("length of the path, measured again", again, length)).err();
     let mut points = Vec::with_capacity(1024);
     let mut behind = 0;
     while behind < BEHIND_THE_END && points.len() < POINTS_MAX {
-        let point = once(path, points.len() as u64 + 1);
+        let point = certain(path, points.len() as u64 + 1);
         behind = if point.at(constants) >= length { behind + 1 } else { 0 };
         points.push(point);
     }
@@ -203,16 +231,23 @@ pub struct Points {
     pub points: Vec<Point>,
 }
 
+/// The two are the same.
+fn same(second: &Reading, first: &Reading) -> Check {
+    expect("counter at the handler, in a second run", second.taken_at, first.taken_at)?;
+    expect("interrupted instruction, in a second run", second.pc, first.pc)?;
+    expect("interrupted count, in a second run", second.count.into(), first.count.into())?;
+    expect("counter at H, in a second run", second.woken_at, first.woken_at)?;
+    expect("runs of H, in a second run", second.woken.into(), first.woken.into())?;
+    expect_true("the second run is the same", second == first)
+}
+
 /// Repeats some of the runs: equal runs must give equal figures, or none of the others means anything.
 pub fn again(path: &Path, points: &mut Points) -> usize {
     let mut repeated = 0;
     for point in points.points.iter_mut().step_by(REPEATED) {
-        let second = once(path, point.n);
+        let second = certain(path, point.n);
         repeated += 1;
-        if second.reading != point.reading {
-            let (found, right) = (second.reading.woken_at, point.reading.woken_at);
-            point.wrong = point.wrong.or(Some(Wrong { what: "a second run differs; counter when H ran", found, right }));
-        }
+        point.wrong = point.wrong.or(same(&second.reading, &point.reading).err());
     }
     repeated
 }

@@ -187,7 +187,9 @@ ktest! {
             LOG.mark(']');
         })?;
         first.raise();
-        while !SECOND.load(Ordering::Relaxed) {}
+        while !SECOND.load(Ordering::Relaxed) {
+            arch::cpu::relax();
+        }
         LOG.mark('m');
         check_eq!(LOG.text(), "[]sm");
         check_eq!((first.taken(), second.taken()), (1, 1));

@@ -126,3 +126,21 @@ ktest! {
         check!(!preempt::cond_resched(), "it says that it switched");
     }
 }
+
+ktest! {
+    /// A real-time task alone on its level has nobody to yield to, but it may have a request to honour.
+    fn a_yield_honours_a_request_that_enable_no_resched_left() {
+        static LOG: Events = Events::new();
+        static GATE: Semaphore = Semaphore::new(0);
+        let _tick = TickOff::new();
+        let high = high_waiter(&LOG, &GATE)?;
+        let guard = preempt_disable();
+        GATE.give()?;
+        guard.enable_no_resched();
+        LOG.mark('w');
+        task::yield_now();
+        LOG.mark('n');
+        high.join();
+        check_eq!(LOG.text(), "wHn");
+    }
+}

@@ -240,7 +240,7 @@ ktest! {
 ktest! {
     panics = "preempt count 0x10000, IRQs masked at src/",
     fn scheduling_in_a_handler_panics() {
-        let handler = Interrupt::request(8, || sched::core::schedule())?;
+        let handler = Interrupt::request(8, sched::core::schedule)?;
         handler.raise();
         survived()
     }

@@ -78,8 +78,8 @@ ktest! {
         check!(runs.len() >= 2, "only {} turns in the time of three and a half: preemption gives a fresh slice", runs.len());
         for run in runs.iter().take(2) {
             if is_exact() {
-                // Ticks that fall into the high task's time are not charged to anybody's slice.
-                check!(run.ns <= slice_ns() + slice_ns() / 8 + 2 * tick_ns(), "a turn of {} ns with preemptions, a slice is {} ns", run.ns, slice_ns());
+                // A tick that falls into the higher task is charged to it: one in twenty.
+                check!(run.ns <= slice_ns() + slice_ns() / 10 + BLUR_NS, "a turn of {} ns with preemptions, a slice is {} ns", run.ns, slice_ns());
             }
         }
     }

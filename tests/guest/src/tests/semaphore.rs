@@ -188,3 +188,39 @@ ktest! {
         check_eq!(UNITS.count(), 0, "units left over");
     }
 }
+
+ktest! {
+    /// The task has been given its unit and has not run since: its timer is still to be taken back.
+    fn a_task_that_is_aborted_takes_its_time_out_along() {
+        static MEMORY: task::TaskMem<4096> = task::TaskMem::new();
+        static UNITS: Semaphore = Semaphore::new(0);
+        extern "C" fn wait_ns(ns: usize) -> ! {
+            let _ = UNITS.take_timeout(Timeout::In(ns as u64));
+            task::exit()
+        }
+        let _tick = TickOff::new();
+        let name = task::Name::new("waiter");
+        let attr = stint::sched::SchedAttr::fifo(LOW as u32).map_err(|_| Error::Busy)?;
+        // SAFETY: the memory is new.
+        let first = unsafe { MEMORY.create(name, attr, wait_ns, 1_000_000) };
+        first.start();
+        let guard = stint::preempt::preempt_disable();
+        UNITS.give()?;
+        // SAFETY: the task holds nothing but the unit.
+        let aborted = unsafe { first.abort() };
+        drop(guard);
+        check_eq!(aborted, Ok(()));
+        drop(first);
+        // SAFETY: the first task is dead and dropped.
+        let second = unsafe { MEMORY.create(name, attr, wait_ns, 300_000) };
+        let before = now_ns();
+        second.start();
+        second.wait_exited();
+        let waited = now_ns() - before;
+        check!(waited >= 300_000, "a wait of 300000 ns took {waited} ns");
+        if is_exact() {
+            check!(waited <= 300_000 + LATE_NS, "a wait of 300000 ns took {waited} ns");
+        }
+        task::sleep_ms(2);
+    }
+}

@@ -54,12 +54,45 @@ ktest! {
         // In steps that no interrupt can blur, started in a shuffled order.
         const ORDER: [u8; 12] = [7, 2, 11, 0, 5, 9, 1, 10, 4, 8, 3, 6];
         let timers: Vec<(u8, Timer)> = ORDER.iter().map(|&n| (n, Timer::new(move || LOG.mark((b'a' + n) as char)))).collect();
+        let base = now_ns() + 500_000;
         for (n, timer) in &timers {
-            timer.start_once(500_000 + u64::from(*n) * 50_000);
+            timer.start_at(base + u64::from(*n) * 50_000);
         }
-        task::sleep_ms(3);
+        task::sleep_until(base + 3_000_000);
         check_eq!(LOG.text(), "abcdefghijkl");
         check!(timers.iter().all(|(_, timer)| !timer.is_running()), "one that has gone off says that it runs");
+    }
+}
+
+ktest! {
+    fn timers_of_one_time_go_off_in_the_order_of_their_start() {
+        static LOG: Events = Events::new();
+        let due = now_ns() + 1_000_000;
+        let timers: Vec<Timer> = ['c', 'a', 'd', 'b'].into_iter().map(|letter| Timer::new(move || LOG.mark(letter))).collect();
+        for timer in &timers {
+            timer.start_at(due);
+        }
+        // Started again: to the end of the line.
+        timers[1].start_at(due);
+        task::sleep_until(due + 500_000);
+        check_eq!(LOG.text(), "cdba");
+    }
+}
+
+ktest! {
+    fn a_timer_for_a_time_that_has_passed_goes_off_at_once() {
+        static LOG: Events = Events::new();
+        let timer = Timer::new(|| LOG.mark('t'));
+        for due in [0, now_ns() - 1] {
+            let flags = arch::irqflags::local_irq_save();
+            timer.start_at(due);
+            LOG.mark('s');
+            arch::irqflags::local_irq_restore(flags);
+            // Well within a tick.
+            spin_ns(100_000);
+            LOG.mark('m');
+        }
+        check_eq!(LOG.text(), "stmstm");
     }
 }
 
@@ -309,5 +342,42 @@ ktest! {
         first.start_once(50_000);
         task::sleep_ms(1);
         check_eq!(LOG.text(), "12");
+    }
+}
+
+/// Starts a periodic timer whose function does `once` to the timer itself at its third call. Returns the calls
+/// until long after.
+fn calls_of_a_timer_that(once: fn(&Timer)) -> Result<u32, stint::Error> {
+    const PERIOD_NS: u64 = 100_000;
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&calls);
+    let timer = Arc::new_cyclic(|itself: &alloc::sync::Weak<Timer>| {
+        let itself = itself.clone();
+        Timer::new(move || {
+            if counted.fetch_add(1, Ordering::Relaxed) == 2 {
+                // SAFETY: the timer is dropped in this function's caller alone, so it is there while it calls. (An
+                // upgrade here could be the last reference.)
+                once(unsafe { &*itself.as_ptr() });
+            }
+        })
+    });
+    timer.start_periodic(PERIOD_NS)?;
+    task::sleep_ns(10 * PERIOD_NS + PERIOD_NS / 2);
+    Ok(calls.load(Ordering::Relaxed))
+}
+
+ktest! {
+    fn a_periodic_timer_that_its_function_cancels_is_not_called_again() {
+        check_eq!(calls_of_a_timer_that(|timer| { timer.cancel(); })?, 3);
+        check_eq!(calls_of_a_timer_that(|timer| { timer.cancel(); timer.start_once(50_000); })?, 4, "calls with one more start");
+    }
+}
+
+ktest! {
+    fn a_function_can_start_its_own_timer_anew() {
+        check_eq!(calls_of_a_timer_that(|timer| timer.start_once(50_000))?, 4, "calls with a single one at the end");
+        // Three at the old period, then one each 200 us from 300 us to 1050 us.
+        let calls = calls_of_a_timer_that(|timer| timer.start_periodic(200_000).expect("a period"))?;
+        check!(if is_exact() { calls == 6 } else { calls <= 6 }, "{calls} calls with a longer period from the third on");
     }
 }

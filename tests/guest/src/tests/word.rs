@@ -29,7 +29,9 @@ fn with_word<T>(count: u32, wanted: bool, f: impl FnOnce() -> T) -> T {
 }
 
 fn set_word(count: u32, wanted: bool) {
-    ti::preempt_count_add(count.wrapping_sub(ti::preempt_count()));
+    // Interrupts are masked and the caller puts the count back before anybody else looks.
+    ti::preempt_count_sub(ti::preempt_count());
+    ti::preempt_count_add(count);
     if wanted { ti::set_preempt_need_resched() } else { ti::clear_preempt_need_resched() }
 }
 

@@ -1,5 +1,5 @@
-//! Message queue and pool. Where it does not change the outcome, H sends a message of its own, or takes a
-//! block, in every run.
+//! Message queue and pool. Where it does not change the outcome, H and the interrupt handler send messages
+//! of their own, or take a block, in every run.
 
 use super::Slot;
 use crate::cast::{HIGH, LOW, note};
@@ -8,20 +8,21 @@ use crate::probe;
 use stint::ipc::{MsgQueue, Pool};
 
 pub const PATHS: &[Path] = &[
-    Path { setup: empty, intrude: put_another, check: one_got_one_left, ..Path::new("msgq_put_get", put_get) },
+    Path { setup: empty, intrude: put_another, in_irq: put_third, check: one_got_others_left, ..Path::new("msgq_put_get", put_get) },
     Path { setup: high_gets, diary: "hv", check: got, ..Path::new("msgq_put_wakes_high", put_and_note) },
     Path { setup: low_gets, diary: "vl", check: got, ..Path::new("msgq_put_wakes_low", put_and_note) },
     Path { setup: empty, ready: low_puts, diary: "lvL", check: got, ..Path::new("msgq_get_blocks", get_and_note) },
     Path { setup: full, ready: low_makes_room, diary: "lvL", check: in_order, ..Path::new("msgq_put_blocks", put_and_note) },
-    Path { intrude: alloc_free, check: all_blocks_are_there, ..Path::new("pool_alloc_free", alloc_free) },
+    Path { intrude: alloc_free, in_irq: alloc_free, check: all_blocks_are_there, ..Path::new("pool_alloc_free", alloc_free) },
 ];
 
 const CAPACITY: usize = 3;
 static QUEUE: MsgQueue<u64, CAPACITY> = MsgQueue::new();
 static GOT: Slot = Slot::new();
-/// The message of the path, and that of H.
+/// The message of the path, that of H, and that of the interrupt handler.
 const MESSAGE: u64 = 7;
-const ANOTHER: u64 = 9;
+const ANOTHER: u64 = 100;
+const THIRD: u64 = 1000;
 
 fn empty() {
     while QUEUE.try_get().is_ok() {}
@@ -38,6 +39,10 @@ fn full() {
 
 fn put_another() {
     let _ = QUEUE.try_put(ANOTHER);
+}
+
+fn put_third() {
+    let _ = QUEUE.try_put(THIRD);
 }
 
 fn put_get() {
@@ -87,11 +92,12 @@ fn low_makes_room() {
     });
 }
 
-/// Which of the two came first is open; each is there once.
-fn one_got_one_left() -> Check {
-    let another = if probe::reading().intrusions == 0 { 0 } else { ANOTHER };
-    let left = QUEUE.try_get().unwrap_or(0);
-    expect("messages got and left, added up", GOT.get() + left, MESSAGE + another)?;
+/// Which of the three came first is open; each is there once.
+fn one_got_others_left() -> Check {
+    let reading = probe::reading();
+    let sent = MESSAGE + ANOTHER * u64::from(reading.intrusions) + THIRD * u64::from(reading.irqs);
+    let left = QUEUE.try_get().unwrap_or(0) + QUEUE.try_get().unwrap_or(0);
+    expect("messages got and left, added up", GOT.get() + left, sent)?;
     expect("messages in the queue", QUEUE.len() as u64, 0)
 }
 

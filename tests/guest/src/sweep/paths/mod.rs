@@ -16,8 +16,16 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 7] =
-        [locks::PATHS, semaphores::PATHS, sleeping::PATHS, mutex::PATHS, ipc::PATHS, timers::PATHS, tasks::PATHS];
+    let groups: [&'static [Path]; 8] = [
+        locks::PATHS,
+        semaphores::PATHS,
+        sleeping::PATHS,
+        mutex::PATHS,
+        ipc::PATHS,
+        timers::PATHS,
+        tasks::PATHS,
+        crate::registers::PATHS,
+    ];
     groups.into_iter().flatten()
 }
 

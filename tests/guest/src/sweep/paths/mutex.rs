@@ -1,15 +1,16 @@
 //! The sleeping mutex. H takes it in every run too, so at every instruction somebody more important comes
-//! and wants it.
+//! and wants it; and where the victim is to find it taken, H sleeps while it owns it.
 
 use super::Slot;
 use crate::cast::{HIGH, LOW, note};
 use crate::path::{Check, Path, expect, expect_true};
 use crate::probe;
 use stint::locking::{Mutex, Semaphore};
+use stint::task;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: fresh, intrude: change, check: changed_once, ..Path::new("mutex_lock_unlock", change) },
-    Path { setup: fresh, intrude: try_change, check: changed_or_refused, ..Path::new("mutex_try_lock", change) },
+    Path { setup: fresh, intrude: change_slowly, check: changed_once, ..Path::new("mutex_lock_unlock", change) },
+    Path { setup: fresh, intrude: change_slowly, check: changed_or_refused, ..Path::new("mutex_try_lock", try_change) },
     Path { setup: fresh, intrude: change, diary: "hv", check: changed_twice, ..Path::new("mutex_handed_to_high", hand_over) },
     Path { setup: low_owns, intrude: change, diary: "abvc", check: changed_twice, ..Path::new("mutex_lock_blocks", wait_for_low) },
 ];
@@ -17,6 +18,7 @@ pub const PATHS: &[Path] = &[
 static MUTEX: Mutex<(u64, u64)> = Mutex::new((0, 0));
 static GATE: Semaphore = Semaphore::new(0);
 static TORN: Slot = Slot::new();
+const SLOWLY_NS: u64 = 2_000;
 static REFUSED: Slot = Slot::new();
 
 fn fresh() {
@@ -44,6 +46,17 @@ fn try_change() {
         Some(mut pair) => step(&mut pair),
         None => REFUSED.set(REFUSED.get() + 1),
     }
+}
+
+/// Owns it for a while, and sleeps in the middle of the change.
+fn change_slowly() {
+    let mut pair = MUTEX.lock();
+    if pair.0 != pair.1 {
+        TORN.set(TORN.get() + 1);
+    }
+    pair.0 += 1;
+    task::sleep_ns(SLOWLY_NS);
+    pair.1 += 1;
 }
 
 /// HIGH comes while the victim has it, waits, and owns it from the moment the victim lets go.

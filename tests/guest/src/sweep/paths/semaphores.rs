@@ -1,18 +1,20 @@
 //! Semaphores: units given and taken with nobody waiting, with a less and with a more important waiter, and
 //! waits that end by a unit or by the time.
 //!
-//! Where it does not change the outcome, H gives a unit and takes one in every run.
+//! Where it does not change the outcome, H gives a unit and takes one in every run, and the interrupt
+//! handler gives one.
 
 use super::{Slot, drain};
 use crate::cast::{FAIR, HIGH, LOW, note};
 use crate::path::{Check, Path, expect, expect_true};
+use crate::probe;
 use stint::Error;
 use stint::locking::Semaphore;
 use stint::sched::wait::Timeout;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: none, intrude: give_and_take, check: one_left, ..Path::new("sem_give", give) },
-    Path { setup: one, intrude: give_and_take, check: none_left, ..Path::new("sem_take", take) },
+    Path { setup: none, intrude: give_and_take, in_irq: give, check: one_left, ..Path::new("sem_give", give) },
+    Path { setup: one, intrude: give_and_take, in_irq: give, check: one_from_irq, ..Path::new("sem_take", take) },
     Path { setup: low_waits, diary: "vl", check: none_left, ..Path::new("sem_give_wakes_low", give_and_note) },
     Path { setup: high_waits, diary: "hv", check: none_left, ..Path::new("sem_give_wakes_high", give_and_note) },
     Path { setup: both_wait, diary: "hvl", check: none_left, ..Path::new("sem_give_twice_wakes_both", give_twice) },
@@ -20,7 +22,7 @@ pub const PATHS: &[Path] = &[
     Path { setup: none, ready: low_gives, diary: "lvL", check: granted, ..Path::new("sem_take_timeout_granted", take_in_time) },
     Path { setup: fair_waits, diary: "vf", check: none_left, ..Path::new("sem_give_wakes_fair", give_and_note) },
     Path { setup: none, ready: fair_gives, diary: "fvF", check: none_left, ..Path::new("sem_take_blocks_fair", take_and_note) },
-    Path { setup: none, diary: "v", check: timed_out, ..Path::new("sem_take_timeout_expires", take_in_time) },
+    Path { setup: none, idles: true, diary: "v", check: timed_out, ..Path::new("sem_take_timeout_expires", take_in_time) },
 ];
 
 static SEM: Semaphore = Semaphore::new(0);
@@ -121,7 +123,11 @@ fn fair_gives() {
 }
 
 fn one_left() -> Check {
-    expect("units in the semaphore", SEM.count().into(), 1)
+    expect("units in the semaphore", SEM.count().into(), 1 + u64::from(probe::reading().irqs))
+}
+
+fn one_from_irq() -> Check {
+    expect("units in the semaphore", SEM.count().into(), probe::reading().irqs.into())
 }
 
 fn none_left() -> Check {

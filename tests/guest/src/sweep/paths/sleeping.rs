@@ -6,14 +6,15 @@ use crate::cast::{EQUAL, FLOOR, HIGH, HIGH_PRIO, LOW, LOW_PRIO, note};
 use crate::path::{Check, Path, expect};
 use spin::Once;
 use stint::locking::{Completion, WaitQueue};
+use stint::sched::core as sched;
 use stint::sched::prio::SchedAttr;
-use stint::task::{self, TaskRef};
+use stint::task::{self, TaskRef, state};
 use stint::time;
 
 pub const PATHS: &[Path] = &[
-    Path { diary: "v", ..Path::new("sleep_until_idle", sleep) },
+    Path { idles: true, diary: "v", ..Path::new("sleep_until_idle", sleep) },
     Path { setup: lower, ready: floor_spins, after: raise, diary: "v", ..Path::new("sleep_until_busy", sleep) },
-    Path { diary: "v", ..Path::new("sleep_until_past", sleep_until_past) },
+    Path { idles: true, diary: "v", ..Path::new("sleep_until_past", sleep_until_past) },
     Path { diary: "v", ..Path::new("yield_alone", yield_and_note) },
     Path { ready: equal_yields, diary: "aebf", ..Path::new("yield_to_equal", yield_between) },
     Path { ready: || LOW.play(note_low), diary: "vl", ..Path::new("yield_not_to_low", yield_and_note) },
@@ -21,6 +22,8 @@ pub const PATHS: &[Path] = &[
     Path { setup: || HIGH.play(park_high), diary: "hv", ..Path::new("unpark_wakes_high", unpark_high) },
     Path { ready: low_unparks, diary: "lvL", ..Path::new("park_blocks", park) },
     Path { setup: lower, ready: low_wakes, diary: "lvL", ..Path::new("wait_queue_blocks", wait_for_flag) },
+    Path { setup: raise, diary: "v", ..Path::new("wait_by_hand_true", wait_by_hand) },
+    Path { setup: lower, ready: low_wakes_victim, intrude: wake_victim, diary: "v", ..Path::new("wait_by_hand_woken", wait_by_hand) },
     Path { setup: high_waits_for_flag, diary: "hv", ..Path::new("wait_queue_wakes_high", raise_and_wake) },
     Path { setup: high_waits_for_done, diary: "hv", ..Path::new("completion_wakes_high", complete) },
     Path { ready: || LOW.play(note_low), after: low_again, diary: "lv", check: prios_are_back, ..Path::new("raise_ready_task", raise_low) },
@@ -128,6 +131,29 @@ fn low_wakes() {
 fn wait_for_flag() {
     QUEUE.wait_until(|| FLAG.is_up());
     note(b'v');
+}
+
+/// The idiom under every wait: say that you sleep, look once more, then go. Preempted in between, a task
+/// is asleep by its state and must run on all the same, for nobody may be left to wake it.
+fn wait_by_hand() {
+    loop {
+        task::set_current_state(state::INTERRUPTIBLE);
+        if FLAG.is_up() {
+            break;
+        }
+        sched::schedule();
+    }
+    task::set_current_state(state::RUNNING);
+    note(b'v');
+}
+
+fn wake_victim() {
+    FLAG.raise();
+    sched::wake_up_process(VICTIM.get().expect("set by init"));
+}
+
+fn low_wakes_victim() {
+    LOW.play(wake_victim);
 }
 
 fn high_waits_for_flag() {

@@ -6,8 +6,8 @@ use crate::path::{Check, Path, expect};
 use stint::task;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: fresh, diary: "cv", check: joined, ..Path::new("task_spawn_high_join", || spawn_and_join(HIGH_PRIO)) },
-    Path { setup: fresh, diary: "cv", check: joined, ..Path::new("task_spawn_low_join", || spawn_and_join(LOW_PRIO)) },
+    Path { setup: fresh, after: spawn_another, diary: "cvr", check: joined, ..Path::new("task_spawn_high_join", || spawn_and_join(HIGH_PRIO)) },
+    Path { setup: fresh, after: spawn_another, diary: "cvr", check: joined, ..Path::new("task_spawn_low_join", || spawn_and_join(LOW_PRIO)) },
     Path { setup: fresh, diary: "cv", check: gone, ..Path::new("task_spawn_high_detach", || spawn_and_detach(HIGH_PRIO)) },
     Path { setup: fresh, diary: "vc", check: gone, ..Path::new("task_spawn_low_detach", || spawn_and_detach(LOW_PRIO)) },
 ];
@@ -35,6 +35,12 @@ fn spawn_and_join(prio: i32) {
     });
     RESULT.set(child.ok().and_then(task::JoinHandle::join).unwrap_or(0));
     note(b'v');
+}
+
+/// Gets the memory that the first one had, which must be nobody's by now.
+fn spawn_another() {
+    let another = task::build("another").fifo(HIGH_PRIO).stack_bytes(4096).spawn(|| note(b'r'));
+    let _ = another.map(task::JoinHandle::join);
 }
 
 /// Nobody waits for the child: the reaper, which is of the fair class, frees it after the path.
