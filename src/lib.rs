@@ -20,7 +20,11 @@
 #![no_std]
 #![cfg_attr(
     not(target_os = "none"),
-    allow(dead_code, unused_imports, reason = "a PC compiles and tests the modules; nothing there boots them")
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "a PC compiles and tests the modules; nothing there boots them"
+    )
 )]
 
 extern crate alloc;

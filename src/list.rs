@@ -36,10 +36,7 @@ unsafe impl Send for Link {}
 impl Link {
     /// A link that is on no list.
     pub const fn new() -> Self {
-        Self {
-            next: Cell::new(ptr::null()),
-            prev: Cell::new(ptr::null()),
-        }
+        Self { next: Cell::new(ptr::null()), prev: Cell::new(ptr::null()) }
     }
 
     /// True while this link is the only one on its list.
@@ -77,9 +74,7 @@ impl Default for ListHead {
 impl ListHead {
     /// An empty list.
     pub const fn new() -> Self {
-        Self {
-            first: Cell::new(ptr::null()),
-        }
+        Self { first: Cell::new(ptr::null()) }
     }
 
     /// True when nothing is on the list.
@@ -108,10 +103,7 @@ impl ListHead {
         // SAFETY: `node` is valid by contract; `first` and its `prev` are on
         // this list, so their owners have made the same promise for them.
         unsafe {
-            debug_assert!(
-                (*raw).next.get().is_null(),
-                "list: adding a node that is already linked"
-            );
+            debug_assert!((*raw).next.get().is_null(), "list: adding a node that is already linked");
             if first.is_null() {
                 (*raw).next.set(raw);
                 (*raw).prev.set(raw);
@@ -151,10 +143,7 @@ impl ListHead {
             debug_assert!(!next.is_null(), "list: deleting a node that is not linked");
             let emptied = ptr::eq(next, raw);
             if emptied {
-                debug_assert!(
-                    ptr::eq(self.first.get(), raw),
-                    "list: deleting a node of another list"
-                );
+                debug_assert!(ptr::eq(self.first.get(), raw), "list: deleting a node of another list");
                 self.first.set(ptr::null());
             } else {
                 let prev = (*raw).prev.get();
@@ -232,11 +221,7 @@ impl Iterator for Iter {
         // SAFETY: the list is unchanged while the iterator lives (contract of
         // `iter`), so `node` is on it and its `next` is set.
         let after = unsafe { node.as_ref() }.next.get();
-        self.next = if ptr::eq(after, self.first) {
-            ptr::null()
-        } else {
-            after
-        };
+        self.next = if ptr::eq(after, self.first) { ptr::null() } else { after };
         Some(node)
     }
 }
@@ -249,9 +234,7 @@ mod tests {
 
     fn order(head: &ListHead) -> Vec<*const Link> {
         // SAFETY: single-threaded test, nothing changes while iterating.
-        unsafe { head.iter() }
-            .map(|n| n.as_ptr().cast_const())
-            .collect()
+        unsafe { head.iter() }.map(|n| n.as_ptr().cast_const()).collect()
     }
 
     #[test]
@@ -274,10 +257,7 @@ mod tests {
             assert!(!a.is_alone() && !b.is_alone());
             assert!(!head.del(NonNull::from(&*a)));
             assert!(b.is_alone());
-            assert!(
-                head.del(NonNull::from(&*b)),
-                "the last deletion says that the list is empty"
-            );
+            assert!(head.del(NonNull::from(&*b)), "the last deletion says that the list is empty");
         }
         assert!(head.is_empty());
     }

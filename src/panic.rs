@@ -46,8 +46,12 @@ fn kernel_fault(regs: &mut PtRegs, fault: Fault) -> bool {
     let syndrome = Syndrome(regs.esr);
     match fault {
         Fault::StackOverflow => report_stack_overflow(regs.sp),
-        Fault::BadMode(vector) => early_println!("panic: exception vector {vector} must never be taken: {syndrome}"),
-        Fault::Sync if syndrome.has_far() => early_println!("panic: {syndrome} at address {:#018x}, in {}", regs.far, Symbol(regs.pc)),
+        Fault::BadMode(vector) => {
+            early_println!("panic: exception vector {vector} must never be taken: {syndrome}")
+        }
+        Fault::Sync if syndrome.has_far() => {
+            early_println!("panic: {syndrome} at address {:#018x}, in {}", regs.far, Symbol(regs.pc))
+        }
         Fault::Sync => early_println!("panic: {syndrome}, in {}", Symbol(regs.pc)),
     }
     report(Some(regs));
@@ -59,7 +63,11 @@ fn report_stack_overflow(sp: u64) {
     let place = mm::stack::owner_of(sp as usize);
     match (task.stack_bounds(), place) {
         (Some((low, top)), Some(place)) if place.bottom == low => {
-            let at = if sp as usize >= low { "with no room left for an exception's frame" } else { "in its guard page" };
+            let at = if sp as usize >= low {
+                "with no room left for an exception's frame"
+            } else {
+                "in its guard page"
+            };
             early_println!(
                 "panic: stack overflow: task {}/{} has {} bytes of stack ({low:#x} to {top:#x}); sp was {sp:#018x}, {at}. Give it more: task::build(..).stack_bytes(..)",
                 task.name(),
@@ -97,7 +105,12 @@ fn begin() {
 fn report(regs: Option<&PtRegs>) {
     let task = task::current();
     let (policy, prio) = (task.sched.policy(), task.sched.prio());
-    early_println!("  task {}/{} ({policy:?}, prio {prio}), CPU {}", task.name(), task.id(), crate::percpu::raw_smp_processor_id());
+    early_println!(
+        "  task {}/{} ({policy:?}, prio {prio}), CPU {}",
+        task.name(),
+        task.id(),
+        crate::percpu::raw_smp_processor_id()
+    );
     early_println!("  {}", PreemptWord(thread_info::preempt_word()));
     if let Some(regs) = regs {
         registers(regs);
@@ -128,7 +141,13 @@ fn registers(regs: &PtRegs) {
         }
         early_println!(" {text}");
     }
-    early_println!("  fp  {:016x} lr  {:016x} sp  {:016x} pstate {:x}", regs.fp, regs.lr, regs.sp, regs.pstate);
+    early_println!(
+        "  fp  {:016x} lr  {:016x} sp  {:016x} pstate {:x}",
+        regs.fp,
+        regs.lr,
+        regs.sp,
+        regs.pstate
+    );
 }
 
 fn last_events() {

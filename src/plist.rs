@@ -30,11 +30,7 @@ use crate::sched::prio::MAX_RT_PRIO;
 /// served in order of arrival, whatever their nice values).
 #[inline(always)]
 pub const fn wait_prio(prio: i32) -> i32 {
-    if prio < MAX_RT_PRIO {
-        prio
-    } else {
-        MAX_RT_PRIO
-    }
+    if prio < MAX_RT_PRIO { prio } else { MAX_RT_PRIO }
 }
 
 /// What a waiter embeds, usually on its own stack.
@@ -107,9 +103,7 @@ impl Default for PlistHead {
 impl PlistHead {
     /// An empty list.
     pub const fn new() -> Self {
-        Self {
-            first: Cell::new(ptr::null()),
-        }
+        Self { first: Cell::new(ptr::null()) }
     }
 
     /// True when nobody waits.
@@ -138,10 +132,7 @@ impl PlistHead {
         let raw: *const PlistNode = node.as_ptr();
         // SAFETY: `node` is valid by contract.
         let node = unsafe { &*raw };
-        debug_assert!(
-            !node.is_queued(),
-            "plist: adding a node that is already queued"
-        );
+        debug_assert!(!node.is_queued(), "plist: adding a node that is already queued");
         if self.first.get().is_null() {
             node.next.set(raw);
             node.prev.set(raw);
@@ -209,10 +200,7 @@ impl PlistHead {
         let raw: *const PlistNode = node.as_ptr();
         // SAFETY: `node` is on this list and therefore valid.
         let node = unsafe { &*raw };
-        debug_assert!(
-            node.is_queued(),
-            "plist: deleting a node that is not queued"
-        );
+        debug_assert!(node.is_queued(), "plist: deleting a node that is not queued");
         if ptr::eq(node.next.get(), raw) {
             self.first.set(ptr::null());
             node.next.set(ptr::null());
@@ -297,11 +285,7 @@ impl Iterator for Iter {
         let node = NonNull::new(self.next.cast_mut())?;
         // SAFETY: the list is unchanged while the iterator lives.
         let after = unsafe { node.as_ref() }.next.get();
-        self.next = if ptr::eq(after, self.first) {
-            ptr::null()
-        } else {
-            after
-        };
+        self.next = if ptr::eq(after, self.first) { ptr::null() } else { after };
         Some(node)
     }
 }
@@ -318,9 +302,7 @@ mod tests {
 
     fn order(head: &PlistHead) -> Vec<*const PlistNode> {
         // SAFETY: single-threaded test, nothing changes while iterating.
-        unsafe { head.iter() }
-            .map(|n| n.as_ptr().cast_const())
-            .collect()
+        unsafe { head.iter() }.map(|n| n.as_ptr().cast_const()).collect()
     }
 
     /// Leaders, found from the first by the leader ring.
@@ -346,18 +328,14 @@ mod tests {
     #[test]
     fn the_most_important_waiter_is_first_and_equals_keep_their_order() {
         let head = PlistHead::new();
-        let nodes: Vec<Box<PlistNode>> = [50, 100, 10, 50, 10]
-            .iter()
-            .map(|&p| Box::new(PlistNode::new(p)))
-            .collect();
+        let nodes: Vec<Box<PlistNode>> =
+            [50, 100, 10, 50, 10].iter().map(|&p| Box::new(PlistNode::new(p))).collect();
         for n in &nodes {
             // SAFETY: the boxes outlive the head.
             unsafe { head.add(at(n)) };
         }
-        let expected: Vec<*const PlistNode> = [2, 4, 0, 3, 1]
-            .iter()
-            .map(|&i: &usize| &raw const *nodes[i])
-            .collect();
+        let expected: Vec<*const PlistNode> =
+            [2, 4, 0, 3, 1].iter().map(|&i: &usize| &raw const *nodes[i]).collect();
         assert_eq!(order(&head), expected);
     }
 

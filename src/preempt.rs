@@ -206,6 +206,27 @@ pub fn might_sleep() {
     debug::assert_may_sleep();
 }
 
+/// [`might_sleep`] for what is certain to sleep: checked in every build, because the switch sets the count to
+/// what it knows it is, and a task that slept with preemption off would wake with it on.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn will_sleep() {
+    might_sleep();
+    if !preemptible() {
+        sleeping_in_atomic_context();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn sleeping_in_atomic_context() -> ! {
+    panic!(
+        "sleeping in atomic context: task {}, preempt count {:#x}",
+        crate::task::current().name(),
+        preempt_count()
+    )
+}
+
 /// What the debug checks remember: where preemption was disabled.
 #[cfg(debug_assertions)]
 mod debug {
@@ -227,7 +248,11 @@ mod debug {
 
     #[inline(always)]
     pub(super) fn about_to_enable() {
-        debug_assert!(preempt_count() & super::PREEMPT_MASK != 0, "preempt_enable without preempt_disable: count {:#x}", preempt_count());
+        debug_assert!(
+            preempt_count() & super::PREEMPT_MASK != 0,
+            "preempt_enable without preempt_disable: count {:#x}",
+            preempt_count()
+        );
     }
 
     #[cold]
@@ -242,7 +267,10 @@ mod debug {
                 "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
                 preempt_count()
             ),
-            _ => panic!("sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}", preempt_count()),
+            _ => panic!(
+                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}",
+                preempt_count()
+            ),
         }
     }
 

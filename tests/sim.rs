@@ -19,18 +19,14 @@ const EVENTS: u64 = 1_000_000;
 const SEED: u64 = 0x5eed_0f57_1417;
 
 fn number(name: &str, default: u64) -> u64 {
-    env::var(name).ok().map_or(default, |v| {
-        v.parse()
-            .unwrap_or_else(|_| panic!("{name}={v} is not a number"))
-    })
+    env::var(name)
+        .ok()
+        .map_or(default, |v| v.parse().unwrap_or_else(|_| panic!("{name}={v} is not a number")))
 }
 
 #[test]
 fn a_million_random_events_lose_nobody_and_run_the_right_task() {
-    let (seed, events) = (
-        number("STINT_SIM_SEED", SEED),
-        number("STINT_SIM_EVENTS", EVENTS),
-    );
+    let (seed, events) = (number("STINT_SIM_SEED", SEED), number("STINT_SIM_EVENTS", EVENTS));
     let mut sim = Sim::new(seed);
     for _ in 0..8 {
         sim.spawn(SchedAttr::NORMAL);
@@ -38,20 +34,14 @@ fn a_million_random_events_lose_nobody_and_run_the_right_task() {
     for event in 0..events {
         let result = catch_unwind(AssertUnwindSafe(|| sim.event()));
         if let Err(panic) = result {
-            eprintln!(
-                "event {event} failed; again with STINT_SIM_SEED={seed} STINT_SIM_EVENTS={events}"
-            );
+            eprintln!("event {event} failed; again with STINT_SIM_SEED={seed} STINT_SIM_EVENTS={events}");
             resume_unwind(panic);
         }
     }
     // The events must have been worth something.
     let scale = events / 100;
     assert!(sim.switches > 20 * scale, "only {} switches", sim.switches);
-    println!(
-        "{events} events, {} switches, {} s of virtual time",
-        sim.switches,
-        sim.now / 1_000_000_000
-    );
+    println!("{events} events, {} switches, {} s of virtual time", sim.switches, sim.now / 1_000_000_000);
 }
 
 /// Runs CPU hogs of these nice values for `ns` and returns each one's share.
@@ -62,10 +52,7 @@ fn shares(nices: &[i32], ns: u64) -> Vec<f64> {
     }
     sim.schedule();
     sim.pass(ns);
-    sim.slots
-        .iter()
-        .map(|s| s.ran_ns as f64 / ns as f64)
-        .collect()
+    sim.slots.iter().map(|s| s.ran_ns as f64 / ns as f64).collect()
 }
 
 fn weight(nice: i32) -> f64 {
@@ -77,23 +64,14 @@ fn equal_cpu_hogs_get_equal_shares_within_two_percent() {
     for n in [2, 3, 5, 8, 9, 16] {
         for (i, share) in shares(&vec![0; n], 10_000_000_000).into_iter().enumerate() {
             let fair = 1.0 / n as f64;
-            assert!(
-                (share / fair - 1.0).abs() < 0.02,
-                "hog {i} of {n}: {share:.4} instead of {fair:.4}"
-            );
+            assert!((share / fair - 1.0).abs() < 0.02, "hog {i} of {n}: {share:.4} instead of {fair:.4}");
         }
     }
 }
 
 #[test]
 fn nice_levels_get_shares_by_weight_within_two_percent() {
-    for nices in [
-        vec![-5, 0, 5],
-        vec![0, 1],
-        vec![-20, 0],
-        vec![0, 0, 10],
-        vec![-3, 3, 3, 8],
-    ] {
+    for nices in [vec![-5, 0, 5], vec![0, 1], vec![-20, 0], vec![0, 0, 10], vec![-3, 3, 3, 8]] {
         let total: f64 = nices.iter().map(|&n| weight(n)).sum();
         for (share, &nice) in shares(&nices, 60_000_000_000).into_iter().zip(&nices) {
             let fair = weight(nice) / total;
@@ -111,10 +89,7 @@ fn one_second_is_enough_for_two_percent_of_the_cpu_at_nice_minus_5_0_and_5() {
     let total: f64 = nices.iter().map(|&n| weight(n)).sum();
     for (share, nice) in shares(&nices, 1_000_000_000).into_iter().zip(nices) {
         let fair = weight(nice) / total;
-        assert!(
-            (share - fair).abs() < 0.02,
-            "nice {nice}: {share:.4} instead of {fair:.4}"
-        );
+        assert!((share - fair).abs() < 0.02, "nice {nice}: {share:.4} instead of {fair:.4}");
     }
 }
 
@@ -125,18 +100,13 @@ fn a_real_time_hog_leaves_nothing_to_fair_tasks() {
     let rt = sim.spawn(SchedAttr::fifo(1).unwrap());
     sim.schedule();
     sim.pass(1_000_000_000);
-    assert_eq!(
-        (sim.slots[fair].ran_ns, sim.slots[rt].ran_ns),
-        (0, 1_000_000_000)
-    );
+    assert_eq!((sim.slots[fair].ran_ns, sim.slots[rt].ran_ns), (0, 1_000_000_000));
 }
 
 #[test]
 fn round_robin_equals_share_in_slices_of_100_ms() {
     let mut sim = Sim::new(1);
-    let tasks: Vec<usize> = (0..4)
-        .map(|_| sim.spawn(SchedAttr::rr(10).unwrap()))
-        .collect();
+    let tasks: Vec<usize> = (0..4).map(|_| sim.spawn(SchedAttr::rr(10).unwrap())).collect();
     sim.schedule();
     sim.pass(400_000_000);
     for i in tasks {
@@ -159,10 +129,7 @@ fn a_waking_sleeper_waits_less_than_a_tick_for_a_nice_0_hog() {
         assert_eq!(sim.running, Some(hog));
         sim.pass(10_000_000);
         sim.wake(sleeper);
-        assert!(
-            sim.need_resched,
-            "round {round}: a sleeper is three milliseconds behind"
-        );
+        assert!(sim.need_resched, "round {round}: a sleeper is three milliseconds behind");
         sim.preempt_if_allowed();
         assert_eq!(sim.running, Some(sleeper), "round {round}");
     }

@@ -69,7 +69,9 @@ impl<const BYTES: usize, const N: usize> Pool<BYTES, N> {
             } else {
                 inner.fresh.set(fresh + 1);
                 // SAFETY: within the array.
-                Some(unsafe { NonNull::new_unchecked(self.blocks.get().cast::<Place<BYTES>>().add(fresh).cast()) })
+                Some(unsafe {
+                    NonNull::new_unchecked(self.blocks.get().cast::<Place<BYTES>>().add(fresh).cast())
+                })
             }
         } else {
             // SAFETY: a free block begins with the pointer to the next one.
@@ -88,7 +90,8 @@ impl<const BYTES: usize, const N: usize> Pool<BYTES, N> {
     pub fn free(&'static self, block: Block) {
         let at = block.0.as_ptr().cast::<()>();
         debug_assert!(
-            (self.blocks.get().addr()..self.blocks.get().addr() + size_of::<[Place<BYTES>; N]>()).contains(&at.addr()),
+            (self.blocks.get().addr()..self.blocks.get().addr() + size_of::<[Place<BYTES>; N]>())
+                .contains(&at.addr()),
             "a block of another pool"
         );
         let inner = self.inner.lock();

@@ -15,7 +15,10 @@
 //! | `report`, `session` | tables and result lines; the order of a demonstration |
 //!
 //! Context: threads. One run at a time; a second one waits.
-#![allow(clippy::result_large_err, reason = "an error is a message of fixed size for a person; nothing here is hot")]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error is a message of fixed size for a person; nothing here is hot"
+)]
 #![forbid(unsafe_code)]
 
 pub mod draw;

@@ -26,5 +26,7 @@ pub use mutex::{Mutex, MutexGuard};
 pub(crate) use raw::RawLock;
 pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
-pub use spin::{RawSpinLock, RawSpinLockGuard, SpinLock, SpinLockGuard, SpinLockIrqSave, SpinLockIrqSaveGuard};
+pub use spin::{
+    RawSpinLock, RawSpinLockGuard, SpinLock, SpinLockGuard, SpinLockIrqSave, SpinLockIrqSaveGuard,
+};
 pub use wait_queue::WaitQueue;

@@ -56,7 +56,10 @@ impl<T> Mutex<T> {
     /// A free mutex around `value`.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self { raw: RawMutex { owner: AtomicUsize::new(0), waiters: SchedLock::new(PlistHead::new()) }, data: UnsafeCell::new(value) }
+        Self {
+            raw: RawMutex { owner: AtomicUsize::new(0), waiters: SchedLock::new(PlistHead::new()) },
+            data: UnsafeCell::new(value),
+        }
     }
 }
 

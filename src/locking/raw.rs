@@ -70,7 +70,10 @@ impl RawLock {
     #[cfg(debug_assertions)]
     fn mark_held(&self) {
         let was_held = self.held.swap(true, Ordering::Relaxed);
-        assert!(!was_held, "a spin lock is taken twice on one CPU: by its holder, or by an interrupt that does not mask");
+        assert!(
+            !was_held,
+            "a spin lock is taken twice on one CPU: by its holder, or by an interrupt that does not mask"
+        );
     }
 
     #[cold]

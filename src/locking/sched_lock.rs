@@ -77,7 +77,6 @@ impl<'a, T> SchedLockGuard<'a, T> {
 
     /// The flags that will be restored.
     #[inline(always)]
-    #[cfg(debug_assertions)]
     pub(crate) fn flags(&self) -> Flags {
         self.flags
     }

@@ -15,9 +15,9 @@
 //!
 //! Lock: the CPU's run queue, innermost of all (docs/locking.md). Nothing here allocates; nothing loops.
 
+use super::class::{DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::entity::SchedRef;
 use super::prio::SchedAttr;
-use super::class::{DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::rq::Rq;
 use crate::error::{Error, Result};
 use crate::locking::RawLock;
@@ -199,9 +199,9 @@ extern "C" fn schedule_tail() {
 
 /// `schedule()`: gives up the CPU, for good if the state says so. Task context, count 0.
 pub fn schedule() {
-    crate::preempt::might_sleep();
+    crate::preempt::will_sleep();
     let flags = irqflags::local_irq_save();
-    // SAFETY: task context, count 0 as `might_sleep` checks, IRQs masked; from 0 to what `__schedule` wants
+    // SAFETY: task context, count 0 as `will_sleep` checks, IRQs masked; from 0 to what `__schedule` wants
     // and back, in one store each: with IRQs masked nobody can see the steps in between.
     unsafe {
         thread_info::preempt_count_set::<2>();
@@ -336,7 +336,13 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
 /// # Safety
 /// IRQs masked; `this` is locked, `rq` its queue, `task` real-time and on it.
 #[inline(always)]
-unsafe fn unlock_and_run_rt(this: &RunQueue, rq: &mut Rq, task: &Task, decision: Resched, flags: irqflags::Flags) {
+unsafe fn unlock_and_run_rt(
+    this: &RunQueue,
+    rq: &mut Rq,
+    task: &Task,
+    decision: Resched,
+    flags: irqflags::Flags,
+) {
     if decision == Resched::Yes {
         let may_switch = !irqflags::irqs_disabled_flags(flags)
             && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED

@@ -20,11 +20,9 @@ use core::ptr::NonNull;
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
-use crate::emplace::emplace;
 use super::load::LoadWeight;
-use super::prio::{
-    DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice,
-};
+use super::prio::{DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice};
+use crate::emplace::emplace;
 use crate::list::Link;
 
 /// A task's place with respect to run queues.
@@ -106,10 +104,7 @@ pub struct SchedTask {
     pub(super) se: SchedEntity,
 }
 
-const _: () = assert!(
-    offset_of!(SchedTask, se) <= 64,
-    "the real-time part fits one cache line"
-);
+const _: () = assert!(offset_of!(SchedTask, se) <= 64, "the real-time part fits one cache line");
 
 impl Default for SchedTask {
     fn default() -> Self {
@@ -159,10 +154,7 @@ impl SchedTask {
     /// A new task, off every queue, nice 0 under the normal policy.
     pub const fn new() -> Self {
         Self {
-            rt: SchedRtEntity {
-                run_list: Link::new(),
-                time_slice: Cell::new(0),
-            },
+            rt: SchedRtEntity { run_list: Link::new(), time_slice: Cell::new(0) },
             prio: Cell::new(DEFAULT_PRIO),
             on_rq: Cell::new(OnRq::No),
             policy: Cell::new(Policy::Normal),
@@ -272,10 +264,7 @@ impl SchedTask {
 
     /// Gives a task that was never woken its first policy and parameters.
     pub fn init(&self, attr: SchedAttr) {
-        debug_assert!(
-            !self.is_queued() && self.is_new.get(),
-            "init: the task has already been woken"
-        );
+        debug_assert!(!self.is_queued() && self.is_new.get(), "init: the task has already been woken");
         self.static_prio.set(nice_to_prio(attr.nice()));
         self.set_params(attr);
         self.prio.set(self.normal_prio.get());
@@ -284,10 +273,7 @@ impl SchedTask {
     /// Gives a new task its parent's policy and parameters. A priority the
     /// parent has only inherited is not passed on.
     pub fn inherit(&self, parent: &Self) {
-        debug_assert!(
-            !self.is_queued() && self.is_new.get(),
-            "inherit: the task has already been woken"
-        );
+        debug_assert!(!self.is_queued() && self.is_new.get(), "inherit: the task has already been woken");
         self.policy.set(parent.policy.get());
         self.rt_priority.set(parent.rt_priority.get());
         self.static_prio.set(parent.static_prio.get());
@@ -311,10 +297,7 @@ impl SchedTask {
     /// Weight by policy and nice value. Only while the task is out of every
     /// fair queue's load sum.
     pub(super) fn set_load_weight(&self) {
-        debug_assert!(
-            !self.se.on_rq.get(),
-            "load: the old weight is still part of a queue's sum"
-        );
+        debug_assert!(!self.se.on_rq.get(), "load: the old weight is still part of a queue's sum");
         self.se.load.set(match self.policy.get() {
             Policy::Idle => LoadWeight::IDLE_POLICY,
             _ => LoadWeight::of_nice(self.nice()),
@@ -397,12 +380,6 @@ impl Deref for SchedRef {
 
 impl fmt::Debug for SchedRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "task@{:p}(prio {}, {:?})",
-            self.0,
-            self.prio(),
-            self.policy()
-        )
+        write!(f, "task@{:p}(prio {}, {:?})", self.0, self.prio(), self.policy())
     }
 }

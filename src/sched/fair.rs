@@ -106,9 +106,7 @@ impl CfsRq {
     pub fn sched_slice(&mut self, p: SchedRef) -> u64 {
         let se = &p.se;
         let is_extra = !se.on_rq.get();
-        let slice = self
-            .tunables
-            .period_ns(self.nr_running + u32::from(is_extra));
+        let slice = self.tunables.period_ns(self.nr_running + u32::from(is_extra));
         if is_extra {
             let mut load = self.load;
             load.add(se.load.get().weight());
@@ -135,16 +133,12 @@ impl CfsRq {
         se.exec_start.set(now);
         se.sum_exec_runtime.set(se.sum_exec_runtime.get() + delta);
         let virtual_delta = calc_delta_fair(delta, &se.load.get());
-        se.vruntime
-            .set(se.vruntime.get().wrapping_add(virtual_delta));
+        se.vruntime.set(se.vruntime.get().wrapping_add(virtual_delta));
         self.update_min_vruntime();
     }
 
     fn update_min_vruntime(&mut self) {
-        let running = self
-            .curr
-            .filter(|c| c.se.on_rq.get())
-            .map(|c| c.se.vruntime.get());
+        let running = self.curr.filter(|c| c.se.on_rq.get()).map(|c| c.se.vruntime.get());
         let waiting = self.timeline.leftmost().map(|l| l.se.vruntime.get());
         let candidate = match (running, waiting) {
             (Some(r), Some(w)) => {
@@ -172,11 +166,7 @@ impl CfsRq {
     /// and never a move back in virtual time.
     fn place_woken(&mut self, p: SchedRef) {
         let latency = self.tunables.sched_latency_ns;
-        let credit = if GENTLE_FAIR_SLEEPERS {
-            latency / 2
-        } else {
-            latency
-        };
+        let credit = if GENTLE_FAIR_SLEEPERS { latency / 2 } else { latency };
         self.place(p, self.min_vruntime.wrapping_sub(credit));
     }
 
@@ -188,19 +178,16 @@ impl CfsRq {
     }
 
     fn make_absolute(&self, p: SchedRef) {
-        p.se.vruntime
-            .set(p.se.vruntime.get().wrapping_add(self.min_vruntime));
+        p.se.vruntime.set(p.se.vruntime.get().wrapping_add(self.min_vruntime));
     }
 
     fn make_relative(&self, p: SchedRef) {
-        p.se.vruntime
-            .set(p.se.vruntime.get().wrapping_sub(self.min_vruntime));
+        p.se.vruntime.set(p.se.vruntime.get().wrapping_sub(self.min_vruntime));
     }
 
     #[inline(never)]
     pub(super) fn enqueue(&mut self, p: SchedRef, flags: EnqueueFlags, now: u64) {
-        let renormalise =
-            !flags.contains(EnqueueFlags::WAKEUP) || flags.contains(EnqueueFlags::MIGRATED);
+        let renormalise = !flags.contains(EnqueueFlags::WAKEUP) || flags.contains(EnqueueFlags::MIGRATED);
         let is_curr = self.curr == Some(p);
         // The running task must be absolute before it is charged; any other is
         // placed by the `min_vruntime` that the charge brings up to date.

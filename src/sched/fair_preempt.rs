@@ -29,23 +29,12 @@ impl CfsRq {
     /// The granularity is wall time of the *candidate*: a light task needs a
     /// bigger lead.
     pub(super) fn wakeup_preempt_entity(&self, curr: SchedRef, candidate: SchedRef) -> Ordering {
-        let lead = curr
-            .se
-            .vruntime
-            .get()
-            .wrapping_sub(candidate.se.vruntime.get()) as i64;
+        let lead = curr.se.vruntime.get().wrapping_sub(candidate.se.vruntime.get()) as i64;
         if lead <= 0 {
             return Ordering::Less;
         }
-        let gran = calc_delta_fair(
-            self.tunables.sched_wakeup_granularity_ns,
-            &candidate.se.load.get(),
-        );
-        if lead > gran as i64 {
-            Ordering::Greater
-        } else {
-            Ordering::Equal
-        }
+        let gran = calc_delta_fair(self.tunables.sched_wakeup_granularity_ns, &candidate.se.load.get());
+        if lead > gran as i64 { Ordering::Greater } else { Ordering::Equal }
     }
 
     /// Chooses from the timeline and `curr`, the running task if it may go on.
@@ -63,9 +52,7 @@ impl CfsRq {
                 waiting
             } else {
                 match (self.timeline.next_after(left), curr) {
-                    (Some(n), Some(c)) if before(c.se.vruntime.get(), n.se.vruntime.get()) => {
-                        Some(c)
-                    }
+                    (Some(n), Some(c)) if before(c.se.vruntime.get(), n.se.vruntime.get()) => Some(c),
                     (None, c) => c,
                     (n, _) => n,
                 }
@@ -199,12 +186,7 @@ impl CfsRq {
 
     /// Checkpoint: a queued task's priority has changed from `old_prio`, or it
     /// has come from another class. `None` means: ask `check_preempt_curr`.
-    pub(super) fn prio_changed(
-        &self,
-        curr: SchedRef,
-        p: SchedRef,
-        old_prio: i32,
-    ) -> Option<Resched> {
+    pub(super) fn prio_changed(&self, curr: SchedRef, p: SchedRef, old_prio: i32) -> Option<Resched> {
         if self.nr_running == 1 {
             return Some(Resched::No);
         }

@@ -16,7 +16,12 @@ use super::rt::RtRq;
 impl Rq {
     /// [`Rq::enqueue_task`].
     #[inline(always)]
-    pub(super) fn enqueue_task_lazily(&mut self, p: SchedRef, flags: EnqueueFlags, now_ns: impl FnOnce() -> u64) {
+    pub(super) fn enqueue_task_lazily(
+        &mut self,
+        p: SchedRef,
+        flags: EnqueueFlags,
+        now_ns: impl FnOnce() -> u64,
+    ) {
         if !p.is_rt() {
             self.update_clock(now_ns());
         }
@@ -48,7 +53,12 @@ impl Rq {
 
     /// [`Rq::dequeue_task`].
     #[inline(always)]
-    pub(super) fn dequeue_task_lazily(&mut self, p: SchedRef, flags: DequeueFlags, now_ns: impl FnOnce() -> u64) {
+    pub(super) fn dequeue_task_lazily(
+        &mut self,
+        p: SchedRef,
+        flags: DequeueFlags,
+        now_ns: impl FnOnce() -> u64,
+    ) {
         if !p.is_rt() {
             self.update_clock(now_ns());
         }

@@ -28,15 +28,9 @@ pub struct LoadWeight {
 
 impl LoadWeight {
     /// No load: what an empty run queue has.
-    pub const ZERO: Self = Self {
-        weight: 0,
-        inv_weight: 0,
-    };
+    pub const ZERO: Self = Self { weight: 0, inv_weight: 0 };
     /// Of a task under the idle policy.
-    pub const IDLE_POLICY: Self = Self {
-        weight: WEIGHT_IDLEPRIO << FIXED_SHIFT,
-        inv_weight: WMULT_IDLEPRIO,
-    };
+    pub const IDLE_POLICY: Self = Self { weight: WEIGHT_IDLEPRIO << FIXED_SHIFT, inv_weight: WMULT_IDLEPRIO };
 
     /// Of a nice value; values outside -20..=19 count as the nearest inside.
     pub const fn of_nice(nice: i32) -> Self {
@@ -47,10 +41,7 @@ impl LoadWeight {
         } else {
             (nice + 20) as usize
         };
-        Self {
-            weight: SCHED_PRIO_TO_WEIGHT[index] << FIXED_SHIFT,
-            inv_weight: SCHED_PRIO_TO_WMULT[index],
-        }
+        Self { weight: SCHED_PRIO_TO_WEIGHT[index] << FIXED_SHIFT, inv_weight: SCHED_PRIO_TO_WMULT[index] }
     }
 
     /// The stored (shifted) weight.
@@ -81,11 +72,7 @@ impl LoadWeight {
 
     #[inline(always)]
     const fn inv(&self) -> u32 {
-        if self.inv_weight != 0 {
-            self.inv_weight
-        } else {
-            inverse(scale_load_down(self.weight))
-        }
+        if self.inv_weight != 0 { self.inv_weight } else { inverse(scale_load_down(self.weight)) }
     }
 }
 
@@ -133,9 +120,5 @@ pub const fn calc_delta(delta: u64, weight: u64, lw: &LoadWeight) -> u64 {
 /// `delta_ns * 1024 / weight`.
 #[inline]
 pub const fn calc_delta_fair(delta_ns: u64, load: &LoadWeight) -> u64 {
-    if load.weight == NICE_0_LOAD {
-        delta_ns
-    } else {
-        calc_delta(delta_ns, NICE_0_LOAD, load)
-    }
+    if load.weight == NICE_0_LOAD { delta_ns } else { calc_delta(delta_ns, NICE_0_LOAD, load) }
 }

@@ -136,18 +136,12 @@ impl fmt::Display for PrioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Policy(n) => {
-                write!(
-                    f,
-                    "no scheduling policy {n}: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)"
-                )
+                write!(f, "no scheduling policy {n}: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)")
             }
             Self::Nice(n) => write!(f, "nice {n} is out of range: use -20..=19"),
             Self::RtPriority(n) => write!(f, "real-time priority {n} is out of range: use 1..=99"),
             Self::RtPriorityOfFair(n) => {
-                write!(
-                    f,
-                    "a time-sharing policy has no real-time priority, but {n} was given: use 0"
-                )
+                write!(f, "a time-sharing policy has no real-time priority, but {n} was given: use 0")
             }
         }
     }
@@ -166,11 +160,7 @@ pub struct SchedAttr {
 
 impl SchedAttr {
     /// Nice 0 under [`Policy::Normal`].
-    pub const NORMAL: Self = Self {
-        policy: Policy::Normal,
-        rt_priority: 0,
-        nice: 0,
-    };
+    pub const NORMAL: Self = Self { policy: Policy::Normal, rt_priority: 0, nice: 0 };
 
     /// Checks policy and parameters. `nice` counts for the time-sharing
     /// policies, `rt_priority` (1..=99) for the real-time ones; for the others
@@ -189,11 +179,7 @@ impl SchedAttr {
         } else if rt_priority != 0 {
             return Err(PrioError::RtPriorityOfFair(rt_priority));
         }
-        Ok(Self {
-            policy,
-            rt_priority: rt_priority as u8,
-            nice: nice as i8,
-        })
+        Ok(Self { policy, rt_priority: rt_priority as u8, nice: nice as i8 })
     }
 
     /// [`Policy::Fifo`] at 1..=99.

@@ -33,10 +33,7 @@ pub(super) struct PrioArray {
 
 impl PrioArray {
     pub(super) const fn new() -> Self {
-        Self {
-            lists: [const { ListHead::new() }; LISTS],
-            bitmap: [0; 2],
-        }
+        Self { lists: [const { ListHead::new() }; LISTS], bitmap: [0; 2] }
     }
 
     #[inline(always)]
@@ -48,11 +45,7 @@ impl PrioArray {
     #[inline(always)]
     pub(super) fn highest_prio(&self) -> i32 {
         let [high, low] = self.bitmap;
-        (if high != 0 {
-            high.leading_zeros()
-        } else {
-            64 + low.leading_zeros()
-        }) as i32
+        (if high != 0 { high.leading_zeros() } else { 64 + low.leading_zeros() }) as i32
     }
 
     /// Head of the most important list that is not empty.
@@ -155,9 +148,7 @@ impl PrioArray {
     pub(super) fn iter(&self) -> impl Iterator<Item = SchedRef> + '_ {
         // SAFETY: nothing changes the lists while the borrow lives; what is on
         // them was put there from a `SchedRef`.
-        self.lists
-            .iter()
-            .flat_map(|list| unsafe { list.iter().map(|link| SchedRef::of_run_list(link)) })
+        self.lists.iter().flat_map(|list| unsafe { list.iter().map(|link| SchedRef::of_run_list(link)) })
     }
 
     /// True when bitmap, lists and priorities agree; walks everything.

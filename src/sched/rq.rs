@@ -175,11 +175,7 @@ impl Rq {
     /// Needs the clock when [`Self::needs_clock`].
     #[inline(always)]
     pub fn pick_next_task(&mut self, prev: SchedRef) -> SchedRef {
-        debug_assert!(
-            prev == self.curr,
-            "rq: {prev:?} is not running, {:?} is",
-            self.curr
-        );
+        debug_assert!(prev == self.curr, "rq: {prev:?} is not running, {:?} is", self.curr);
         if let Some(next) = self.rt.pick() {
             // A real-time `prev` is where it belongs already; idle has no place.
             if self.cfs.curr.is_some() {
@@ -233,8 +229,7 @@ impl Rq {
     #[inline(never)]
     fn wake_up_fair(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
         p.on_rq.set(OnRq::Queued);
-        self.cfs
-            .enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
+        self.cfs.enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
         self.check_preempt_fair(self.curr, p, flags)
     }
 
@@ -242,9 +237,7 @@ impl Rq {
     fn check_preempt_fair(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
         match curr.class() {
             Class::Rt => Resched::No,
-            Class::Fair => self
-                .cfs
-                .check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
+            Class::Fair => self.cfs.check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
             Class::Idle => idle::check_preempt(),
         }
     }
@@ -281,11 +274,7 @@ impl Rq {
     /// task. Needs the clock if `curr` is fair.
     pub fn task_fork(&mut self, p: SchedRef) -> Resched {
         p.rt.time_slice.set(self.rt.rr_timeslice_ticks());
-        if p.is_fair() {
-            Resched::when(self.cfs.task_fork(p, self.clock_task_ns))
-        } else {
-            Resched::No
-        }
+        if p.is_fair() { Resched::when(self.cfs.task_fork(p, self.clock_task_ns)) } else { Resched::No }
     }
 
     /// First wake-up of a new task. Needs the clock if `p` is fair.

@@ -33,10 +33,7 @@ pub struct RtRq {
 
 impl RtRq {
     pub(super) const fn new() -> Self {
-        Self {
-            active: PrioArray::new(),
-            rr_timeslice_ticks: 1,
-        }
+        Self { active: PrioArray::new(), rr_timeslice_ticks: 1 }
     }
 
     /// Sets the slice for a tick of `hz`; at least one tick.
@@ -123,21 +120,13 @@ impl RtRq {
     /// A queued task has come from another class. If it is not running, it may
     /// displace who is.
     pub(super) fn switched_to(curr: SchedRef, p: SchedRef) -> Resched {
-        if p == curr {
-            Resched::No
-        } else {
-            Self::check_preempt(curr, p)
-        }
+        if p == curr { Resched::No } else { Self::check_preempt(curr, p) }
     }
 
     /// The priority of a queued task has changed. The running one makes room
     /// when somebody is now strictly more important than it.
     pub(super) fn prio_changed(&self, curr: SchedRef, p: SchedRef) -> Resched {
-        if p == curr {
-            Resched::when(self.highest_prio() < p.prio())
-        } else {
-            Self::check_preempt(curr, p)
-        }
+        if p == curr { Resched::when(self.highest_prio() < p.prio()) } else { Self::check_preempt(curr, p) }
     }
 
     /// The queued tasks, most important first; for diagnostics.

@@ -61,10 +61,7 @@ unsafe impl Send for Timeline {}
 
 impl Timeline {
     pub(super) const fn new() -> Self {
-        Self {
-            tree: RBTree::new(RunNode::NEW),
-            leftmost: None,
-        }
+        Self { tree: RBTree::new(RunNode::NEW), leftmost: None }
     }
 
     /// The task that has had the least, if any waits.
@@ -81,15 +78,11 @@ impl Timeline {
         }
         // SAFETY: `p` stays valid and in place while queued (contract of
         // `SchedRef::new`) and is never mutably borrowed.
-        self.tree
-            .insert(unsafe { UnsafeRef::from_raw(p.as_ptr().as_ptr()) });
+        self.tree.insert(unsafe { UnsafeRef::from_raw(p.as_ptr().as_ptr()) });
     }
 
     pub(super) fn remove(&mut self, p: SchedRef) {
-        debug_assert!(
-            p.se.run_node.is_linked(),
-            "timeline: {p:?} is not in the tree"
-        );
+        debug_assert!(p.se.run_node.is_linked(), "timeline: {p:?} is not in the tree");
         // SAFETY: `p` is in this tree: a fair task is inserted only into the
         // timeline of the run queue it is on, and `fair` removes it only there.
         let mut cursor = unsafe { self.tree.cursor_mut_from_ptr(p.as_ptr().as_ptr()) };
@@ -97,10 +90,7 @@ impl Timeline {
         if self.leftmost == Some(p) {
             // SAFETY: the cursor stands at the next task of this tree, which
             // came in through a `SchedRef`.
-            self.leftmost = cursor
-                .as_cursor()
-                .get_ptr()
-                .map(|next| unsafe { SchedRef::new(next) });
+            self.leftmost = cursor.as_cursor().get_ptr().map(|next| unsafe { SchedRef::new(next) });
         }
     }
 
@@ -109,10 +99,7 @@ impl Timeline {
         // SAFETY: as in `remove`.
         let cursor = unsafe { self.tree.cursor_from_ptr(p.as_ptr().as_ptr()) };
         // SAFETY: the neighbour came in through a `SchedRef`.
-        cursor
-            .peek_next()
-            .get_ptr()
-            .map(|next| unsafe { SchedRef::new(next) })
+        cursor.peek_next().get_ptr().map(|next| unsafe { SchedRef::new(next) })
     }
 
     /// All waiting tasks in order; for diagnostics.

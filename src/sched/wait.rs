@@ -74,9 +74,7 @@ unsafe fn task_of(node: NonNull<PlistNode>) -> &'static Task {
 /// Puts the running task on `queue` (which lives inside the guard's data), to be woken by [`grant`].
 #[inline(always)]
 fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -> &'static Task {
-    #[cfg(debug_assertions)]
     assert_may_block(guard.flags());
-    let _ = guard;
     let task = task::current();
     let wait = &task.wait;
     wait.node.set_prio(wait_prio(task.sched.prio()));
@@ -147,7 +145,11 @@ pub(crate) fn grant(queue: &PlistHead, task: &Task) {
 /// [`grant`] as the last thing in a section: releases the lock, and if the woken task is to run, switches to
 /// it. Where interrupts were open this is the preemption point of the call.
 #[inline(always)]
-pub(crate) fn grant_and_unlock<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, task: &Task) {
+pub(crate) fn grant_and_unlock<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    task: &Task,
+) {
     unqueue(queue(&guard), task);
     let (_, flags) = guard.unlock_irqs_off();
     sched::wake_up_and_switch(task, flags);
@@ -213,15 +215,24 @@ pub(crate) fn block_for<T>(
     block_until(guard, queue, slot, deadline_ns)
 }
 
-#[cfg(debug_assertions)]
+/// In every build: the switch sets the count to what it knows it is, and a task that sleeps with preemption off
+/// would wake with it on.
+#[inline(always)]
 fn assert_may_block(flags: irqflags::Flags) {
-    assert!(
-        crate::preempt::preempt_count() == 0 && !irqflags::irqs_disabled_flags(flags),
+    if crate::preempt::preempt_count() != 0 || irqflags::irqs_disabled_flags(flags) {
+        cannot_block(flags);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn cannot_block(flags: irqflags::Flags) -> ! {
+    panic!(
         "sleeping in atomic context: task {}, preempt count {:#x}, IRQs {}",
         task::current().name(),
         crate::preempt::preempt_count(),
         if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" }
-    );
+    )
 }
 
 /// A queue with its lock and nothing else.

@@ -9,7 +9,10 @@
 //! | [`terminal`] | what a command talks to |
 //!
 //! Context: threads. The shell is a fair task like any other: it can be preempted anywhere.
-#![allow(clippy::result_large_err, reason = "an error is a message of fixed size for a person; nothing here is hot")]
+#![allow(
+    clippy::result_large_err,
+    reason = "an error is a message of fixed size for a person; nothing here is hot"
+)]
 
 #[cfg(target_os = "none")]
 pub mod banner;

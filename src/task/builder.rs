@@ -40,7 +40,12 @@ pub struct Builder {
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
 pub fn build(name: &str) -> Builder {
-    Builder { name: Name::new(name), attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }), stack_bytes: DEFAULT_STACK_BYTES, affinity: u64::MAX }
+    Builder {
+        name: Name::new(name),
+        attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }),
+        stack_bytes: DEFAULT_STACK_BYTES,
+        affinity: u64::MAX,
+    }
 }
 
 fn rt_attr(policy: Policy, priority: i32) -> Result<SchedAttr> {
@@ -89,7 +94,10 @@ impl Builder {
     ///
     /// # Errors
     /// What the description got wrong, or [`Error::NoMemory`].
-    pub fn spawn<T: Send + 'static>(self, body: impl FnOnce() -> T + Send + 'static) -> Result<JoinHandle<T>> {
+    pub fn spawn<T: Send + 'static>(
+        self,
+        body: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
         let (job, value) = Job::new(body)?;
         let task = self.create_job(job)?;
         task.start();
@@ -111,13 +119,16 @@ impl Builder {
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
             return Err(Error::BadStackSize { bytes: for_message(self.stack_bytes) });
         }
-        let stack = Stack::new(self.stack_bytes).map_err(|_| Error::NoMemory { bytes: for_message(self.stack_bytes) })?;
+        let stack = Stack::new(self.stack_bytes)
+            .map_err(|_| Error::NoMemory { bytes: for_message(self.stack_bytes) })?;
         let (low, top) = (stack.bottom(), stack.top());
         paint(low, top);
         let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
         let (entry, arg) = (job.entry(), job.argument());
         // SAFETY: the memory is ours, and the stack is the task's alone.
-        Ok(unsafe { init(task, self.name, attr, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg) })
+        Ok(unsafe {
+            init(task, self.name, attr, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg)
+        })
     }
 
     fn check_affinity(&self) -> Result<()> {
@@ -224,7 +235,12 @@ impl<const STACK: usize> TaskMem<STACK> {
     /// Unused memory.
     #[must_use]
     pub const fn new() -> Self {
-        const { assert!(STACK >= 1024 && STACK.is_multiple_of(16), "a stack is a multiple of 16 and at least 1 KiB") };
+        const {
+            assert!(
+                STACK >= 1024 && STACK.is_multiple_of(16),
+                "a stack is a multiple of 16 and at least 1 KiB"
+            )
+        };
         Self {
             task: UnsafeCell::new(MaybeUninit::uninit()),
             stack: UnsafeCell::new(CallersStack([const { MaybeUninit::uninit() }; STACK])),
@@ -237,12 +253,29 @@ impl<const STACK: usize> TaskMem<STACK> {
     /// # Safety
     /// The memory holds no other task that is not dead and dropped, and two calls do not race.
     #[inline]
-    pub unsafe fn create(&'static self, name: Name, attr: SchedAttr, entry: extern "C" fn(usize) -> !, arg: usize) -> TaskRef {
+    pub unsafe fn create(
+        &'static self,
+        name: Name,
+        attr: SchedAttr,
+        entry: extern "C" fn(usize) -> !,
+        arg: usize,
+    ) -> TaskRef {
         let low = self.stack.get() as usize;
         let top = low + STACK;
         let at = NonNull::from(&self.task).cast::<Task>();
         // SAFETY: by contract the memory is free, and it is static.
-        unsafe { init(at, name, attr, u64::MAX, Memory::Callers { stack_low: low, stack_top: top }, top, entry, arg) }
+        unsafe {
+            init(
+                at,
+                name,
+                attr,
+                u64::MAX,
+                Memory::Callers { stack_low: low, stack_top: top },
+                top,
+                entry,
+                arg,
+            )
+        }
     }
 }
 

@@ -69,7 +69,10 @@ pub fn exit() -> ! {
 /// Only these two states: the other sleeping one belongs to the queues, whose waiters have been granted what they
 /// waited for when they wake.
 pub fn set_current_state(to: u32) {
-    debug_assert!(to == state::RUNNING || to == state::INTERRUPTIBLE, "set_current_state({to:#x}): expected RUNNING or INTERRUPTIBLE");
+    debug_assert!(
+        to == state::RUNNING || to == state::INTERRUPTIBLE,
+        "set_current_state({to:#x}): expected RUNNING or INTERRUPTIBLE"
+    );
     current().set_state(to);
     // The condition is read after the state is there for the waker to see.
     core::sync::atomic::fence(Ordering::SeqCst);
@@ -82,7 +85,7 @@ pub fn park() {
 
 /// Sleeps until the monotonic clock shows `deadline_ns`; never less. A time in the past returns at once.
 pub fn sleep_until(deadline_ns: u64) {
-    crate::preempt::might_sleep();
+    crate::preempt::will_sleep();
     let task = current();
     let flags = irqflags::local_irq_save();
     task.set_state(state::UNINTERRUPTIBLE);

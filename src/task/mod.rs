@@ -20,13 +20,13 @@ mod name;
 mod reaper;
 mod reference;
 
+#[cfg(debug_assertions)]
+pub(crate) use builder::stack_is_sane;
 pub use builder::{Builder, JoinHandle, TaskMem, build};
-pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
 pub(crate) use current::{current, idle_task};
-#[cfg(debug_assertions)]
-pub(crate) use builder::stack_is_sane;
+pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub use list::for_each;
 pub(crate) use list::register_idle;
 pub use name::Name;
@@ -111,7 +111,8 @@ unsafe impl Sync for Task {}
 // SAFETY: a task is not bound to the CPU it was made on.
 unsafe impl Send for Task {}
 
-const _: () = assert!(core::mem::offset_of!(Task, arch) == 0, "sp_el0 points at the ThreadInfo and at the Task");
+const _: () =
+    assert!(core::mem::offset_of!(Task, arch) == 0, "sp_el0 points at the ThreadInfo and at the Task");
 
 /// A snapshot for people: `ps`, the panic message, tests.
 #[derive(Clone, Debug)]
@@ -141,7 +142,13 @@ pub struct TaskInfo {
 impl Task {
     /// The boot task: what the boot CPU runs before there is a scheduler, and its idle task afterwards.
     const fn boot() -> Self {
-        let mut task = Self::template(Name::new("idle/0"), 0, Memory::Boot, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
+        let mut task = Self::template(
+            Name::new("idle/0"),
+            0,
+            Memory::Boot,
+            thread_info::INIT_PREEMPT_COUNT,
+            state::RUNNING,
+        );
         task.sched = SchedTask::new_idle();
         task
     }
@@ -244,8 +251,11 @@ impl Task {
     /// lowered to the head, no change is no change. May switch at once. From any context.
     ///
     /// # Errors
-    /// [`crate::Error::BadPriority`], [`crate::Error::BadNice`].
+    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does.
     pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
+        if self.sched.class() == crate::sched::Class::Idle {
+            return Err(crate::Error::Busy);
+        }
         crate::sched::core::set_scheduler(self, attr);
         Ok(())
     }

@@ -101,8 +101,11 @@ impl Deref for TaskRef {
 
 impl Drop for TaskRef {
     fn drop(&mut self) {
-        let last =
-            if self.state() == state::NEW { list::put_new(self) } else { self.usage.fetch_sub(1, Ordering::AcqRel) == 1 };
+        let last = if self.state() == state::NEW {
+            list::put_new(self)
+        } else {
+            self.usage.fetch_sub(1, Ordering::AcqRel) == 1
+        };
         if last {
             // SAFETY: the last count but that of a task that never ran.
             unsafe { release(self.0) };

@@ -180,15 +180,23 @@ fn program(base: &Base) {
     arch::timer::set_compare(next);
 }
 
+/// Runs `f` with this CPU's tick.
+pub(super) fn peek_tick<R>(f: impl FnOnce(&Tick) -> R) -> R {
+    let flags = irqflags::local_irq_save();
+    // SAFETY: IRQs are masked.
+    let result = f(unsafe { &BASE.this_cpu().tick });
+    irqflags::local_irq_restore(flags);
+    result
+}
+
 /// Runs `f` with this CPU's tick and sets the hardware to what comes first afterwards.
-pub(super) fn with_tick<R>(f: impl FnOnce(&Tick) -> R) -> R {
+pub(super) fn with_tick(f: impl FnOnce(&Tick)) {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
-    let result = f(&base.tick);
+    f(&base.tick);
     program(base);
     irqflags::local_irq_restore(flags);
-    result
 }
 
 /// The timer interrupt.

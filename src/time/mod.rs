@@ -29,9 +29,14 @@ static TICKS_PER_NS: AtomicU64 = AtomicU64::new(0);
 
 /// Takes the counter's frequency. Once, at boot.
 pub(crate) fn init(freq_hz: u64) {
-    assert!(freq_hz >= 1_000_000, "a counter of {freq_hz} Hz is too slow; CNTFRQ_EL0 must hold at least 1 MHz");
-    NS_PER_TICK.store(((NSEC_PER_SEC as u128) << NS_SHIFT).div_ceil(freq_hz as u128) as u64, Ordering::Relaxed);
-    TICKS_PER_NS.store(((freq_hz as u128) << TICKS_SHIFT).div_ceil(NSEC_PER_SEC as u128) as u64, Ordering::Relaxed);
+    assert!(
+        freq_hz >= 1_000_000,
+        "a counter of {freq_hz} Hz is too slow; CNTFRQ_EL0 must hold at least 1 MHz"
+    );
+    NS_PER_TICK
+        .store(((NSEC_PER_SEC as u128) << NS_SHIFT).div_ceil(freq_hz as u128) as u64, Ordering::Relaxed);
+    TICKS_PER_NS
+        .store(((freq_hz as u128) << TICKS_SHIFT).div_ceil(NSEC_PER_SEC as u128) as u64, Ordering::Relaxed);
 }
 
 /// The monotonic time in nanoseconds since the counter started.
@@ -71,15 +76,24 @@ mod tests {
     /// One test, because the factors are the process's.
     #[test]
     fn a_timer_is_never_early_and_not_late_after_a_year() {
-        for freq_hz in [1_000_000, 19_200_000, 24_000_000, 54_000_000, 62_500_000, 999_999_937, 1_000_000_000] {
+        for freq_hz in [1_000_000, 19_200_000, 24_000_000, 54_000_000, 62_500_000, 999_999_937, 1_000_000_000]
+        {
             init(freq_hz);
             for ns in [0, 1, 999, 1_000_000_007, DAY_NS + 1, 30 * DAY_NS + 17, 365 * DAY_NS + 12_345] {
                 let due = ns_to_ticks(ns);
                 assert!(ticks_to_ns(due) >= ns, "{freq_hz} Hz: the timer of {ns} ns is early");
                 let exact = (u128::from(ns) * u128::from(freq_hz)).div_ceil(1_000_000_000) as u64;
-                assert!(due >= exact && due - exact <= 1 + freq_hz / 1_000_000_000, "{freq_hz} Hz: the timer of {ns} ns is {} ticks late", due - exact);
+                assert!(
+                    due >= exact && due - exact <= 1 + freq_hz / 1_000_000_000,
+                    "{freq_hz} Hz: the timer of {ns} ns is {} ticks late",
+                    due - exact
+                );
                 let now = (u128::from(exact) * 1_000_000_000 / u128::from(freq_hz)) as u64;
-                assert!(ticks_to_ns(exact).abs_diff(now) <= 100, "{freq_hz} Hz: the clock at {ns} ns is {} ns off", ticks_to_ns(exact).abs_diff(now));
+                assert!(
+                    ticks_to_ns(exact).abs_diff(now) <= 100,
+                    "{freq_hz} Hz: the clock at {ns} ns is {} ns off",
+                    ticks_to_ns(exact).abs_diff(now)
+                );
             }
         }
     }

@@ -30,7 +30,7 @@ pub fn hz() -> u32 {
 /// Ticks taken by this CPU since boot; missed ones are counted.
 #[must_use]
 pub fn jiffies() -> u64 {
-    hrtimer::with_tick(|tick| tick.jiffies.get())
+    hrtimer::peek_tick(|tick| tick.jiffies.get())
 }
 
 pub(crate) fn init(hz: u32, counter_hz: u64) {
@@ -40,7 +40,9 @@ pub(crate) fn init(hz: u32, counter_hz: u64) {
 
 /// Starts the tick on this CPU, on a grid that begins now. Any context.
 pub fn start_this_cpu() {
-    hrtimer::with_tick(|tick| tick.next_ticks.set(arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed)));
+    hrtimer::with_tick(|tick| {
+        tick.next_ticks.set(arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed))
+    });
 }
 
 /// Stops the tick on this CPU, for measurements that it would disturb. Any context.

@@ -8,8 +8,7 @@
 use std::ptr::NonNull;
 
 use stint::sched::{
-    Class, DequeueFlags, EnqueueFlags, Policy, Resched, Rq, SchedAttr, SchedRef, SchedTask,
-    WakeFlags,
+    Class, DequeueFlags, EnqueueFlags, Policy, Resched, Rq, SchedAttr, SchedRef, SchedTask, WakeFlags,
 };
 
 const TASKS: usize = 24;
@@ -157,14 +156,7 @@ impl Sim {
         self.clock();
         let answer = self.rq.task_fork(p);
         self.request(answer);
-        let slot = Slot {
-            task,
-            p,
-            is_alive: true,
-            is_runnable: true,
-            fair_ns: 0,
-            ran_ns: 0,
-        };
+        let slot = Slot { task, p, is_alive: true, is_runnable: true, fair_ns: 0, ran_ns: 0 };
         let free = self.slots.iter().position(|s| !s.is_alive);
         let i = free.unwrap_or(self.slots.len());
         match free {
@@ -184,11 +176,7 @@ impl Sim {
         self.clock_for(i);
         self.slots[i].is_runnable = true;
         let p = self.slots[i].p;
-        let flags = if self.need_resched {
-            WakeFlags::CURR_FLAGGED
-        } else {
-            WakeFlags::empty()
-        };
+        let flags = if self.need_resched { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() };
         let answer = if self.rng.one_in(2) {
             self.rq.wake_up_task(p, flags)
         } else {
@@ -271,11 +259,7 @@ impl Sim {
 
     pub fn event(&mut self) {
         // Mostly much shorter than a tick, now and then longer than several.
-        let ns = if self.rng.one_in(50) {
-            self.rng.below(20_000_000)
-        } else {
-            self.rng.below(400_000)
-        };
+        let ns = if self.rng.one_in(50) { self.rng.below(20_000_000) } else { self.rng.below(400_000) };
         self.pass(ns);
         let i = self.rng.below(self.slots.len() as u64) as usize;
         let is_alive = self.slots[i].is_alive;
@@ -313,11 +297,7 @@ impl Sim {
     /// Right after a pick, nobody of a better class or priority waits.
     fn check_highest_runs(&self) {
         let curr = self.rq.curr();
-        let best_rt = self
-            .runnable()
-            .filter(|s| s.p.is_rt())
-            .map(|s| s.p.prio())
-            .min();
+        let best_rt = self.runnable().filter(|s| s.p.is_rt()).map(|s| s.p.prio()).min();
         match best_rt {
             Some(prio) => assert_eq!(curr.prio(), prio, "the best real-time priority runs"),
             None if self.runnable().next().is_some() => {
@@ -329,11 +309,7 @@ impl Sim {
 
     /// Fair time is charged to the nanosecond, to whom it belongs.
     fn check_accounts(&self) {
-        for slot in self
-            .slots
-            .iter()
-            .filter(|s| s.is_alive && Some(s.p) != self.rq.cfs().curr())
-        {
+        for slot in self.slots.iter().filter(|s| s.is_alive && Some(s.p) != self.rq.cfs().curr()) {
             assert_eq!(slot.p.se().sum_exec_runtime(), slot.fair_ns, "{:?}", slot.p);
         }
     }
@@ -345,29 +321,13 @@ impl Sim {
     fn check(&mut self) {
         // Nobody lost, nobody twice.
         let expected = self.runnable().count();
-        assert_eq!(
-            self.rq.nr_running(),
-            expected,
-            "runnable tasks and queued tasks"
-        );
-        let queued = self
-            .rq
-            .rt()
-            .iter()
-            .chain(self.rq.cfs().iter())
-            .chain(self.rq.cfs().curr());
+        assert_eq!(self.rq.nr_running(), expected, "runnable tasks and queued tasks");
+        let queued = self.rq.rt().iter().chain(self.rq.cfs().iter()).chain(self.rq.cfs().curr());
         let mut seen = [false; 2 * TASKS];
         for p in queued {
-            let i = self
-                .slots
-                .iter()
-                .position(|s| s.p == p)
-                .expect("a queued task that nobody knows");
+            let i = self.slots.iter().position(|s| s.p == p).expect("a queued task that nobody knows");
             assert!(self.slots[i].is_runnable, "{p:?} is queued and asleep");
-            assert!(
-                !std::mem::replace(&mut seen[i], true),
-                "{p:?} is queued twice"
-            );
+            assert!(!std::mem::replace(&mut seen[i], true), "{p:?} is queued twice");
         }
         for slot in &self.slots {
             assert_eq!(slot.p.is_queued(), slot.is_runnable, "{:?}", slot.p);
@@ -384,10 +344,7 @@ impl Sim {
             );
         }
         let min = self.rq.cfs().min_vruntime();
-        assert!(
-            min.wrapping_sub(self.min_vruntime) as i64 >= 0,
-            "min_vruntime went back"
-        );
+        assert!(min.wrapping_sub(self.min_vruntime) as i64 >= 0, "min_vruntime went back");
         self.min_vruntime = min;
     }
 }

@@ -1,8 +1,8 @@
 //! Walking the frame-pointer chain.
 //!
 //! Every frame record is `{ previous fp, return address }` at the address in x29; exception frames carry
-//! one too, so the walk passes through interrupts. The walk trusts nothing: each record must lie in
-//! kernel memory, be aligned and, within one stack, go upwards.
+//! one too, so the walk passes through interrupts. The walk trusts nothing: each record must be aligned and in
+//! memory that the MMU lets the kernel read, and their number is limited.
 
 use core::arch::asm;
 
@@ -21,7 +21,9 @@ pub fn frame_pointer() -> u64 {
 pub fn readable(address: u64) -> bool {
     let par: u64;
     // SAFETY: an address translation reads nothing and faults never; PAR_EL1 is nobody's.
-    unsafe { asm!("at s1e1r, {a}", "isb", "mrs {p}, par_el1", a = in(reg) address, p = out(reg) par, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("at s1e1r, {a}", "isb", "mrs {p}, par_el1", a = in(reg) address, p = out(reg) par, options(nostack, preserves_flags))
+    };
     par & 1 == 0
 }
 
@@ -33,7 +35,8 @@ pub fn walk(mut fp: u64, limit: usize, mut f: impl FnMut(u64)) {
             return;
         }
         // SAFETY: mapped (just asked) and aligned; a wrong value is only printed.
-        let (next, pc) = unsafe { ((fp as *const u64).read_volatile(), (fp as *const u64).add(1).read_volatile()) };
+        let (next, pc) =
+            unsafe { ((fp as *const u64).read_volatile(), (fp as *const u64).add(1).read_volatile()) };
         if pc == 0 {
             return;
         }

@@ -40,12 +40,7 @@ unsafe extern "C" {
 
 impl CpuContext {
     const fn new() -> Self {
-        Self {
-            x19_x28: [const { Cell::new(0) }; 10],
-            fp: Cell::new(0),
-            pc: Cell::new(0),
-            sp: Cell::new(0),
-        }
+        Self { x19_x28: [const { Cell::new(0) }; 10], fp: Cell::new(0), pc: Cell::new(0), sp: Cell::new(0) }
     }
 
     /// The return address and frame pointer of a task that does not run: where its back-trace starts.

@@ -81,8 +81,8 @@ el1_irq_gicv2:
 	add	x29, sp, #{PT_FP}
 .endm
 
-// A fault in the kernel. D, A and F are opened for the handler as the interrupted code had them; I stays
-// masked, and there is no preemption check here (reference 2.6).
+// A fault in the kernel. Everything stays masked: the handler reports and ends the machine, or mends one cause
+// and returns. There is no preemption check here (reference 2.6).
 el1_sync:
 	save_pt_regs
 	mov	x0, sp

@@ -111,7 +111,9 @@ impl ThreadInfo {
         let base: *const Self = self;
         let word: u64;
         // SAFETY: `base` is a live `ThreadInfo`; the load is 8 bytes at an 8-aligned offset inside it.
-        unsafe { asm!("ldr {w}, [{b}, #{o}]", w = out(reg) word, b = in(reg) base, o = const PREEMPT, options(nostack, readonly, preserves_flags)) };
+        unsafe {
+            asm!("ldr {w}, [{b}, #{o}]", w = out(reg) word, b = in(reg) base, o = const PREEMPT, options(nostack, readonly, preserves_flags))
+        };
         word
     }
 }
@@ -149,7 +151,9 @@ pub fn need_resched() -> bool {
 pub fn preempt_count() -> u32 {
     let count: u32;
     // SAFETY: `sp_el0` points at a live `ThreadInfo`.
-    unsafe { asm!("ldr {c:w}, [{ti}, #{o}]", c = out(reg) count, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, readonly, preserves_flags)) };
+    unsafe {
+        asm!("ldr {c:w}, [{ti}, #{o}]", c = out(reg) count, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, readonly, preserves_flags))
+    };
     count
 }
 
@@ -161,12 +165,16 @@ pub fn preempt_count() -> u32 {
 pub unsafe fn preempt_count_set<const COUNT: u32>() {
     if COUNT == 0 {
         // SAFETY: as below, with the zero register.
-        unsafe { asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags)) };
+        unsafe {
+            asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+        };
         return;
     }
     // SAFETY: `sp_el0` points at a live `ThreadInfo`; 4 bytes inside it. No `nomem`: this is a barrier
     // for the compiler, so that a critical section cannot leak out of its markers.
-    unsafe { asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) COUNT, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) COUNT, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+    };
 }
 
 /// Adds `val` to the count (a compiler barrier: what follows stays inside).
@@ -224,7 +232,9 @@ pub fn preempt_count_dec_and_test() -> bool {
 pub fn preempt_word() -> u64 {
     let word: u64;
     // SAFETY: as in `preempt_count`.
-    unsafe { asm!("ldr {w}, [{ti}, #{o}]", w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, readonly, preserves_flags)) };
+    unsafe {
+        asm!("ldr {w}, [{ti}, #{o}]", w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, readonly, preserves_flags))
+    };
     word
 }
 
@@ -232,12 +242,16 @@ pub fn preempt_word() -> u64 {
 #[inline(always)]
 pub fn set_preempt_need_resched() {
     // SAFETY: as in `preempt_count_set`; stores the flag half only.
-    unsafe { asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+    };
 }
 
 /// Withdraws the request (flag half to 1).
 #[inline(always)]
 pub fn clear_preempt_need_resched() {
     // SAFETY: as in `set_preempt_need_resched`.
-    unsafe { asm!("str {one:w}, [{ti}, #{o}]", one = in(reg) 1, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("str {one:w}, [{ti}, #{o}]", one = in(reg) 1, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+    };
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `handle_arch_irq(irq)`, `handle_arch_irq_gicv2()` | kernel `irq/` | hard IRQ, IRQ stack, D A I F masked |
 //! | `arm64_preempt_schedule_irq()` | kernel `preempt.rs` | task stack, IRQs masked, word zero |
-//! | `schedule_tail(prev)` | kernel `sched/core.rs` | first code of a task, IRQs masked, count 2 |
+//! | `schedule_tail()` | kernel `sched/core.rs` | first code of a task, IRQs masked, count 2 |
 //! | `kernel_fault(&mut PtRegs, Fault) -> bool` | kernel `panic.rs` | faulting task's stack, or overflow stack |
 //! | `irq_stack_top`, `overflow_stack_top` | kernel `percpu.rs` | per-CPU variables: stack pointers |
 

@@ -45,7 +45,12 @@ impl ArchTask {
     ///
     /// # Safety
     /// `this` is valid for writes.
-    pub unsafe fn prepare(this: *mut Self, _stack_top: usize, _entry: extern "C" fn(usize) -> !, _arg: usize) {
+    pub unsafe fn prepare(
+        this: *mut Self,
+        _stack_top: usize,
+        _entry: extern "C" fn(usize) -> !,
+        _arg: usize,
+    ) {
         // SAFETY: by contract.
         unsafe { this.write(Self::new(crate::thread_info::FORK_PREEMPT_COUNT)) };
     }

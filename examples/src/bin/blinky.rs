@@ -51,7 +51,9 @@ fn find_primes() -> u32 {
     let mut found = 0;
     let mut number = 2u32;
     while !DONE.load(Ordering::Relaxed) {
-        if (2..number).take_while(|divisor| divisor * divisor <= number).all(|divisor| !number.is_multiple_of(divisor))
+        if (2..number)
+            .take_while(|divisor| divisor * divisor <= number)
+            .all(|divisor| !number.is_multiple_of(divisor))
         {
             found += 1;
         }

@@ -81,26 +81,14 @@ fn min_vruntime_follows_the_least_served_and_never_goes_back() {
     let start = cpu.rq.cfs.min_vruntime;
     cpu.pass(1_000);
     let _ = cpu.rq.task_tick();
-    assert_eq!(
-        cpu.rq.cfs.min_vruntime.wrapping_sub(start),
-        1_000,
-        "the running one is behind"
-    );
+    assert_eq!(cpu.rq.cfs.min_vruntime.wrapping_sub(start), 1_000, "the running one is behind");
     cpu.pass(9_000);
     let _ = cpu.rq.task_tick();
-    assert_eq!(
-        cpu.rq.cfs.min_vruntime.wrapping_sub(start),
-        3_000,
-        "the waiting one is behind"
-    );
+    assert_eq!(cpu.rq.cfs.min_vruntime.wrapping_sub(start), 3_000, "the waiting one is behind");
     cpu.set_offset(b, -2_000);
     cpu.pass(10);
     let _ = cpu.rq.task_tick();
-    assert_eq!(
-        cpu.rq.cfs.min_vruntime.wrapping_sub(start),
-        3_000,
-        "not back"
-    );
+    assert_eq!(cpu.rq.cfs.min_vruntime.wrapping_sub(start), 3_000, "not back");
 }
 
 #[test]
@@ -139,11 +127,7 @@ fn a_short_sleeper_never_gains_virtual_time() {
     let v = a.se.vruntime.get();
     cpu.pass(1_000);
     let _ = cpu.wake(a);
-    assert_eq!(
-        a.se.vruntime.get(),
-        v,
-        "it is ahead of the others and stays there"
-    );
+    assert_eq!(a.se.vruntime.get(), v, "it is ahead of the others and stays there");
 }
 
 #[test]
@@ -181,11 +165,7 @@ fn a_new_task_is_relative_until_it_is_woken() {
     cpu.pass(400);
     let child = cpu.task(SchedAttr::NORMAL);
     let _ = cpu.rq.task_fork(child);
-    assert_eq!(
-        parent.se.sum_exec_runtime.get(),
-        400,
-        "the parent is charged first"
-    );
+    assert_eq!(parent.se.sum_exec_runtime.get(), 400, "the parent is charged first");
     assert_eq!(child.se.vruntime.get(), 2_999_998);
     cpu.pass(100);
     let _ = cpu.rq.wake_up_new_task(child);
@@ -200,11 +180,7 @@ fn a_new_task_does_not_start_before_a_parent_that_is_far_ahead() {
     cpu.run(parent);
     let child = cpu.task(SchedAttr::NORMAL);
     let _ = cpu.rq.task_fork(child);
-    assert_eq!(
-        child.se.vruntime.get(),
-        9_000_000,
-        "beside its parent, later than the debt alone"
-    );
+    assert_eq!(child.se.vruntime.get(), 9_000_000, "beside its parent, later than the debt alone");
 }
 
 #[test]
@@ -273,9 +249,5 @@ fn the_turn_of_an_unqueued_task_counts_it_in() {
     let nine: Vec<SchedRef> = (0..8).map(|_| cpu.normal(0)).collect();
     assert_eq!(cpu.rq.cfs.nr_running, 9);
     assert_eq!(cpu.rq.cfs.sched_slice(nine[0]), 749_998);
-    assert_eq!(
-        cpu.rq.cfs.sched_slice(p),
-        749_999,
-        "a tenth in a period of ten"
-    );
+    assert_eq!(cpu.rq.cfs.sched_slice(p), 749_999, "a tenth in a period of ten");
 }

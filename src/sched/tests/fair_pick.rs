@@ -24,11 +24,7 @@ fn the_running_task_goes_on_only_while_strictly_less_served() {
     cpu.set_offset(t[0], -1);
     assert_eq!(cpu.schedule(), t[0]);
     cpu.set_offset(t[0], 0);
-    assert_eq!(
-        cpu.schedule(),
-        t[1],
-        "among equals the waiting one has waited longer"
-    );
+    assert_eq!(cpu.schedule(), t[1], "among equals the waiting one has waited longer");
 }
 
 #[test]
@@ -87,10 +83,7 @@ fn a_sleeping_task_is_nobodys_buddy() {
     cpu.rq.cfs.last = Some(t[0]);
     cpu.rq.cfs.skip = Some(t[0]);
     assert_eq!(cpu.sleep(), t[1]);
-    assert_eq!(
-        (cpu.rq.cfs.next, cpu.rq.cfs.last, cpu.rq.cfs.skip),
-        (None, None, None)
-    );
+    assert_eq!((cpu.rq.cfs.next, cpu.rq.cfs.last, cpu.rq.cfs.skip), (None, None, None));
     cpu.check();
 }
 

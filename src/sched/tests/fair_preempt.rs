@@ -37,18 +37,12 @@ fn tick_does_not_preempt_at_exactly_the_ideal_runtime() {
 
 #[test]
 fn tick_does_not_preempt_for_another_before_the_minimum_granularity() {
-    assert_eq!(
-        tick_after(MIN_GRANULARITY - 1, i64::from(u32::MAX)),
-        Resched::No
-    );
+    assert_eq!(tick_after(MIN_GRANULARITY - 1, i64::from(u32::MAX)), Resched::No);
 }
 
 #[test]
 fn tick_looks_at_the_others_from_exactly_the_minimum_granularity_on() {
-    assert_eq!(
-        tick_after(MIN_GRANULARITY, i64::from(u32::MAX)),
-        Resched::Yes
-    );
+    assert_eq!(tick_after(MIN_GRANULARITY, i64::from(u32::MAX)), Resched::Yes);
 }
 
 #[test]
@@ -64,11 +58,7 @@ fn tick_does_not_preempt_when_the_leftmost_is_behind_by_exactly_the_ideal_runtim
 #[test]
 fn tick_does_not_preempt_for_a_leftmost_that_is_ahead() {
     for lead in [0, -1, -1_000_000_000] {
-        assert_eq!(
-            tick_after(MIN_GRANULARITY, lead),
-            Resched::No,
-            "lead {lead}"
-        );
+        assert_eq!(tick_after(MIN_GRANULARITY, lead), Resched::No, "lead {lead}");
     }
 }
 
@@ -103,11 +93,7 @@ fn the_task_that_is_picked_again_goes_on_with_the_turn_it_has() {
     cpu.pass(IDEAL + 1);
     assert_eq!(cpu.rq.task_tick(), Resched::Yes);
     assert_eq!(cpu.schedule(), a);
-    assert_eq!(
-        cpu.rq.task_tick(),
-        Resched::Yes,
-        "its turn is over, it only has no competitor"
-    );
+    assert_eq!(cpu.rq.task_tick(), Resched::Yes, "its turn is over, it only has no competitor");
 }
 
 #[test]
@@ -174,16 +160,9 @@ fn wakeup(cpu: &mut Cpu, p: SchedRef) -> Resched {
 fn wakeup_preempts_by_more_than_the_granularity_and_marks_the_next_buddy() {
     let (mut cpu, _, b) = running_ahead_by(WAKEUP_GRANULARITY);
     assert_eq!(wakeup(&mut cpu, b), Resched::No);
-    assert_eq!(
-        cpu.rq.cfs.next, None,
-        "NEXT_BUDDY is off: a wake-up alone marks nothing"
-    );
+    assert_eq!(cpu.rq.cfs.next, None, "NEXT_BUDDY is off: a wake-up alone marks nothing");
     cpu.pass(1);
-    assert_eq!(
-        wakeup(&mut cpu, b),
-        Resched::Yes,
-        "the running task is charged before it is compared"
-    );
+    assert_eq!(wakeup(&mut cpu, b), Resched::Yes, "the running task is charged before it is compared");
     assert_eq!(cpu.rq.cfs.next, Some(b));
 }
 
@@ -196,10 +175,7 @@ fn a_task_does_not_preempt_itself() {
 #[test]
 fn wakeup_decides_nothing_when_the_running_task_is_already_flagged() {
     let (mut cpu, _, b) = running_ahead_by(1_000_000_000);
-    assert_eq!(
-        cpu.rq.check_preempt_curr(b, WakeFlags::CURR_FLAGGED),
-        Resched::No
-    );
+    assert_eq!(cpu.rq.check_preempt_curr(b, WakeFlags::CURR_FLAGGED), Resched::No);
     assert_eq!(cpu.rq.cfs.next, None);
 }
 
@@ -229,10 +205,7 @@ fn an_idle_policy_task_makes_room_for_every_other_policy_at_once() {
         cpu.run(a);
         cpu.set_offset(a, -1_000_000_000);
         assert_eq!(wakeup(&mut cpu, b), Resched::Yes, "{policy:?}");
-        assert_eq!(
-            cpu.rq.cfs.next, None,
-            "no buddy: the choice was not by virtual time"
-        );
+        assert_eq!(cpu.rq.cfs.next, None, "no buddy: the choice was not by virtual time");
     }
 }
 
@@ -274,11 +247,7 @@ fn a_wakeup_after_a_long_sleep_preempts_a_nice_0_task() {
     cpu.pass(1_000);
     assert_eq!(cpu.sleep(), b);
     cpu.pass(20_000_000);
-    assert_eq!(
-        cpu.wake(a),
-        Resched::Yes,
-        "three milliseconds of credit against one of granularity"
-    );
+    assert_eq!(cpu.wake(a), Resched::Yes, "three milliseconds of credit against one of granularity");
     assert_eq!(cpu.schedule(), a);
 }
 

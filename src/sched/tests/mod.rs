@@ -13,9 +13,7 @@ use std::{boxed::Box, vec::Vec};
 
 use core::ptr::NonNull;
 
-use super::{
-    DequeueFlags, EnqueueFlags, Policy, Resched, Rq, SchedAttr, SchedRef, SchedTask, WakeFlags,
-};
+use super::{DequeueFlags, EnqueueFlags, Policy, Resched, Rq, SchedAttr, SchedRef, SchedTask, WakeFlags};
 
 /// One CPU, its tasks, and the time.
 pub(super) struct Cpu {
@@ -37,11 +35,7 @@ impl Drop for Cpu {
 
 impl Cpu {
     pub(super) fn new() -> Self {
-        let mut cpu = Self {
-            rq: Box::new(Rq::new()),
-            now: 1_000_000,
-            tasks: Vec::new(),
-        };
+        let mut cpu = Self { rq: Box::new(Rq::new()), now: 1_000_000, tasks: Vec::new() };
         let idle = cpu.adopt(SchedTask::new_idle());
         cpu.rq.init(idle, 250, 1);
         cpu.rq.update_clock(cpu.now);
@@ -143,13 +137,7 @@ impl Cpu {
     }
 
     pub(super) fn check(&self) {
-        assert!(
-            self.rq.rt.is_consistent(),
-            "real-time lists, bitmap and priorities disagree"
-        );
-        assert!(
-            self.rq.cfs.is_consistent(),
-            "fair sums, cache or order are wrong"
-        );
+        assert!(self.rq.rt.is_consistent(), "real-time lists, bitmap and priorities disagree");
+        assert!(self.rq.cfs.is_consistent(), "fair sums, cache or order are wrong");
     }
 }

@@ -34,10 +34,7 @@ impl Model {
 
     /// The first priority in use, counted like kernel priorities.
     fn best_prio(&self) -> usize {
-        self.queues
-            .iter()
-            .position(|q| !q.is_empty())
-            .unwrap_or(128)
+        self.queues.iter().position(|q| !q.is_empty()).unwrap_or(128)
     }
 }
 

@@ -70,11 +70,7 @@ fn a_running_task_lowered_to_the_best_of_the_rest_goes_on() {
     let (a, b) = (cpu.fifo(20), cpu.fifo(10));
     assert_eq!(cpu.schedule(), a);
     assert_eq!(cpu.rq.set_scheduler(a, fifo(10)), Resched::No);
-    assert_eq!(
-        cpu.rt_order(),
-        [a, b],
-        "head of the new list: nobody there is more important"
-    );
+    assert_eq!(cpu.rt_order(), [a, b], "head of the new list: nobody there is more important");
     assert_eq!(cpu.schedule(), a);
 }
 
@@ -152,11 +148,7 @@ fn virtual_time_is_relative_while_a_task_is_real_time() {
     let _ = cpu.rq.task_tick();
     let min = cpu.rq.cfs.min_vruntime;
     let _ = cpu.rq.set_scheduler(b, SchedAttr::NORMAL);
-    assert_eq!(
-        b.se.vruntime.get().wrapping_sub(min),
-        4_000,
-        "as far behind the others as before"
-    );
+    assert_eq!(b.se.vruntime.get().wrapping_sub(min), 4_000, "as far behind the others as before");
     cpu.check();
 }
 
@@ -169,16 +161,9 @@ fn a_sleeping_task_that_changes_class_is_placed_and_made_relative_and_back() {
     cpu.pass(100_000_000);
     let _ = cpu.rq.task_tick();
     assert_eq!(cpu.rq.set_scheduler(a, fifo(1)), Resched::No);
-    assert_eq!(
-        a.se.vruntime.get() as i64,
-        -3_000_000,
-        "its credit is bounded as if it had woken"
-    );
+    assert_eq!(a.se.vruntime.get() as i64, -3_000_000, "its credit is bounded as if it had woken");
     let _ = cpu.rq.set_scheduler(a, SchedAttr::NORMAL);
-    assert_eq!(
-        a.se.vruntime.get(),
-        cpu.rq.cfs.min_vruntime.wrapping_sub(3_000_000)
-    );
+    assert_eq!(a.se.vruntime.get(), cpu.rq.cfs.min_vruntime.wrapping_sub(3_000_000));
     assert_eq!(a.on_rq(), OnRq::No);
     cpu.check();
 }
@@ -284,9 +269,7 @@ fn a_nice_value_out_of_range_is_refused_and_changes_nothing() {
 fn idle_policy_weighs_3_whatever_the_nice_value() {
     let mut cpu = Cpu::new();
     let a = cpu.normal(-20);
-    let _ = cpu
-        .rq
-        .set_scheduler(a, SchedAttr::new(Policy::Idle, 0, -20).unwrap());
+    let _ = cpu.rq.set_scheduler(a, SchedAttr::new(Policy::Idle, 0, -20).unwrap());
     assert_eq!(a.se.load.get().weight(), 3 << 10);
     cpu.check();
     let _ = cpu.rq.set_scheduler(a, SchedAttr::normal(0).unwrap());
@@ -300,10 +283,7 @@ fn a_child_inherits_policy_and_parameters() {
     let parent = cpu.rr(42);
     let child = cpu.task(SchedAttr::NORMAL);
     child.inherit(&parent);
-    assert_eq!(
-        (child.policy(), child.rt_priority(), child.prio()),
-        (Policy::Rr, 42, 57)
-    );
+    assert_eq!((child.policy(), child.rt_priority(), child.prio()), (Policy::Rr, 42, 57));
 }
 
 #[test]

@@ -94,10 +94,7 @@ fn real_time_preempts_fair_and_idle_and_fair_preempts_only_idle() {
     assert_eq!(cpu.schedule(), rt);
     let nicest = cpu.task(SchedAttr::normal(-20).unwrap());
     assert_eq!(cpu.wake(nicest), Resched::No, "never over real-time");
-    assert_eq!(
-        (rt.class(), fair.class(), cpu.rq.idle().class()),
-        (Class::Rt, Class::Fair, Class::Idle)
-    );
+    assert_eq!((rt.class(), fair.class(), cpu.rq.idle().class()), (Class::Rt, Class::Fair, Class::Idle));
 }
 
 #[test]
@@ -105,15 +102,9 @@ fn a_combined_wake_up_is_the_same_as_its_two_halves() {
     let mut cpu = Cpu::new();
     let running = cpu.fifo(10);
     cpu.schedule();
-    let (lower, higher) = (
-        cpu.task(SchedAttr::fifo(9).unwrap()),
-        cpu.task(SchedAttr::fifo(11).unwrap()),
-    );
+    let (lower, higher) = (cpu.task(SchedAttr::fifo(9).unwrap()), cpu.task(SchedAttr::fifo(11).unwrap()));
     assert_eq!(cpu.rq.wake_up_task(lower, WakeFlags::empty()), Resched::No);
-    assert_eq!(
-        cpu.rq.wake_up_task(higher, WakeFlags::empty()),
-        Resched::Yes
-    );
+    assert_eq!(cpu.rq.wake_up_task(higher, WakeFlags::empty()), Resched::Yes);
     let fair = cpu.task(SchedAttr::NORMAL);
     assert_eq!(cpu.rq.wake_up_task(fair, WakeFlags::empty()), Resched::No);
     assert!(lower.is_queued() && higher.is_queued() && fair.is_queued());
@@ -221,11 +212,7 @@ fn picking_real_time_over_fair_puts_the_fair_task_back_with_its_time_charged() {
     assert_eq!(cpu.sleep(), fair);
     cpu.pass(1);
     let _ = cpu.rq.task_tick();
-    assert_eq!(
-        fair.se.sum_exec_runtime.get(),
-        before + 701,
-        "not charged for what the real-time task used"
-    );
+    assert_eq!(fair.se.sum_exec_runtime.get(), before + 701, "not charged for what the real-time task used");
     cpu.check();
 }
 

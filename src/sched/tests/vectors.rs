@@ -6,47 +6,30 @@ use super::super::tunables::Tunables;
 use super::*;
 
 const DELTA_FAIR_OF_1_MS: [u64; 40] = [
-    11536, 14270, 18129, 22129, 28216, 35123, 44035, 54744, 68499, 85934, 107247, 134383, 167868,
-    208809, 262160, 328099, 409436, 514314, 645649, 801879, 1000000, 1248780, 1563358, 1946768,
-    2420803, 3056716, 3764705, 4762790, 5953488, 7474452, 9309090, 11770114, 14628571, 18285714,
-    22755555, 28444444, 35310344, 44521739, 56888888, 68266666,
+    11536, 14270, 18129, 22129, 28216, 35123, 44035, 54744, 68499, 85934, 107247, 134383, 167868, 208809,
+    262160, 328099, 409436, 514314, 645649, 801879, 1000000, 1248780, 1563358, 1946768, 2420803, 3056716,
+    3764705, 4762790, 5953488, 7474452, 9309090, 11770114, 14628571, 18285714, 22755555, 28444444, 35310344,
+    44521739, 56888888, 68266666,
 ];
 
 fn slices(attrs: &[(Policy, i32)]) -> Vec<u64> {
     let mut cpu = Cpu::new();
-    let tasks: Vec<SchedRef> = attrs
-        .iter()
-        .map(|&(p, n)| cpu.start(SchedAttr::new(p, 0, n).unwrap()))
-        .collect();
-    tasks
-        .into_iter()
-        .map(|p| cpu.rq.cfs.sched_slice(p))
-        .collect()
+    let tasks: Vec<SchedRef> =
+        attrs.iter().map(|&(p, n)| cpu.start(SchedAttr::new(p, 0, n).unwrap())).collect();
+    tasks.into_iter().map(|p| cpu.rq.cfs.sched_slice(p)).collect()
 }
 
 fn normal(nices: &[i32]) -> Vec<u64> {
-    slices(
-        &nices
-            .iter()
-            .map(|&n| (Policy::Normal, n))
-            .collect::<Vec<_>>(),
-    )
+    slices(&nices.iter().map(|&n| (Policy::Normal, n)).collect::<Vec<_>>())
 }
 
 #[test]
 fn one_millisecond_is_this_much_virtual_time_at_each_nice_value() {
     for (i, &expected) in DELTA_FAIR_OF_1_MS.iter().enumerate() {
         let nice = i as i32 - 20;
-        assert_eq!(
-            calc_delta_fair(1_000_000, &LoadWeight::of_nice(nice)),
-            expected,
-            "nice {nice}"
-        );
+        assert_eq!(calc_delta_fair(1_000_000, &LoadWeight::of_nice(nice)), expected, "nice {nice}");
     }
-    assert_eq!(
-        calc_delta_fair(1_000_000, &LoadWeight::IDLE_POLICY),
-        341_333_333
-    );
+    assert_eq!(calc_delta_fair(1_000_000, &LoadWeight::IDLE_POLICY), 341_333_333);
 }
 
 #[test]
@@ -84,11 +67,7 @@ fn a_new_task_beside_one_of_nice_0_starts_one_slice_in_debt() {
     cpu.schedule();
     let child = cpu.task(SchedAttr::NORMAL);
     let _ = cpu.rq.task_fork(child);
-    assert_eq!(
-        child.se.vruntime.get(),
-        2_999_998,
-        "relative to min_vruntime, where its parent is"
-    );
+    assert_eq!(child.se.vruntime.get(), 2_999_998, "relative to min_vruntime, where its parent is");
     assert_eq!(cpu.rq.cfs.min_vruntime, parent.se.vruntime.get());
 }
 
@@ -105,11 +84,7 @@ fn weights_are_the_table_and_inverses_are_not_simply_rounded() {
     assert_eq!(SCHED_PRIO_TO_WEIGHT[20], 1024);
     assert_eq!(SCHED_PRIO_TO_WEIGHT[39], 15);
     let (mut one_lower, mut above_floor) = (Vec::new(), 0);
-    for (i, (&w, &inv)) in SCHED_PRIO_TO_WEIGHT
-        .iter()
-        .zip(&SCHED_PRIO_TO_WMULT)
-        .enumerate()
-    {
+    for (i, (&w, &inv)) in SCHED_PRIO_TO_WEIGHT.iter().zip(&SCHED_PRIO_TO_WMULT).enumerate() {
         let rounded = ((1u64 << 32) + w / 2) / w;
         match rounded - u64::from(inv) {
             0 => above_floor += u32::from(u64::from(inv) > (1 << 32) / w),
@@ -190,24 +165,11 @@ fn factors_wider_than_32_bits_lose_low_bits_and_nothing_else() {
 
 #[test]
 fn tunables_grow_with_the_logarithm_of_the_cpus() {
-    for (cpus, factor) in [
-        (0, 1),
-        (1, 1),
-        (2, 2),
-        (3, 2),
-        (4, 3),
-        (7, 3),
-        (8, 4),
-        (64, 4),
-    ] {
+    for (cpus, factor) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3), (7, 3), (8, 4), (64, 4)] {
         let t = Tunables::for_cpus(cpus);
         assert_eq!(t.sched_latency_ns, 6_000_000 * factor, "{cpus} cpus");
         assert_eq!(t.sched_min_granularity_ns, 750_000 * factor, "{cpus} cpus");
-        assert_eq!(
-            t.sched_wakeup_granularity_ns,
-            1_000_000 * factor,
-            "{cpus} cpus"
-        );
+        assert_eq!(t.sched_wakeup_granularity_ns, 1_000_000 * factor, "{cpus} cpus");
         assert_eq!(t.sched_nr_latency, 8);
     }
 }
@@ -215,19 +177,12 @@ fn tunables_grow_with_the_logarithm_of_the_cpus() {
 #[test]
 fn priorities_map_as_users_know_them() {
     assert_eq!((rt_priority_to_prio(1), rt_priority_to_prio(99)), (98, 0));
-    assert_eq!(
-        (nice_to_prio(-20), nice_to_prio(0), nice_to_prio(19)),
-        (100, 120, 139)
-    );
+    assert_eq!((nice_to_prio(-20), nice_to_prio(0), nice_to_prio(19)), (100, 120, 139));
     assert_eq!((prio_to_nice(100), prio_to_nice(139)), (-20, 19));
     assert_eq!(SchedAttr::fifo(50).unwrap().normal_prio(), 49);
-    for (number, policy) in [
-        (0, Policy::Normal),
-        (1, Policy::Fifo),
-        (2, Policy::Rr),
-        (3, Policy::Batch),
-        (5, Policy::Idle),
-    ] {
+    for (number, policy) in
+        [(0, Policy::Normal), (1, Policy::Fifo), (2, Policy::Rr), (3, Policy::Batch), (5, Policy::Idle)]
+    {
         assert_eq!(Policy::from_number(number), Ok(policy));
         assert_eq!(policy as u32, number);
     }
@@ -236,22 +191,10 @@ fn priorities_map_as_users_know_them() {
 #[test]
 fn a_bad_priority_is_refused_with_the_value_and_the_range() {
     let bad = [
-        (
-            SchedAttr::fifo(0),
-            "real-time priority 0 is out of range: use 1..=99",
-        ),
-        (
-            SchedAttr::rr(100),
-            "real-time priority 100 is out of range: use 1..=99",
-        ),
-        (
-            SchedAttr::normal(20),
-            "nice 20 is out of range: use -20..=19",
-        ),
-        (
-            SchedAttr::normal(-21),
-            "nice -21 is out of range: use -20..=19",
-        ),
+        (SchedAttr::fifo(0), "real-time priority 0 is out of range: use 1..=99"),
+        (SchedAttr::rr(100), "real-time priority 100 is out of range: use 1..=99"),
+        (SchedAttr::normal(20), "nice 20 is out of range: use -20..=19"),
+        (SchedAttr::normal(-21), "nice -21 is out of range: use -20..=19"),
         (
             SchedAttr::new(Policy::Batch, 7, 0),
             "a time-sharing policy has no real-time priority, but 7 was given: use 0",
@@ -261,10 +204,7 @@ fn a_bad_priority_is_refused_with_the_value_and_the_range() {
         assert_eq!(std::format!("{}", result.unwrap_err()), message);
     }
     let message = std::format!("{}", Policy::from_number(4).unwrap_err());
-    assert_eq!(
-        message,
-        "no scheduling policy 4: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)"
-    );
+    assert_eq!(message, "no scheduling policy 4: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)");
     assert!(SchedAttr::fifo(1).is_ok() && SchedAttr::fifo(99).is_ok());
     assert!(SchedAttr::normal(-20).is_ok() && SchedAttr::normal(19).is_ok());
 }

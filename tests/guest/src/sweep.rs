@@ -67,7 +67,8 @@ fn sweep() {
     }
     // From here on nothing interrupts but the probe and the timers that paths start.
     time::tick::stop_this_cpu();
-    let ready = probe::init().and_then(|()| cast::init()).and_then(|()| paths::init()).and_then(|()| run::init());
+    let ready =
+        probe::init().and_then(|()| cast::init()).and_then(|()| paths::init()).and_then(|()| run::init());
     let constants = match ready.and_then(|()| calibrate::measure()) {
         Ok(constants) => constants,
         Err(reason) => {

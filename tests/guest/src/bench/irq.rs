@@ -100,7 +100,8 @@ pub fn irq_to_thread() -> Bench {
 /// The part of `irq_to_thread` that is the handler's `give`: the wake-up without the switch.
 pub fn isr_give_wake() -> Bench {
     with_handler(waking_timed, || {
-        let waiter = task::build("high").fifo(HIGH).spawn(|| (0..ROUNDS).for_each(|_| WAKE.take())).expect("a thread");
+        let waiter =
+            task::build("high").fifo(HIGH).spawn(|| (0..ROUNDS).for_each(|_| WAKE.take())).expect("a thread");
         let sgi = prepared();
         let mut bench = Bench::new();
         for _ in 0..ROUNDS {

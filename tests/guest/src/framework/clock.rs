@@ -27,7 +27,9 @@ pub fn is_exact() -> bool {
 #[inline(never)]
 pub fn work(turns: u32) {
     // SAFETY: counts a register down.
-    unsafe { core::arch::asm!("2: subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) turns.max(1) => _, options(nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("2: subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) turns.max(1) => _, options(nomem, nostack))
+    };
 }
 
 /// Uses the CPU for `ns` nanoseconds of the machine's clock, the time of others included.

@@ -38,7 +38,8 @@ impl Events {
 
     /// What happened, in order.
     pub fn text(&self) -> String {
-        let mut text: String = self.marks.iter().take(self.len()).map(|mark| mark.load(Ordering::Relaxed) as char).collect();
+        let mut text: String =
+            self.marks.iter().take(self.len()).map(|mark| mark.load(Ordering::Relaxed) as char).collect();
         if self.len() > EVENTS_MAX {
             text.push('…');
         }

@@ -28,7 +28,10 @@ pub fn main() {
         (test, _) => match test.strip_prefix("only:") {
             Some(name) => run_only(name),
             None => {
-                kprintln!("ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>", bootargs.skip);
+                kprintln!(
+                    "ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>",
+                    bootargs.skip
+                );
                 1
             }
         },
@@ -109,7 +112,14 @@ fn hang() {
     kprintln!("the test hangs; the tasks are:");
     task::for_each(|task| {
         let info = task.info();
-        kprintln!("  {:>4} {:<15} state {:#x} queued {} prio {}", info.id, info.name, info.state, info.queued, info.prio);
+        kprintln!(
+            "  {:>4} {:<15} state {:#x} queued {} prio {}",
+            info.id,
+            info.name,
+            info.state,
+            info.queued,
+            info.prio
+        );
     });
     panic!("watchdog: the test takes longer than {} s", WATCHDOG_NS / 1_000_000_000);
 }

@@ -67,6 +67,8 @@ impl Runs {
     pub fn completed(&self) -> Vec<Run> {
         let count = self.next.load(Ordering::Relaxed).min(RUNS_MAX);
         let since = |at: usize| self.since_ns[at].load(Ordering::Relaxed);
-        (1..count).map(|at| Run { who: self.who[at - 1].load(Ordering::Relaxed), ns: since(at) - since(at - 1) }).collect()
+        (1..count)
+            .map(|at| Run { who: self.who[at - 1].load(Ordering::Relaxed), ns: since(at) - since(at - 1) })
+            .collect()
     }
 }

@@ -42,7 +42,11 @@ impl Surroundings {
         check!(left.is_empty(), "the test left tasks behind:{left}");
         drop(left);
         check_eq!(mm::stats().heap.used_bytes, self.heap_used_bytes, "bytes of heap in use after the test");
-        check_eq!(arch::thread_info::preempt_word(), arch::thread_info::PREEMPT_ENABLED, "the preempt word after the test");
+        check_eq!(
+            arch::thread_info::preempt_word(),
+            arch::thread_info::PREEMPT_ENABLED,
+            "the preempt word after the test"
+        );
         let (rt, fair) = with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent()));
         check!(rt, "bitmap and lists of the real-time queue disagree");
         check!(fair, "sums and tree of the fair queue disagree");

@@ -44,10 +44,12 @@ static SLED_MASKED: Path = Path::new("(sled, IRQs masked)", || {
 static SLED_IDLE: Path = Path { idles: true, ..Path::new("(idle)", || task::sleep_ns(10_000)) };
 
 static SLED_FAIR: Path = Path {
-    ready: || FAIR.play(|| {
-        nops();
-        let _ = DONE.give();
-    }),
+    ready: || {
+        FAIR.play(|| {
+            nops();
+            let _ = DONE.give();
+        })
+    },
     ..Path::new("(sled, fair)", || DONE.take())
 };
 static DONE: Semaphore = Semaphore::new(0);
@@ -61,8 +63,7 @@ const FAIR_MAX: u64 = 10_000;
 /// When everybody sleeps in [`SLED_IDLE`].
 const ASLEEP: u64 = 5_000;
 
-const NOT_EXACT: &str =
-    "interrupts do not come instruction by instruction: boot with -icount shift=0,sleep=off and cntfrq=1000000000";
+const NOT_EXACT: &str = "interrupts do not come instruction by instruction: boot with -icount shift=0,sleep=off and cntfrq=1000000000";
 
 #[inline(never)]
 fn nops() {
@@ -87,7 +88,9 @@ pub fn measure() -> Result<Constants, &'static str> {
 
     // The first place behind the sled where the count is zero again ends the wait.
     let disabled = run::once(&SLED_DISABLED, INSIDE);
-    let enabled = (INSIDE..INSIDE + 2 * SLED_INSNS).map(|n| run::once(&SLED_DISABLED, n)).find(|point| point.reading.count == 0);
+    let enabled = (INSIDE..INSIDE + 2 * SLED_INSNS)
+        .map(|n| run::once(&SLED_DISABLED, n))
+        .find(|point| point.reading.count == 0);
     let wait = enabled.ok_or(NOT_EXACT)?.at(&constants).wrapping_sub(INSIDE);
     constants.deferred = disabled.delay().wrapping_sub(wait);
     for n in INSIDE..INSIDE + SAMPLES {
@@ -101,7 +104,10 @@ pub fn measure() -> Result<Constants, &'static str> {
     for n in INSIDE..INSIDE + SAMPLES {
         let point = run::once(&SLED_MASKED, n);
         let same = point.reading.pc == masked.reading.pc && point.at(&constants) == masked.at(&constants);
-        accept(&point, same && point.at(&constants) > n && point.delay().abs_diff(constants.direct) <= SLACK)?;
+        accept(
+            &point,
+            same && point.at(&constants) > n && point.delay().abs_diff(constants.direct) <= SLACK,
+        )?;
     }
 
     let idle = run::certain(&SLED_IDLE, ASLEEP);
@@ -110,8 +116,11 @@ pub fn measure() -> Result<Constants, &'static str> {
         let point = run::certain(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
-    let near_start = |point: &Point| (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4));
-    let fair = (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
+    let near_start = |point: &Point| {
+        (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4))
+    };
+    let fair =
+        (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
     for n in fair.n..fair.n + SAMPLES {
         let point = run::once(&SLED_FAIR, n);
@@ -119,7 +128,11 @@ pub fn measure() -> Result<Constants, &'static str> {
     }
     early_println!(
         "result sweep-calibration.direct {} insn entry={} deferred={} idle={} fair={} slack={SLACK}",
-        constants.direct, constants.entry, constants.deferred, constants.idle, constants.fair
+        constants.direct,
+        constants.entry,
+        constants.deferred,
+        constants.idle,
+        constants.fair
     );
     Ok(constants)
 }

@@ -83,7 +83,11 @@ fn place_is_possible(n: u64, at: u64, later: u64, constants: &Constants) -> Resu
         return Err(Wrong { what: "place of the interrupt, before it is due", found: at, right: n });
     }
     if at > later {
-        return Err(Wrong { what: "place of the interrupt, behind that of a later one", found: at, right: later });
+        return Err(Wrong {
+            what: "place of the interrupt, behind that of a later one",
+            found: at,
+            right: later,
+        });
     }
     Ok(())
 }

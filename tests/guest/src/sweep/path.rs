@@ -74,7 +74,9 @@ pub fn expect_true(what: &'static str, holds: bool) -> Check {
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Addresses and preempt words read better in hexadecimal, counts in decimal.
-        let value = |f: &mut fmt::Formatter<'_>, v: u64| if v > 0xffff { write!(f, "{v:#x}") } else { write!(f, "{v}") };
+        let value = |f: &mut fmt::Formatter<'_>, v: u64| {
+            if v > 0xffff { write!(f, "{v:#x}") } else { write!(f, "{v}") }
+        };
         write!(f, "{}: ", self.what)?;
         value(f, self.found)?;
         write!(f, " instead of ")?;

@@ -8,7 +8,8 @@ use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The path.
-pub const PATHS: &[Path] = &[Path { check: unchanged, ..Path::new("registers", || CHANGED.store(hold_patterns(), Relaxed)) }];
+pub const PATHS: &[Path] =
+    &[Path { check: unchanged, ..Path::new("registers", || CHANGED.store(hold_patterns(), Relaxed)) }];
 
 static CHANGED: AtomicU64 = AtomicU64::new(0);
 

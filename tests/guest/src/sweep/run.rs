@@ -85,7 +85,9 @@ pub fn init() -> Result<(), &'static str> {
 
 fn nothing_runs_any_more() {
     let (path, n) = *RUNNING.lock();
-    early_println!("sweep-fail {path} n={n}: the run never ends: a wake-up was lost, or somebody waits for ever");
+    early_println!(
+        "sweep-fail {path} n={n}: the run never ends: a wake-up was lost, or somebody waits for ever"
+    );
     panic!("sweep: path {path} does not end when interrupted after {n} instructions");
 }
 
@@ -102,7 +104,8 @@ pub fn length(path: &Path) -> (u64, Check) {
 
 /// One run with the interrupt due after `n` instructions.
 pub fn once(path: &Path, n: u64) -> Point {
-    let check = play(path, n, |_| expect_true("the interrupt came", probe::wait())).and_then(|()| after_interrupt());
+    let check =
+        play(path, n, |_| expect_true("the interrupt came", probe::wait())).and_then(|()| after_interrupt());
     Point { n, reading: probe::reading(), wrong: check.err() }
 }
 
@@ -190,7 +193,11 @@ fn diary_is(right: &str) -> Check {
         return Ok(());
     }
     // Eight letters fit into a number, and are printed as text by the report.
-    Err(Wrong { what: "order of events", found: letters_as_number(found), right: letters_as_number(right.as_bytes()) })
+    Err(Wrong {
+        what: "order of events",
+        found: letters_as_number(found),
+        right: letters_as_number(right.as_bytes()),
+    })
 }
 
 fn letters_as_number(letters: &[u8]) -> u64 {
@@ -210,7 +217,8 @@ pub fn everywhere(path: &Path, constants: &Constants) -> Points {
         }
         (length, (again, _)) = (again, self::length(path));
     }
-    let wrong = first.and(second).and(third).and(expect("length of the path, measured again", again, length)).err();
+    let wrong =
+        first.and(second).and(third).and(expect("length of the path, measured again", again, length)).err();
     let mut points = Vec::with_capacity(1024);
     let mut behind = 0;
     while behind < BEHIND_THE_END && points.len() < POINTS_MAX {

@@ -143,7 +143,9 @@ fn running_priority() -> u32 {
     }
     let priority: u64;
     // SAFETY: ICC_RPR_EL1 is a read-only status register of a GICv3.
-    unsafe { core::arch::asm!("mrs {}, S3_0_C12_C11_3", out(reg) priority, options(nostack, preserves_flags)) };
+    unsafe {
+        core::arch::asm!("mrs {}, S3_0_C12_C11_3", out(reg) priority, options(nostack, preserves_flags))
+    };
     // In the non-secure view of a controller with Security Extensions idle is 0xff as well.
     priority as u32
 }

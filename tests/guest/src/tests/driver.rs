@@ -7,8 +7,8 @@ use crate::{check, check_eq, ktest};
 use alloc::vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use stint::locking::Semaphore;
-use stint::time::{Timer, now_ns};
 use stint::task;
+use stint::time::{Timer, now_ns};
 
 /// What a driver's author would write: a long loop, no marker, no scheduling point.
 fn checksum_and_copy(from: &[u8], to: &mut [u8]) -> u32 {

@@ -16,7 +16,10 @@ fn attr(policy: Policy, nice: i32) -> SchedAttr {
 }
 
 /// Tasks that use the CPU until told to stop.
-fn hogs(stop: &'static AtomicBool, attrs: &[SchedAttr]) -> Result<Vec<JoinHandle<()>>, crate::framework::Failure> {
+fn hogs(
+    stop: &'static AtomicBool,
+    attrs: &[SchedAttr],
+) -> Result<Vec<JoinHandle<()>>, crate::framework::Failure> {
     stop.store(false, Ordering::Relaxed);
     let mut tasks = Vec::new();
     for &attr in attrs {
@@ -30,7 +33,8 @@ fn shares(tasks: &[JoinHandle<()>], ns: u64) -> Vec<u64> {
     let cycles = || tasks.iter().map(|task| task.task().info().runtime_cycles).collect::<Vec<u64>>();
     let before = cycles();
     task::sleep_ns(ns);
-    let used: Vec<u64> = cycles().iter().zip(&before).map(|(after, before)| after.wrapping_sub(*before)).collect();
+    let used: Vec<u64> =
+        cycles().iter().zip(&before).map(|(after, before)| after.wrapping_sub(*before)).collect();
     let all: u64 = used.iter().sum();
     used.iter().map(|used| used * 1000 / all.max(1)).collect()
 }
@@ -40,7 +44,10 @@ fn check_shares(found: &[u64], weights: &[u64]) -> crate::framework::Outcome {
     for (found, weight) in found.iter().zip(weights) {
         let expected = weight * 1000 / all;
         // Without an exact clock the host may stop the machine at any time, in anybody's run.
-        check!(!is_exact() || found.abs_diff(expected) <= TOLERANCE_PERMILLE, "a share of {found} thousandths, expected {expected}");
+        check!(
+            !is_exact() || found.abs_diff(expected) <= TOLERANCE_PERMILLE,
+            "a share of {found} thousandths, expected {expected}"
+        );
     }
     Ok(())
 }

@@ -25,7 +25,10 @@ fn settled() -> MemStats {
 
 /// The part that must come back: pools and peaks may grow.
 fn in_use(stats: MemStats) -> (usize, usize) {
-    (stats.heap.used_bytes, stats.total_bytes - stats.free_bytes - stats.stack_cache_bytes - stats.heap.pool_bytes)
+    (
+        stats.heap.used_bytes,
+        stats.total_bytes - stats.free_bytes - stats.stack_cache_bytes - stats.heap.pool_bytes,
+    )
 }
 
 /// Makes `count` tasks, half of them joined and half left to the reaper, up to 100 at a time.
@@ -226,7 +229,11 @@ fn all_stacks_there_are() -> Result<(usize, Error, stint::Result<u32>), Failure>
             Err(error) => break error,
         }
     };
-    let ordinary = task::build("ordinary").stack_bytes(4096).fifo(10).spawn(|| 3).map(|handle| handle.join().unwrap_or(0));
+    let ordinary = task::build("ordinary")
+        .stack_bytes(4096)
+        .fifo(10)
+        .spawn(|| 3)
+        .map(|handle| handle.join().unwrap_or(0));
     let made = tasks.len();
     drop(tasks);
     mm::stack::trim();

@@ -163,7 +163,9 @@ ktest! {
 fn check_free_for_all(mutex: &'static Mutex<()>) -> Outcome {
     for _ in 0..2 {
         let guard = mutex.lock();
-        let waiter = task::build("waiter").fifo(HIGH).spawn(|| mutex.lock_timeout(Timeout::In(50_000_000)).map(drop))?;
+        let waiter = task::build("waiter")
+            .fifo(HIGH)
+            .spawn(|| mutex.lock_timeout(Timeout::In(50_000_000)).map(drop))?;
         drop(guard);
         check_eq!(waiter.join(), Some(Ok(())), "a waiter after a time-out");
     }

@@ -2,8 +2,8 @@
 
 use crate::framework::Failure;
 use crate::framework::interrupt::Interrupt;
-use crate::tests::LOW;
 use crate::ktest;
+use crate::tests::LOW;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hint::black_box;

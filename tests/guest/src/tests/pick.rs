@@ -5,8 +5,8 @@ use crate::framework::events::Events;
 use crate::{check, check_eq, ktest};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use stint::task::{self, TaskRef};
 use stint::sched::prio::SchedAttr;
+use stint::task::{self, TaskRef};
 
 ktest! {
     fn of_ninety_nine_priorities_the_highest_runs_first() {

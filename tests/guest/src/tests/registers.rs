@@ -114,7 +114,12 @@ fn pattern(register: usize) -> u64 {
 }
 
 /// Preempts a task with patterns in its registers, `rounds` times, and says what was left of them.
-fn preempt_with(hold: unsafe extern "C" fn(*mut Patterns), scratch: usize, nzcv: u64, delay_ns: u64) -> crate::framework::Outcome {
+fn preempt_with(
+    hold: unsafe extern "C" fn(*mut Patterns),
+    scratch: usize,
+    nzcv: u64,
+    delay_ns: u64,
+) -> crate::framework::Outcome {
     static GATE: Semaphore = Semaphore::new(0);
     static FLAG: AtomicUsize = AtomicUsize::new(0);
     static OTHER_FLAGS: AtomicU64 = AtomicU64::new(0);
@@ -130,9 +135,12 @@ fn preempt_with(hold: unsafe extern "C" fn(*mut Patterns), scratch: usize, nzcv:
         task::sleep_ns(50_000);
         overwrite_registers(OTHER_FLAGS.load(Ordering::Relaxed));
         // SAFETY: the holder has published where its flag is, and waits for it.
-        unsafe { &*core::ptr::with_exposed_provenance::<AtomicUsize>(FLAG.load(Ordering::Relaxed)) }.store(1, Ordering::Relaxed);
+        unsafe { &*core::ptr::with_exposed_provenance::<AtomicUsize>(FLAG.load(Ordering::Relaxed)) }
+            .store(1, Ordering::Relaxed);
     })?;
-    let timer = Timer::new(|| { let _ = GATE.give(); });
+    let timer = Timer::new(|| {
+        let _ = GATE.give();
+    });
     let mut patterns = Patterns { registers: core::array::from_fn(pattern), nzcv, flag_at: &FLAG };
     timer.start_once(delay_ns);
     // SAFETY: follows the calling convention; writes to `patterns` and `FLAG` alone.

@@ -17,7 +17,11 @@ const BLUR_NS: u64 = 20_000;
 
 /// Lets `count` CPU-bound tasks of nice 0 run for the time of `turns` turns and returns the lengths of their runs, from the time on at
 /// which they have settled.
-fn fair_runs(runs: &'static Runs, count: u32, turns: u64) -> Result<alloc::vec::Vec<u64>, crate::framework::Failure> {
+fn fair_runs(
+    runs: &'static Runs,
+    count: u32,
+    turns: u64,
+) -> Result<alloc::vec::Vec<u64>, crate::framework::Failure> {
     let mut hogs = alloc::vec::Vec::new();
     for me in 1..=count {
         hogs.push(task::build("hog").spawn(move || runs.hog(me))?);
@@ -28,7 +32,8 @@ fn fair_runs(runs: &'static Runs, count: u32, turns: u64) -> Result<alloc::vec::
     for hog in hogs {
         hog.join();
     }
-    let lengths: alloc::vec::Vec<u64> = runs.completed().iter().skip(SETTLED_AFTER).map(|run| run.ns).collect();
+    let lengths: alloc::vec::Vec<u64> =
+        runs.completed().iter().skip(SETTLED_AFTER).map(|run| run.ns).collect();
     // The last runs are those in which they end.
     Ok(lengths[..lengths.len().saturating_sub(count as usize + 1)].to_vec())
 }

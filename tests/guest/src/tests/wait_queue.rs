@@ -6,8 +6,8 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use stint::Error;
 use stint::locking::WaitQueue;
 use stint::sched::wait::Timeout;
-use stint::time::{Timer, now_ns};
 use stint::task;
+use stint::time::{Timer, now_ns};
 
 ktest! {
     fn a_wait_whose_condition_holds_does_not_wait() {

@@ -11,7 +11,12 @@ use stint::time::Timer;
 
 /// Lets a task made from `builder` wait, and a task made from `waker` wake it; "wW…" if the woken one ran at once,
 /// "wgW" if the waker went on first.
-fn order(log: &'static Events, gate: &'static Semaphore, sleeper: Builder, waker: Builder) -> Result<alloc::string::String, crate::framework::Failure> {
+fn order(
+    log: &'static Events,
+    gate: &'static Semaphore,
+    sleeper: Builder,
+    waker: Builder,
+) -> Result<alloc::string::String, crate::framework::Failure> {
     let _tick = TickOff::new();
     let sleeper = sleeper.spawn(move || {
         gate.take();

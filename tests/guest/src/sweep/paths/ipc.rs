@@ -8,12 +8,35 @@ use crate::probe;
 use stint::ipc::{MsgQueue, Pool};
 
 pub const PATHS: &[Path] = &[
-    Path { setup: empty, intrude: put_another, in_irq: put_third, check: one_got_others_left, ..Path::new("msgq_put_get", put_get) },
+    Path {
+        setup: empty,
+        intrude: put_another,
+        in_irq: put_third,
+        check: one_got_others_left,
+        ..Path::new("msgq_put_get", put_get)
+    },
     Path { setup: high_gets, diary: "hv", check: got, ..Path::new("msgq_put_wakes_high", put_and_note) },
     Path { setup: low_gets, diary: "vl", check: got, ..Path::new("msgq_put_wakes_low", put_and_note) },
-    Path { setup: empty, ready: low_puts, diary: "lvL", check: got, ..Path::new("msgq_get_blocks", get_and_note) },
-    Path { setup: full, ready: low_makes_room, diary: "lvL", check: in_order, ..Path::new("msgq_put_blocks", put_and_note) },
-    Path { intrude: alloc_free, in_irq: alloc_free, check: all_blocks_are_there, ..Path::new("pool_alloc_free", alloc_free) },
+    Path {
+        setup: empty,
+        ready: low_puts,
+        diary: "lvL",
+        check: got,
+        ..Path::new("msgq_get_blocks", get_and_note)
+    },
+    Path {
+        setup: full,
+        ready: low_makes_room,
+        diary: "lvL",
+        check: in_order,
+        ..Path::new("msgq_put_blocks", put_and_note)
+    },
+    Path {
+        intrude: alloc_free,
+        in_irq: alloc_free,
+        check: all_blocks_are_there,
+        ..Path::new("pool_alloc_free", alloc_free)
+    },
 ];
 
 const CAPACITY: usize = 3;

@@ -20,8 +20,19 @@ pub const PATHS: &[Path] = &[
         drop(outer);
     }),
     Path { setup: fresh, intrude: change, check: both_changed, ..Path::new("spin_lock", change) },
-    Path { setup: fresh, intrude: change_nested, check: both_changed, ..Path::new("spin_lock_nested", change_nested) },
-    Path { setup: fresh, intrude: change_irqsave, in_irq: change_irqsave, check: both_changed, ..Path::new("spin_lock_irqsave", change_irqsave) },
+    Path {
+        setup: fresh,
+        intrude: change_nested,
+        check: both_changed,
+        ..Path::new("spin_lock_nested", change_nested)
+    },
+    Path {
+        setup: fresh,
+        intrude: change_irqsave,
+        in_irq: change_irqsave,
+        check: both_changed,
+        ..Path::new("spin_lock_irqsave", change_irqsave)
+    },
     Path { ready: wait_high, diary: "vhV", ..Path::new("spin_lock_wakes_high", || wake_in(&LOCKED)) },
     Path { ready: wait_high, diary: "vhV", ..Path::new("spin_lock_irqsave_wakes_high", wake_in_irqsave) },
 ];

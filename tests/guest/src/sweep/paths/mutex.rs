@@ -9,10 +9,32 @@ use stint::locking::{Mutex, Semaphore};
 use stint::task;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: fresh, intrude: change_slowly, check: changed_once, ..Path::new("mutex_lock_unlock", change) },
-    Path { setup: fresh, intrude: change_slowly, check: changed_or_refused, ..Path::new("mutex_try_lock", try_change) },
-    Path { setup: fresh, intrude: change, diary: "hv", check: changed_twice, ..Path::new("mutex_handed_to_high", hand_over) },
-    Path { setup: low_owns, intrude: change, diary: "abvc", check: changed_twice, ..Path::new("mutex_lock_blocks", wait_for_low) },
+    Path {
+        setup: fresh,
+        intrude: change_slowly,
+        check: changed_once,
+        ..Path::new("mutex_lock_unlock", change)
+    },
+    Path {
+        setup: fresh,
+        intrude: change_slowly,
+        check: changed_or_refused,
+        ..Path::new("mutex_try_lock", try_change)
+    },
+    Path {
+        setup: fresh,
+        intrude: change,
+        diary: "hv",
+        check: changed_twice,
+        ..Path::new("mutex_handed_to_high", hand_over)
+    },
+    Path {
+        setup: low_owns,
+        intrude: change,
+        diary: "abvc",
+        check: changed_twice,
+        ..Path::new("mutex_lock_blocks", wait_for_low)
+    },
 ];
 
 static MUTEX: Mutex<(u64, u64)> = Mutex::new((0, 0));

@@ -13,16 +13,72 @@ use stint::locking::Semaphore;
 use stint::sched::wait::Timeout;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: none, intrude: give_and_take, in_irq: give, check: one_left, ..Path::new("sem_give", give) },
-    Path { setup: one, intrude: give_and_take, in_irq: give, check: one_from_irq, ..Path::new("sem_take", take) },
-    Path { setup: low_waits, diary: "vl", check: none_left, ..Path::new("sem_give_wakes_low", give_and_note) },
-    Path { setup: high_waits, diary: "hv", check: none_left, ..Path::new("sem_give_wakes_high", give_and_note) },
-    Path { setup: both_wait, diary: "hvl", check: none_left, ..Path::new("sem_give_twice_wakes_both", give_twice) },
-    Path { setup: none, ready: low_gives, diary: "lvL", check: none_left, ..Path::new("sem_take_blocks", take_and_note) },
-    Path { setup: none, ready: low_gives, diary: "lvL", check: granted, ..Path::new("sem_take_timeout_granted", take_in_time) },
-    Path { setup: fair_waits, diary: "vf", check: none_left, ..Path::new("sem_give_wakes_fair", give_and_note) },
-    Path { setup: none, ready: fair_gives, diary: "fvF", check: none_left, ..Path::new("sem_take_blocks_fair", take_and_note) },
-    Path { setup: none, idles: true, diary: "v", check: timed_out, ..Path::new("sem_take_timeout_expires", take_in_time) },
+    Path {
+        setup: none,
+        intrude: give_and_take,
+        in_irq: give,
+        check: one_left,
+        ..Path::new("sem_give", give)
+    },
+    Path {
+        setup: one,
+        intrude: give_and_take,
+        in_irq: give,
+        check: one_from_irq,
+        ..Path::new("sem_take", take)
+    },
+    Path {
+        setup: low_waits,
+        diary: "vl",
+        check: none_left,
+        ..Path::new("sem_give_wakes_low", give_and_note)
+    },
+    Path {
+        setup: high_waits,
+        diary: "hv",
+        check: none_left,
+        ..Path::new("sem_give_wakes_high", give_and_note)
+    },
+    Path {
+        setup: both_wait,
+        diary: "hvl",
+        check: none_left,
+        ..Path::new("sem_give_twice_wakes_both", give_twice)
+    },
+    Path {
+        setup: none,
+        ready: low_gives,
+        diary: "lvL",
+        check: none_left,
+        ..Path::new("sem_take_blocks", take_and_note)
+    },
+    Path {
+        setup: none,
+        ready: low_gives,
+        diary: "lvL",
+        check: granted,
+        ..Path::new("sem_take_timeout_granted", take_in_time)
+    },
+    Path {
+        setup: fair_waits,
+        diary: "vf",
+        check: none_left,
+        ..Path::new("sem_give_wakes_fair", give_and_note)
+    },
+    Path {
+        setup: none,
+        ready: fair_gives,
+        diary: "fvF",
+        check: none_left,
+        ..Path::new("sem_take_blocks_fair", take_and_note)
+    },
+    Path {
+        setup: none,
+        idles: true,
+        diary: "v",
+        check: timed_out,
+        ..Path::new("sem_take_timeout_expires", take_in_time)
+    },
 ];
 
 static SEM: Semaphore = Semaphore::new(0);

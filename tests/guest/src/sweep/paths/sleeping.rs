@@ -13,7 +13,13 @@ use stint::time;
 
 pub const PATHS: &[Path] = &[
     Path { idles: true, diary: "v", ..Path::new("sleep_until_idle", sleep) },
-    Path { setup: lower, ready: floor_spins, after: raise, diary: "v", ..Path::new("sleep_until_busy", sleep) },
+    Path {
+        setup: lower,
+        ready: floor_spins,
+        after: raise,
+        diary: "v",
+        ..Path::new("sleep_until_busy", sleep)
+    },
     Path { idles: true, diary: "v", ..Path::new("sleep_until_past", sleep_until_past) },
     Path { diary: "v", ..Path::new("yield_alone", yield_and_note) },
     Path { ready: equal_yields, diary: "aebf", ..Path::new("yield_to_equal", yield_between) },
@@ -23,10 +29,22 @@ pub const PATHS: &[Path] = &[
     Path { ready: low_unparks, diary: "lvL", ..Path::new("park_blocks", park) },
     Path { setup: lower, ready: low_wakes, diary: "lvL", ..Path::new("wait_queue_blocks", wait_for_flag) },
     Path { setup: raise, diary: "v", ..Path::new("wait_by_hand_true", wait_by_hand) },
-    Path { setup: lower, ready: low_wakes_victim, intrude: wake_victim, diary: "v", ..Path::new("wait_by_hand_woken", wait_by_hand) },
+    Path {
+        setup: lower,
+        ready: low_wakes_victim,
+        intrude: wake_victim,
+        diary: "v",
+        ..Path::new("wait_by_hand_woken", wait_by_hand)
+    },
     Path { setup: high_waits_for_flag, diary: "hv", ..Path::new("wait_queue_wakes_high", raise_and_wake) },
     Path { setup: high_waits_for_done, diary: "hv", ..Path::new("completion_wakes_high", complete) },
-    Path { ready: || LOW.play(note_low), after: low_again, diary: "lv", check: prios_are_back, ..Path::new("raise_ready_task", raise_low) },
+    Path {
+        ready: || LOW.play(note_low),
+        after: low_again,
+        diary: "lv",
+        check: prios_are_back,
+        ..Path::new("raise_ready_task", raise_low)
+    },
 ];
 
 /// A little more than the way into the sleep.

@@ -6,10 +6,32 @@ use crate::path::{Check, Path, expect};
 use stint::task;
 
 pub const PATHS: &[Path] = &[
-    Path { setup: fresh, after: spawn_another, diary: "cvr", check: joined, ..Path::new("task_spawn_high_join", || spawn_and_join(HIGH_PRIO)) },
-    Path { setup: fresh, after: spawn_another, diary: "cvr", check: joined, ..Path::new("task_spawn_low_join", || spawn_and_join(LOW_PRIO)) },
-    Path { setup: fresh, diary: "cv", check: gone, ..Path::new("task_spawn_high_detach", || spawn_and_detach(HIGH_PRIO)) },
-    Path { setup: fresh, diary: "vc", check: gone, ..Path::new("task_spawn_low_detach", || spawn_and_detach(LOW_PRIO)) },
+    Path {
+        setup: fresh,
+        after: spawn_another,
+        diary: "cvr",
+        check: joined,
+        ..Path::new("task_spawn_high_join", || spawn_and_join(HIGH_PRIO))
+    },
+    Path {
+        setup: fresh,
+        after: spawn_another,
+        diary: "cvr",
+        check: joined,
+        ..Path::new("task_spawn_low_join", || spawn_and_join(LOW_PRIO))
+    },
+    Path {
+        setup: fresh,
+        diary: "cv",
+        check: gone,
+        ..Path::new("task_spawn_high_detach", || spawn_and_detach(HIGH_PRIO))
+    },
+    Path {
+        setup: fresh,
+        diary: "vc",
+        check: gone,
+        ..Path::new("task_spawn_low_detach", || spawn_and_detach(LOW_PRIO))
+    },
 ];
 
 static RESULT: Slot = Slot::new();

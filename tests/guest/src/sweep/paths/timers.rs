@@ -12,11 +12,40 @@ use stint::time::Timer;
 
 pub const PATHS: &[Path] = &[
     Path { setup: stopped, intrude: own_timer, check: runs, ..Path::new("timer_start", start) },
-    Path { setup: stopped, intrude: own_timer, check: runs, ..Path::new("timer_start_as_last", start_as_last) },
-    Path { setup: stopped, ready: start, intrude: own_timer, check: was_cancelled, ..Path::new("timer_cancel", cancel) },
-    Path { setup: stopped, ready: start, intrude: own_timer, check: runs, ..Path::new("timer_move", start_as_last) },
-    Path { setup: stopped, intrude: own_timer, diary: "tv", check: went_off, ..Path::new("timer_goes_off", go_off) },
-    Path { setup: high_waits, intrude: own_timer, diary: "thv", check: went_off, ..Path::new("timer_wakes_high", go_off) },
+    Path {
+        setup: stopped,
+        intrude: own_timer,
+        check: runs,
+        ..Path::new("timer_start_as_last", start_as_last)
+    },
+    Path {
+        setup: stopped,
+        ready: start,
+        intrude: own_timer,
+        check: was_cancelled,
+        ..Path::new("timer_cancel", cancel)
+    },
+    Path {
+        setup: stopped,
+        ready: start,
+        intrude: own_timer,
+        check: runs,
+        ..Path::new("timer_move", start_as_last)
+    },
+    Path {
+        setup: stopped,
+        intrude: own_timer,
+        diary: "tv",
+        check: went_off,
+        ..Path::new("timer_goes_off", go_off)
+    },
+    Path {
+        setup: high_waits,
+        intrude: own_timer,
+        diary: "thv",
+        check: went_off,
+        ..Path::new("timer_wakes_high", go_off)
+    },
 ];
 
 /// Sooner than the sweep's own watchdog, which is the first in the tree then, and later than it.
