@@ -15,8 +15,8 @@ const SETTLED_AFTER: usize = 6;
 /// the turns of the measuring loop at both ends.
 const BLUR_NS: u64 = 20_000;
 
-/// Lets `count` CPU-bound tasks of nice 0 run for the time of `turns` turns and returns the lengths of their runs, from the time on at
-/// which they have settled.
+/// Lets `count` CPU-bound tasks of nice 0 run for the time of `turns` turns and returns the lengths of their
+/// runs, from the time on at which they have settled.
 fn fair_runs(
     runs: &'static Runs,
     count: u32,

@@ -50,6 +50,7 @@ impl Default for Case {
 fn order(log: &'static Events, gate: &'static Semaphore, case: Case) -> Result<String, Failure> {
     static SLEEPERS: AtomicU64 = AtomicU64::new(0);
     static START: Semaphore = Semaphore::new(0);
+    SLEEPERS.store(0, Ordering::Relaxed);
     let _tick = TickOff::new();
     // The runner is there first, so that the debt of a new task is behind it when it matters.
     let lead_ns = case.lead_ns;
@@ -76,7 +77,10 @@ fn order(log: &'static Events, gate: &'static Semaphore, case: Case) -> Result<S
         gate.take();
         log.mark('W');
     })?;
-    task::sleep_ms(1);
+    // Until it waits at the gate.
+    while SLEEPERS.load(Ordering::Relaxed) == 0 || sleeper.task().info().queued {
+        task::sleep_ms(1);
+    }
     START.give()?;
     let bystander = if case.bystander { Some(task::build("bystander").spawn(|| {})?) } else { None };
     runner.join();
