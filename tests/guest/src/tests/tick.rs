@@ -43,7 +43,7 @@ ktest! {
         static RUNS: Runs = Runs::new();
         let ideal_ns = with_rq(|rq| rq.cfs().tunables().sched_latency_ns) / 2;
         let lengths = fair_runs(&RUNS, 2, 30)?;
-        check!(lengths.len() >= 10, "only {} runs: nobody preempts", lengths.len());
+        check!(lengths.len() >= 10 || !is_exact(), "only {} runs: nobody preempts", lengths.len());
         for ns in &lengths {
             if is_exact() {
                 check!(*ns + BLUR_NS >= ideal_ns, "a run of {ns} ns is shorter than the ideal runtime, {ideal_ns} ns");
@@ -60,7 +60,7 @@ ktest! {
         static RUNS: Runs = Runs::new();
         let minimum_ns = with_rq(|rq| rq.cfs().tunables().sched_min_granularity_ns);
         let lengths = fair_runs(&RUNS, 10, 40)?;
-        check!(lengths.len() >= 10, "only {} runs", lengths.len());
+        check!(lengths.len() >= 10 || !is_exact(), "only {} runs", lengths.len());
         if is_exact() {
             for ns in &lengths {
                 check!(*ns + BLUR_NS >= minimum_ns, "a run of {ns} ns is shorter than the minimum granularity, {minimum_ns} ns");
