@@ -67,6 +67,9 @@ pub const ROWS: &[Row] = &[
     row("bench.pool_alloc", "fixed blocks, 128 bytes", [21., 32., 25., 60., NA, NA], 18.),
     row("bench.pool_free", "fixed blocks, 128 bytes", [23., 27., 26., 55., NA, NA], 18.),
     row("bench.tick_irq", "whole tick interrupt, nothing due", [128., 127., 186., 389., 117., 301.], 110.),
+    row("bench.preempt_enable", "nothing pending", [NA, NA, NA, NA, NA, NA], 4.),
+    row("bench.spin_lock", "one CPU", [NA, NA, NA, NA, NA, NA], 4.),
+    row("bench.spin_unlock", "one CPU", [NA, NA, NA, NA, NA, NA], 4.),
     row("tm.basic", "calibration", [10245.8, 10246.8, 10245.3, NA, 10245.8, NA], 10246.8),
     row("tm.cooperative", "Thread-Metric, per iteration", [83.0, 90.0, 128.0, NA, 110.6, NA], 78.),
     row("tm.preemptive", "Thread-Metric, per iteration", [201.6, 276.8, 224.8, NA, 407.2, NA], 190.),
@@ -76,6 +79,9 @@ pub const ROWS: &[Row] = &[
     row("tm.synchronization", "Thread-Metric, per iteration", [59.0, 80.0, 67.0, NA, 194.0, NA], 45.),
     row("tm.memory", "Thread-Metric, per iteration", [69.0, 84.0, 79.0, NA, 281.0, NA], 60.),
 ];
+
+/// Rows of our own, parts of others, that have neither peer nor target.
+pub const OURS: [&str; 2] = ["bench.isr_give_wake", "bench.mutex_handoff"];
 
 /// Finds a benchmark by its result name.
 #[must_use]

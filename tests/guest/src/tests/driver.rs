@@ -46,10 +46,13 @@ ktest! {
         })?;
         LOG.mark('d');
         timer.start_periodic(20_000)?;
-        let mut sum = 0;
+        let mut sum;
         // On a fast machine one pass may be over before the ten wake-ups are.
-        while WOKEN.load(Ordering::Relaxed) < 10 {
+        loop {
             sum = checksum_and_copy(&from, &mut to);
+            if WOKEN.load(Ordering::Relaxed) == 10 {
+                break;
+            }
         }
         timer.cancel();
         LOG.mark('D');

@@ -28,6 +28,7 @@ mod sleep;
 mod tasks;
 mod tick;
 mod timers;
+mod traced;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;

@@ -104,3 +104,40 @@ ktest! {
         check_eq!((yields.0 - sleeps.0, yields.1 - sleeps.1), (0, 3), "voluntary and involuntary switches of three yields");
     }
 }
+
+ktest! {
+    /// Each switch of the CPU is charged to exactly one task, idle included.
+    fn the_switches_of_all_tasks_add_up_to_those_of_the_cpu() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        let counts = || {
+            let flags = arch::irqflags::local_irq_save();
+            let mut sum = 0;
+            task::for_each(|task| {
+                let (voluntary, involuntary) = task.info().switches;
+                sum += voluntary + involuntary;
+            });
+            let cpu = stint::sched::core::nr_switches();
+            arch::irqflags::local_irq_restore(flags);
+            (sum, cpu)
+        };
+        let mut tasks = alloc::vec::Vec::new();
+        for n in 0..3 {
+            tasks.push(task::build("hog").nice(n).spawn(|| hog(&STOP))?);
+        }
+        tasks.push(task::build("sleeper").fifo(20).spawn(|| {
+            while !STOP.load(Ordering::Relaxed) {
+                task::yield_now();
+                task::sleep_ns(100_000);
+            }
+        })?);
+        let before = counts();
+        task::sleep_ms(30);
+        let after = counts();
+        STOP.store(true, Ordering::Relaxed);
+        for task in tasks {
+            task.join();
+        }
+        check!(after.1 > before.1 + 100, "only {} switches", after.1 - before.1);
+        check_eq!(after.0 - before.0, after.1 - before.1, "switches of all tasks, against those of the CPU");
+    }
+}

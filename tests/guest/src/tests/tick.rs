@@ -15,18 +15,19 @@ const SETTLED_AFTER: usize = 6;
 /// the turns of the measuring loop at both ends.
 const BLUR_NS: u64 = 20_000;
 
-/// Lets `count` CPU-bound tasks of nice 0 run for `ns` and returns the lengths of their runs, from the time on at
-/// which they have settled.
+/// Lets `count` CPU-bound tasks of nice 0 run for the time of `turns` turns and returns the lengths of their
+/// runs, from the time on at which they have settled.
 fn fair_runs(
     runs: &'static Runs,
     count: u32,
-    ns: u64,
+    turns: u64,
 ) -> Result<alloc::vec::Vec<u64>, crate::framework::Failure> {
     let mut hogs = alloc::vec::Vec::new();
     for me in 1..=count {
         hogs.push(task::build("hog").spawn(move || runs.hog(me))?);
     }
-    task::sleep_ns(ns);
+    // A turn ends at a tick; the longest ideal one is 3 ms.
+    task::sleep_ns(turns * tick_ns().max(4_000_000));
     runs.stop();
     for hog in hogs {
         hog.join();
@@ -41,8 +42,8 @@ ktest! {
     fn the_tick_preempts_at_the_first_tick_after_the_ideal_runtime() {
         static RUNS: Runs = Runs::new();
         let ideal_ns = with_rq(|rq| rq.cfs().tunables().sched_latency_ns) / 2;
-        let lengths = fair_runs(&RUNS, 2, 150_000_000)?;
-        check!(lengths.len() >= 10, "only {} runs: nobody preempts", lengths.len());
+        let lengths = fair_runs(&RUNS, 2, 30)?;
+        check!(lengths.len() >= 10 || !is_exact(), "only {} runs: nobody preempts", lengths.len());
         for ns in &lengths {
             if is_exact() {
                 check!(*ns + BLUR_NS >= ideal_ns, "a run of {ns} ns is shorter than the ideal runtime, {ideal_ns} ns");
@@ -58,8 +59,8 @@ ktest! {
     fn many_tasks_still_get_the_minimum_granularity_each() {
         static RUNS: Runs = Runs::new();
         let minimum_ns = with_rq(|rq| rq.cfs().tunables().sched_min_granularity_ns);
-        let lengths = fair_runs(&RUNS, 10, 200_000_000)?;
-        check!(lengths.len() >= 10, "only {} runs", lengths.len());
+        let lengths = fair_runs(&RUNS, 10, 40)?;
+        check!(lengths.len() >= 10 || !is_exact(), "only {} runs", lengths.len());
         if is_exact() {
             for ns in &lengths {
                 check!(*ns + BLUR_NS >= minimum_ns, "a run of {ns} ns is shorter than the minimum granularity, {minimum_ns} ns");
@@ -71,7 +72,7 @@ ktest! {
 ktest! {
     fn all_tasks_get_their_turn_in_every_period() {
         static RUNS: Runs = Runs::new();
-        let _ = fair_runs(&RUNS, 4, 200_000_000)?;
+        let _ = fair_runs(&RUNS, 4, 40)?;
         let runs = RUNS.completed();
         // In any eight runs in a row each of four equal tasks comes up.
         for window in runs[..runs.len().saturating_sub(5)].windows(8).skip(SETTLED_AFTER) {

@@ -12,7 +12,7 @@ use arch::irqflags::{local_irq_restore, local_irq_save};
 use arch::thread_info::{self as ti, PREEMPT_ENABLED};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use stint::locking::Semaphore;
-use stint::time::Timer;
+use stint::time::{Timer, now_ns};
 use stint::{preempt, task};
 
 /// Counts that occur: none, one, nested, softirq, hard interrupt, all together.
@@ -143,9 +143,9 @@ ktest! {
             arch::pmu::overflow_after(distance);
             let yes = ti::preempt_count_dec_and_test();
             // Behind the path: for the distances that reach past it.
-            let mut patience = 100_000u32;
-            while interrupt.taken() == taken && patience != 0 {
-                patience -= 1;
+            let patience_ns = now_ns() + 1_000_000_000;
+            while interrupt.taken() == taken && now_ns() < patience_ns {
+                arch::cpu::relax();
             }
             let flags = local_irq_save();
             let word = ti::preempt_word();
