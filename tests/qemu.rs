@@ -17,6 +17,8 @@
 mod boot;
 #[path = "qemu/figures.rs"]
 mod figures;
+#[path = "qemu/latency.rs"]
+mod latency;
 #[path = "qemu/worlds.rs"]
 mod worlds;
 
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
     machine_trials(&mut leaders, &mut followers);
     figures::bench_trials(&mut leaders, &mut followers);
     worlds::trials(&mut followers);
+    latency::trials(&mut followers);
     leaders.extend(followers);
     libtest_mimic::run(&arguments, leaders).exit_code()
 }
