@@ -71,7 +71,8 @@ mirror() {
     local found
     found=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
         grep -oE 'https?://[^ ]+/debian/?( |$)' | head -n 1 | tr -d ' ') || true
-    printf '%s' "${found:-http://deb.debian.org/debian}"
+    [ -n "$found" ] || die "no Debian mirror is configured on this machine" "add one to /etc/apt/sources.list and try again"
+    printf '%s' "$found"
 }
 
 # --- QEMU --------------------------------------------------------------------------------------------------
@@ -98,9 +99,10 @@ setup_qemu() {
         release=bookworm-backports
         if [ "$(major "$(candidate $package $release)")" -lt "$QEMU_OLDEST" ]; then
             say "adding $release to the package sources: /etc/apt/sources.list.d/stint-backports.list"
-            local keyring=/usr/share/keyrings/debian-archive-keyring.gpg option=""
+            local keyring=/usr/share/keyrings/debian-archive-keyring.gpg option="" from
+            from=$(mirror) || exit 1
             [ ! -e $keyring ] || option="[signed-by=$keyring] "
-            echo "deb $option$(mirror) $release main" |
+            echo "deb $option$from $release main" |
                 as_root tee /etc/apt/sources.list.d/stint-backports.list >/dev/null
             updated=no
             apt_update

@@ -13,11 +13,13 @@
 //! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
 //! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
 //! | `idle` | what runs otherwise |
-//! | `core` | the one place that acts on the answers: switch, wake-up, tick |
+//! | `core` | the run queues, and the one place that switches |
+//! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params` | a CPU's run queue: the door to it all |
 
 pub mod class;
+mod control;
 pub mod core;
 pub mod entity;
 pub mod fair;
@@ -33,6 +35,7 @@ pub mod rt;
 mod timeline;
 pub mod tunables;
 pub mod wait;
+mod wakeup;
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,8 @@ mod commands;
 mod cpu_clock;
 pub mod line;
 pub mod terminal;
+#[cfg(test)]
+mod tests;
 pub mod units;
 pub mod words;
 

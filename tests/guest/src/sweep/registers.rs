@@ -8,13 +8,33 @@ use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The path.
-pub const PATHS: &[Path] =
-    &[Path { check: unchanged, ..Path::new("registers", || CHANGED.store(hold_patterns(), Relaxed)) }];
+pub const PATHS: &[Path] = &[Path {
+    intrude: scramble,
+    in_irq: scramble,
+    check: unchanged,
+    ..Path::new("registers", || CHANGED.store(hold_patterns(), Relaxed))
+}];
 
 static CHANGED: AtomicU64 = AtomicU64::new(0);
 
 fn unchanged() -> Check {
     expect("bits that changed in some register", CHANGED.load(Relaxed), 0)
+}
+
+/// H and the interrupt handler leave nothing as it was of what a function may change.
+fn scramble() {
+    scramble_registers();
+}
+
+#[unsafe(naked)]
+extern "C" fn scramble_registers() {
+    naked_asm!(
+        ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18",
+        "mov x\\n, #(4095 - \\n)",
+        ".endr",
+        "msr nzcv, xzr",
+        "ret",
+    )
 }
 
 /// Puts 64 n + 7 into xn for n = 0 … 30 and 0110 into NZCV; some instructions later, the bits that are

@@ -1,0 +1,225 @@
+//! Making tasks ready, and asking for the switch that follows from it: wake-ups, new tasks, the tick.
+//!
+//! The classes answer whether somebody should make room; this file turns the answer into a request on the
+//! preempt word, or, where that is the same and shorter, into the switch itself.
+//!
+//! Context: any; IRQs masked where the name or the text says so. Lock: the run queue of the task.
+
+use super::class::{EnqueueFlags, Resched, WakeFlags};
+use super::core::{
+    RunQueue, context_switch, finish_task_switch, lock_task_rq, lock_this_rq, sched_ref, task_of,
+};
+use super::rq::Rq;
+use crate::task::{self, Task, state};
+use crate::trace;
+use arch::irqflags;
+use arch::patch::{PREEMPT_INERT, static_branch};
+use arch::thread_info;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+/// Asks for a switch on this CPU. The run queue is locked.
+#[inline(always)]
+fn resched_curr(rq: &Rq) {
+    let curr = task_of(rq.curr());
+    if !curr.arch.thread_info.test_and_set_need_resched() {
+        // The run queue is this CPU's, so its current task is the one whose word we may write.
+        debug_assert!(ptr::eq(curr, task::current()));
+        thread_info::set_preempt_need_resched();
+    }
+}
+
+#[inline(always)]
+pub(super) fn resched_if(rq: &Rq, decision: Resched) {
+    if decision == Resched::Yes {
+        resched_curr(rq);
+    }
+}
+
+/// Makes a sleeping task ready and asks for a switch if it should run. IRQs masked.
+///
+/// The common part of all wake-ups: the caller has made sure, under the lock of what the task waits for, that
+/// it is to be woken, and that nobody else is waking it.
+pub(crate) fn wake_up_granted(task: &Task) {
+    debug_assert!(irqflags::irqs_disabled());
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let decision = activate(rq, task);
+    resched_if(rq, decision);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+}
+
+/// [`wake_up_granted`] as the last thing before the caller restores `flags`, with the preemption point that
+/// this is. IRQs masked, no lock held.
+///
+/// A real-time task that beats the running one, where nothing forbids the switch and nobody else has asked
+/// for one, is by that alone the task that `__schedule` would pick: the request, its check and the pick fall
+/// together, and it is switched to at once.
+#[inline(always)]
+pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+    debug_assert!(irqflags::irqs_disabled());
+    if !task.sched.is_rt() {
+        return wake_up_fair(task, flags);
+    }
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    let decision = rq.wake_rt(sched_ref(task));
+    // SAFETY: locked above, IRQs masked; `task` is real-time and queued.
+    unsafe { unlock_and_run_rt(this, rq, task, decision, flags) };
+}
+
+/// The end of a wake-up of the real-time `task`: if it should run and may, switches to it; otherwise leaves
+/// the request. Releases the run queue.
+///
+/// # Safety
+/// IRQs masked; `this` is locked, `rq` its queue, `task` real-time and on it.
+#[inline(always)]
+unsafe fn unlock_and_run_rt(
+    this: &RunQueue,
+    rq: &mut Rq,
+    task: &Task,
+    decision: Resched,
+    flags: irqflags::Flags,
+) {
+    if decision == Resched::Yes {
+        let may_switch = !irqflags::irqs_disabled_flags(flags)
+            && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
+            && !static_branch::<PREEMPT_INERT>();
+        if may_switch {
+            let prev = task::current();
+            rq.set_next_rt(sched_ref(prev), sched_ref(task), crate::time::now_ns);
+            // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
+            // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
+            unsafe {
+                thread_info::preempt_count_set::<2>();
+                context_switch(this, prev, task, &prev.nivcsw, true);
+                finish_task_switch();
+                thread_info::preempt_count_set::<0>();
+            }
+            return;
+        }
+        resched_curr(rq);
+    }
+    // SAFETY: locked by contract.
+    unsafe { this.unlock() };
+    check_resched(flags);
+}
+
+#[inline(never)]
+fn wake_up_fair(task: &Task, flags: irqflags::Flags) {
+    wake_up_granted(task);
+    check_resched(flags);
+}
+
+/// The preemption point before `flags` are restored.
+#[inline(always)]
+pub(super) fn check_resched(flags: irqflags::Flags) {
+    if !irqflags::irqs_disabled_flags(flags) {
+        crate::preempt::preempt_check_resched_irqs_off();
+    }
+}
+
+/// Puts a sleeping task on the queue. The run queue is locked. Returns whether it should run now.
+#[inline(always)]
+fn activate(rq: &mut Rq, task: &Task) -> Resched {
+    let p = sched_ref(task);
+    // A task that was preempted on its way into `schedule` is still queued: only its state changes.
+    if !p.is_queued() {
+        rq.enqueue_task_lazily(p, EnqueueFlags::WAKEUP, crate::time::now_ns);
+    }
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    // A request that is already there leaves the fair class nothing to decide.
+    let flagged = task_of(rq.curr()).arch.thread_info.tif_need_resched();
+    rq.check_preempt_curr(p, if flagged { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() })
+}
+
+/// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
+/// switch if called from a preemptible one.
+fn try_to_wake_up(task: &Task, mask: u32) -> bool {
+    let flags = irqflags::local_irq_save();
+    let wakes = task.state.load(Ordering::Relaxed) & mask != 0;
+    if wakes {
+        wake_up_and_switch(task, flags);
+    }
+    irqflags::local_irq_restore(flags);
+    wakes
+}
+
+/// Wakes a task that waits by hand (`task::set_current_state`). Returns whether it was asleep, or about to be. A task
+/// that waits on a queue is left alone. Any context; may switch if called from a preemptible one.
+pub fn wake_up_process(task: &Task) -> bool {
+    // The condition is there before the state is looked at.
+    core::sync::atomic::fence(Ordering::SeqCst);
+    try_to_wake_up(task, state::INTERRUPTIBLE)
+}
+
+/// Gives a new task its run queue, this CPU's, and its place in the order of things; it is not queued yet.
+#[inline(always)]
+pub(crate) fn fork(task: &Task) {
+    let flags = irqflags::local_irq_save();
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    task.rq.set(this);
+    rq.task_fork_lazily(sched_ref(task), crate::time::now_ns);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    irqflags::local_irq_restore(flags);
+}
+
+/// `wake_up_new_task`: a task that was made and not started begins to run. May switch to it.
+pub(crate) fn wake_up_new_task(task: &Task) {
+    let flags = irqflags::local_irq_save();
+    // In every build: queued twice, it would take the run queue apart.
+    if task.state() != state::NEW {
+        started_twice(task);
+    }
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    if p.is_rt() {
+        let decision = rq.wake_up_new_task(p);
+        // SAFETY: locked above, IRQs masked; `task` is real-time and queued.
+        unsafe { unlock_and_run_rt(this, rq, task, decision, flags) };
+    } else {
+        rq.update_clock(crate::time::now_ns());
+        let decision = rq.wake_up_new_task(p);
+        resched_if(rq, decision);
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+        check_resched(flags);
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+#[cold]
+#[inline(never)]
+fn started_twice(task: &Task) -> ! {
+    panic!("task {} is started twice; its state is {:#x}, expected NEW", task.name(), task.state())
+}
+
+/// `scheduler_tick`: from the timer interrupt, `hz` times a second.
+#[inline(always)]
+pub(crate) fn scheduler_tick() {
+    // SAFETY: hard interrupt, IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let decision = rq.task_tick_lazily(crate::time::now_ns);
+    resched_if(rq, decision);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+}
