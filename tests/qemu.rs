@@ -49,9 +49,16 @@ fn machines() -> Vec<(&'static str, Machine, &'static str)> {
         ("smp-locks", base(), "smp_locks=1"),
         // 16 ns per tick: rounding that a 1 GHz counter hides.
         ("timer-62.5mhz", Machine { timer_hz: None, ..base() }, ""),
-        ("hz-1000", base(), "hz=1000"),
+        ("hz-1000", base(), "hz=1000 trace=1"),
+        // The points of preemption inert: what is left must still be a kernel.
+        ("preempt-none", base(), PREEMPT_NONE),
     ]
 }
+
+/// What a kernel without preemption is told; the tests about it begin with [`ABOUT_PREEMPT_NONE`], and they and no
+/// others can run there.
+const PREEMPT_NONE: &str = "preempt=none";
+const ABOUT_PREEMPT_NONE: &str = "without_preemption";
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -90,7 +97,8 @@ fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
             let suite = leader()?;
             if suite.complaints.is_empty() { Ok(()) } else { Err(suite.complaints.join("\n").into()) }
         }));
-        for test in listed.iter() {
+        let belongs = |test: &&Listed| test.name.starts_with(ABOUT_PREEMPT_NONE) == (told == PREEMPT_NONE);
+        for test in listed.iter().filter(belongs) {
             let (run, machine, test) = (run.clone(), machine.clone(), test.clone());
             let title = format!("{name}::{}", test.name);
             match test.panics {

@@ -40,6 +40,8 @@ pub struct Test {
     pub line: u32,
     /// The text of the panic in which it must end.
     pub panics: Option<&'static str>,
+    /// It is about the model `preempt=none`, and cannot run in any other; all others need a kernel that is preempted.
+    pub inert: bool,
     /// The test itself.
     pub body: fn() -> Outcome,
 }
@@ -77,7 +79,8 @@ impl From<stint::Error> for Failure {
 }
 
 /// Registers a test: `ktest! { fn a_sentence() { … } }`, or `ktest! { panics = "text", fn a_sentence() { … } }`
-/// for one that must end in a panic whose report contains the text.
+/// for one that must end in a panic whose report contains the text, or `ktest! { preempt_none, fn … }` for one about
+/// the model in which the kernel is not preempted.
 #[macro_export]
 macro_rules! ktest {
     ($(#[$meta:meta])* fn $name:ident() $body:block) => {
@@ -86,14 +89,22 @@ macro_rules! ktest {
             $body
             Ok(())
         }
-        $crate::ktest!(@register $name, None);
+        $crate::ktest!(@register $name, None, false);
     };
     (panics = $text:literal, $(#[$meta:meta])* fn $name:ident() $body:block) => {
         $(#[$meta])*
         fn $name() -> $crate::framework::Outcome $body
-        $crate::ktest!(@register $name, Some($text));
+        $crate::ktest!(@register $name, Some($text), false);
     };
-    (@register $name:ident, $panics:expr) => {
+    (preempt_none, $(#[$meta:meta])* fn $name:ident() $body:block) => {
+        $(#[$meta])*
+        fn $name() -> $crate::framework::Outcome {
+            $body
+            Ok(())
+        }
+        $crate::ktest!(@register $name, None, true);
+    };
+    (@register $name:ident, $panics:expr, $inert:expr) => {
         const _: () = {
             #[linkme::distributed_slice($crate::framework::TESTS)]
             static TEST: $crate::framework::Test = $crate::framework::Test {
@@ -101,6 +112,7 @@ macro_rules! ktest {
                 file: file!(),
                 line: line!(),
                 panics: $panics,
+                inert: $inert,
                 body: $name,
             };
         };

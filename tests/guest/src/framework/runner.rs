@@ -7,6 +7,7 @@
 use super::surroundings::Surroundings;
 use super::{Failure, Outcome, TESTS, Test};
 use alloc::vec::Vec;
+use arch::patch::{Key, is_enabled};
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
 use stint::{kprintln, power, start, task};
@@ -85,7 +86,15 @@ fn run(test: &'static Test) -> Outcome {
     let watchdog = Timer::new(hang);
     watchdog.start_once(WATCHDOG_NS);
     let surroundings = Surroundings::take();
-    let mut outcome = (test.body)();
+    let mut outcome = if test.inert == is_enabled(Key::PreemptInert) {
+        (test.body)()
+    } else {
+        Err(Failure::Ignored(if test.inert {
+            "it needs preempt=none"
+        } else {
+            "it needs a kernel that is preempted"
+        }))
+    };
     become_the_test_task();
     if outcome.is_ok() {
         outcome = surroundings.check_restored();

@@ -120,9 +120,6 @@ ktest! {
 
 ktest! {
     fn cond_resched_does_nothing_where_the_kernel_is_preemptible() {
-        if arch::patch::is_enabled(arch::patch::Key::PreemptInert) {
-            return Err(crate::framework::Failure::Ignored("preempt=none"));
-        }
         check!(!preempt::cond_resched(), "it says that it switched");
     }
 }

@@ -8,6 +8,7 @@ mod driver;
 mod enable;
 mod fair;
 mod fifo;
+mod inert;
 mod irq_exit;
 mod locks;
 mod logging;

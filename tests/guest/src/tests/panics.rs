@@ -285,6 +285,26 @@ ktest! {
 }
 
 ktest! {
+    panics = "a spin lock is taken twice",
+    fn taking_a_spin_lock_twice_panics_also_where_there_is_no_lock_word() {
+        static LOCK: SpinLock<u32> = SpinLock::new(0);
+        let _first = LOCK.lock();
+        let _second = LOCK.lock();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "task again is started twice",
+    fn starting_a_task_twice_panics_and_names_it() {
+        let task = task::build("again").create(|_| {}, 0)?;
+        task.start();
+        task.start();
+        survived()
+    }
+}
+
+ktest! {
     panics = "function_that_panics",
     fn the_report_has_a_symbolised_back_trace() {
         #[inline(never)]
