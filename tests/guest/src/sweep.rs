@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `probe` | the interrupt after N instructions, and H, the task it wakes |
 //! | `cast` | the other tasks, and the order of what they did |
-//! | `path` | the description of a path; `paths` and `registers` have all of them |
+//! | `path` | the description of a path; `paths` has all of them |
 //! | `run` | one run of a path, and what must be true after it |
 //! | `calibrate` | what the way from interrupt to H costs where nothing is in the way |
 //! | `oracle` | when H had to run, from the runs of all N together |
@@ -34,8 +34,6 @@ mod path;
 mod paths;
 #[path = "sweep/probe.rs"]
 mod probe;
-#[path = "sweep/registers.rs"]
-mod registers;
 #[path = "sweep/report.rs"]
 mod report;
 #[path = "sweep/run.rs"]

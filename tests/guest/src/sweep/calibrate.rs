@@ -63,7 +63,8 @@ const FAIR_MAX: u64 = 10_000;
 /// When everybody sleeps in [`SLED_IDLE`].
 const ASLEEP: u64 = 5_000;
 
-const NOT_EXACT: &str = "interrupts do not come instruction by instruction: boot with -icount shift=0,sleep=off and cntfrq=1000000000";
+const NOT_EXACT: &str = "this is not how interrupts come instruction by instruction: boot with -icount \
+    shift=0,sleep=off and cntfrq=1000000000; or, if that is so, the kernel is not as it was";
 
 #[inline(never)]
 fn nops() {

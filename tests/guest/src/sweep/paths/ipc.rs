@@ -1,11 +1,12 @@
-//! Message queue and pool. Where it does not change the outcome, H and the interrupt handler send messages
-//! of their own, or take a block, in every run.
+//! The message queue. Where it does not change the outcome, H and the interrupt handler send messages of
+//! their own in every run.
+#![forbid(unsafe_code)]
 
 use super::Slot;
 use crate::cast::{HIGH, LOW, note};
-use crate::path::{Check, Path, expect, expect_true};
+use crate::path::{Check, Path, expect};
 use crate::probe;
-use stint::ipc::{MsgQueue, Pool};
+use stint::ipc::MsgQueue;
 
 pub const PATHS: &[Path] = &[
     Path {
@@ -30,12 +31,6 @@ pub const PATHS: &[Path] = &[
         diary: "lvL",
         check: in_order,
         ..Path::new("msgq_put_blocks", put_and_note)
-    },
-    Path {
-        intrude: alloc_free,
-        in_irq: alloc_free,
-        check: all_blocks_are_there,
-        ..Path::new("pool_alloc_free", alloc_free)
     },
 ];
 
@@ -135,23 +130,4 @@ fn in_order() -> Check {
         expect("next message", QUEUE.try_get().unwrap_or(0), right)?;
     }
     expect("messages in the queue", QUEUE.len() as u64, 0)
-}
-
-const BLOCKS: usize = 4;
-static POOL: Pool<64, BLOCKS> = Pool::new();
-
-fn alloc_free() {
-    if let Some(block) = POOL.alloc() {
-        POOL.free(block);
-    }
-}
-
-/// Every block can be had, once.
-fn all_blocks_are_there() -> Check {
-    let blocks: [_; BLOCKS] = core::array::from_fn(|_| POOL.alloc());
-    let at = |i: usize| blocks[i].as_ref().map_or(core::ptr::null_mut(), |block| block.as_ptr());
-    let distinct = (0..BLOCKS).all(|i| !at(i).is_null() && (0..i).all(|j| at(i) != at(j)));
-    let exhausted = POOL.alloc().is_none();
-    blocks.into_iter().flatten().for_each(|block| POOL.free(block));
-    expect_true("all blocks of the pool can be had, once", distinct && exhausted)
 }

@@ -3,6 +3,7 @@
 //! The locked data are two equal counters, changed one after the other. H takes the same lock in every run
 //! and looks, and so does the interrupt handler where it may: if one of them ever ran inside
 //! the section, it would find them different.
+#![forbid(unsafe_code)]
 
 use super::Slot;
 use crate::cast::{HIGH, note};

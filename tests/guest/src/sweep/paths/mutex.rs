@@ -1,5 +1,6 @@
 //! The sleeping mutex. H takes it in every run too, so at every instruction somebody more important comes
 //! and wants it; and where the victim is to find it taken, H sleeps while it owns it.
+#![forbid(unsafe_code)]
 
 use super::Slot;
 use crate::cast::{HIGH, LOW, note};

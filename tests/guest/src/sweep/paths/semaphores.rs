@@ -3,6 +3,7 @@
 //!
 //! Where it does not change the outcome, H gives a unit and takes one in every run, and the interrupt
 //! handler gives one.
+#![forbid(unsafe_code)]
 
 use super::{Slot, drain};
 use crate::cast::{FAIR, HIGH, LOW, note};

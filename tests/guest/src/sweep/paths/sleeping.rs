@@ -1,4 +1,5 @@
 //! `__schedule` and wake-up by themselves: sleeping, parking, yielding, conditions.
+#![forbid(unsafe_code)]
 
 use super::Flag;
 use crate::VICTIM_PRIO;

@@ -1,4 +1,5 @@
 //! A task from its making to its end: heap, stack, list of tasks, first switch, exit, join.
+#![forbid(unsafe_code)]
 
 use super::Slot;
 use crate::cast::{HIGH_PRIO, LOW_PRIO, note};

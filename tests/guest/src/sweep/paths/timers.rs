@@ -2,6 +2,7 @@
 //!
 //! H starts and cancels a timer of its own in every run, so the tree of timers too is entered at every
 //! instruction.
+#![forbid(unsafe_code)]
 
 use super::{Flag, Slot};
 use crate::cast::{HIGH, note};

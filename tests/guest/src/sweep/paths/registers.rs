@@ -1,7 +1,7 @@
 //! Registers: whatever interrupts a task, and whoever runs before it goes on, finds none of them changed.
 //!
-//! A path of its own beside `paths`, because it is assembly: every register has a value of its own, the
-//! condition flags too, and all are compared after a while.
+//! In assembly: every register has a value of its own, the condition flags too, and all are compared after a
+//! while, in which the interrupt handler and H have changed what they may.
 
 use crate::path::{Check, Path, expect};
 use core::arch::naked_asm;
