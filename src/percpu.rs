@@ -11,6 +11,30 @@
 use core::cell::UnsafeCell;
 
 /// A value per CPU. Declare it with [`per_cpu!`](crate::per_cpu).
+///
+/// ```
+/// use core::cell::Cell;
+/// stint::per_cpu! { static HITS: Cell<u64> = Cell::new(0); }
+/// let guard = stint::preempt::preempt_disable();
+/// HITS.get(&guard).set(1);
+/// ```
+///
+/// Without the proof there is no reference, and it does not outlive the proof:
+///
+/// ```compile_fail,E0061
+/// # use core::cell::Cell;
+/// # stint::per_cpu! { static HITS: Cell<u64> = Cell::new(0); }
+/// HITS.get().set(1);
+/// ```
+///
+/// ```compile_fail,E0505
+/// # use core::cell::Cell;
+/// # stint::per_cpu! { static HITS: Cell<u64> = Cell::new(0); }
+/// let guard = stint::preempt::preempt_disable();
+/// let hits = HITS.get(&guard);
+/// drop(guard);
+/// hits.set(1);
+/// ```
 #[repr(transparent)]
 pub struct PerCpu<T: 'static>(UnsafeCell<T>);
 

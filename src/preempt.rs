@@ -34,6 +34,17 @@ pub use arch::thread_info::{need_resched, preempt_count};
 /// Preemption is off while this lives; dropping it is `preempt_enable` and **may switch to another task**.
 ///
 /// Not `Send`: it belongs to the task that made it.
+///
+/// ```
+/// let guard = stint::preempt::preempt_disable();
+/// assert_eq!(stint::preempt::preempt_count(), 1);
+/// drop(guard);
+/// ```
+///
+/// ```compile_fail,E0277
+/// fn give_away<T: Send>(_: T) {}
+/// give_away(stint::preempt::preempt_disable());
+/// ```
 #[must_use = "preemption is on again as soon as the guard is dropped"]
 pub struct PreemptGuard {
     _not_send: PhantomData<*mut ()>,
