@@ -17,8 +17,12 @@ use log::LevelFilter;
 pub enum PreemptModel {
     /// Kernel code runs until it blocks: the interrupt-exit and enable points are inert.
     None,
+    /// As `None`, and every call that may sleep is a scheduling point.
+    Voluntary,
     /// Kernel code is preempted wherever its count allows.
     Full,
+    /// As `Full`, and `SpinLock` sections, softirqs and interrupt handlers are preempted too.
+    Rt,
 }
 
 impl PreemptModel {
@@ -26,9 +30,20 @@ impl PreemptModel {
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
+            Self::Voluntary => "voluntary",
             Self::Full => "full",
+            Self::Rt => "rt",
         }
     }
+}
+
+/// How short sections are protected (`preempt_style=`, docs/adr/0006).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PreemptStyle {
+    /// They count, and their end looks for a request.
+    Count,
+    /// They mask interrupts, and a request interrupts behind their end.
+    Event,
 }
 
 /// How the machine is left (`exit=`).
@@ -41,7 +56,7 @@ pub enum ExitMethod {
 }
 
 /// Longest message kept.
-pub const MESSAGE_BYTES: usize = 160;
+pub const MESSAGE_BYTES: usize = 240;
 /// Number of messages kept; more are counted.
 pub const MESSAGES_MAX: usize = 8;
 
@@ -54,6 +69,16 @@ pub struct Bootargs<'a> {
     pub hz: u32,
     /// Preemption model.
     pub preempt: PreemptModel,
+    /// How short sections are protected.
+    pub preempt_style: PreemptStyle,
+    /// Run interrupt handlers as threads in every model; `rt` does anyway.
+    pub threadirqs: bool,
+    /// A non-preemptible section longer than this is reported; `None`: no budget.
+    pub latency_budget_us: Option<u32>,
+    /// Real-time tasks may run this long in each period; `None`: without limit.
+    pub rt_runtime_us: Option<u32>,
+    /// The period of `rt_runtime_us`.
+    pub rt_period_us: u32,
     /// Shell commands to run, separated by `;`.
     pub cmd: Option<&'a str>,
     /// Power off after the commands or the demonstration instead of starting a shell.
@@ -87,6 +112,11 @@ impl<'a> Bootargs<'a> {
             raw: "",
             hz: 250,
             preempt: PreemptModel::Full,
+            preempt_style: PreemptStyle::Count,
+            threadirqs: false,
+            latency_budget_us: None,
+            rt_runtime_us: Some(950_000),
+            rt_period_us: 1_000_000,
             cmd: None,
             noshell: false,
             demo: None,
@@ -130,10 +160,29 @@ impl<'a> Bootargs<'a> {
             },
             ("preempt", Some("none")) => self.preempt = PreemptModel::None,
             ("preempt", Some("full")) => self.preempt = PreemptModel::Full,
-            ("preempt", Some("voluntary" | "rt")) => {
-                self.complain(format_args!("{}: not built yet, using full", word.text));
-            }
-            ("preempt", _) => self.wrong(&word, "none or full", "full"),
+            ("preempt", Some("voluntary")) => self.preempt = PreemptModel::Voluntary,
+            ("preempt", Some("rt")) => self.preempt = PreemptModel::Rt,
+            ("preempt", _) => self.wrong(&word, "none, voluntary, full or rt", "full"),
+            ("preempt_style", Some("count")) => self.preempt_style = PreemptStyle::Count,
+            ("preempt_style", Some("event")) => self.preempt_style = PreemptStyle::Event,
+            ("preempt_style", _) => self.wrong(&word, "count or event", "count"),
+            ("threadirqs", None | Some("1")) => self.threadirqs = true,
+            ("threadirqs", Some("0")) => self.threadirqs = false,
+            ("threadirqs", _) => self.wrong(&word, "threadirqs alone, 0 or 1", "0"),
+            ("latency_budget_us", Some("0")) => self.latency_budget_us = None,
+            ("latency_budget_us", value) => match number(value, 1..=1_000_000) {
+                Some(us) => self.latency_budget_us = Some(us),
+                None => self.wrong(&word, "1 to 1000000 (microseconds), or 0 for none", "none"),
+            },
+            ("rt_runtime_us", Some("0")) => self.rt_runtime_us = None,
+            ("rt_runtime_us", value) => match number(value, 1..=1_000_000) {
+                Some(us) => self.rt_runtime_us = Some(us),
+                None => self.wrong(&word, "1 to 1000000 (microseconds), or 0 for no limit", "950000"),
+            },
+            ("rt_period_us", value) => match number(value, 1_000..=1_000_000) {
+                Some(us) => self.rt_period_us = us,
+                None => self.wrong(&word, "1000 to 1000000 (microseconds)", "1000000"),
+            },
             ("cmd", Some(value)) => self.cmd = Some(value),
             ("cmd", None) => self.wrong(&word, "cmd=\"command; command\"", "no command"),
             ("noshell", None | Some("1")) => self.noshell = true,
@@ -169,8 +218,8 @@ impl<'a> Bootargs<'a> {
             ("skip", value) => self.skip = Some(value.unwrap_or("")),
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
-                "{}: unknown; known are hz, preempt, cmd, noshell, demo, exit, trace, loglevel, \
-                 smp_locks, test, skip, bench",
+                "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
+                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, test, skip, bench",
                 word.text
             )),
         }
@@ -257,6 +306,11 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
+/// A decimal number within bounds.
+fn number(value: Option<&str>, range: core::ops::RangeInclusive<u32>) -> Option<u32> {
+    value?.parse().ok().filter(|n| range.contains(n))
+}
+
 /// Takes one pair of quotes off, also where the closing one is missing.
 fn unquote(value: &str) -> &str {
     match value.strip_prefix('"') {
@@ -291,11 +345,13 @@ mod tests {
     #[test]
     fn every_argument_is_understood() {
         let args = Bootargs::parse(
-            "hz=1000 preempt=none cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
+            "hz=1000 preempt=none preempt_style=event threadirqs latency_budget_us=50 rt_runtime_us=0 rt_period_us=5000 cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
              loglevel=debug smp_locks=1 test=only:a::b skip=3 bench=sem",
         );
         assert_eq!(args.hz, 1000);
         assert_eq!(args.preempt, PreemptModel::None);
+        assert_eq!((args.preempt_style, args.threadirqs), (PreemptStyle::Event, true));
+        assert_eq!((args.latency_budget_us, args.rt_runtime_us, args.rt_period_us), (Some(50), None, 5000));
         assert_eq!(args.cmd, Some("uname -a; ps"));
         assert!(args.noshell && args.trace && args.smp_locks);
         assert_eq!(args.demo, Some(false));
@@ -309,15 +365,22 @@ mod tests {
     fn a_wrong_value_names_itself_and_what_would_be_right() {
         assert_eq!(only_message("hz=7"), "hz=7: expected 100, 250, 300 or 1000; using 250");
         assert_eq!(only_message("hz"), "hz: expected 100, 250, 300 or 1000; using 250");
-        assert_eq!(only_message("preempt=banana"), "preempt=banana: expected none or full; using full");
-        assert_eq!(only_message("preempt=rt"), "preempt=rt: not built yet, using full");
+        assert_eq!(
+            only_message("preempt=banana"),
+            "preempt=banana: expected none, voluntary, full or rt; using full"
+        );
+        assert_eq!(only_message("preempt_style=x"), "preempt_style=x: expected count or event; using count");
+        assert_eq!(
+            only_message("rt_period_us=5"),
+            "rt_period_us=5: expected 1000 to 1000000 (microseconds); using 1000000"
+        );
         assert_eq!(only_message("demo=yes"), "demo=yes: expected 0 or 1; using the image's own choice");
         assert_eq!(only_message("exit="), "exit=: expected psci or semihosting; using psci");
     }
 
     #[test]
     fn a_wrong_value_leaves_the_default() {
-        let args = Bootargs::parse("hz=7 preempt=rt trace=maybe loglevel=loud");
+        let args = Bootargs::parse("hz=7 preempt=r trace=maybe loglevel=loud");
         assert_eq!((args.hz, args.preempt, args.trace), (250, PreemptModel::Full, false));
         assert_eq!(args.loglevel, LevelFilter::Info);
         assert_eq!(args.messages.len(), 4);

@@ -13,7 +13,7 @@ use arch::mmu::PhysAddr;
 use arch::patch::{self, Key};
 
 use crate::boot_info::BootInfo;
-use crate::bootargs::{Bootargs, PreemptModel};
+use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
 use crate::drivers::{console, early, irqchip};
@@ -107,8 +107,14 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
 
 /// What is decided once is written into the code, while the early tables still allow it.
 fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
+    let rt = bootargs.preempt == PreemptModel::Rt;
+    let event = bootargs.preempt_style == PreemptStyle::Event;
     let keys = [
-        (Key::PreemptInert, bootargs.preempt == PreemptModel::None),
+        (Key::PreemptInert, matches!(bootargs.preempt, PreemptModel::None | PreemptModel::Voluntary)),
+        (Key::Voluntary, bootargs.preempt == PreemptModel::Voluntary),
+        (Key::Rt, rt),
+        (Key::SleepingSpinLocks, rt || event),
+        (Key::EventStyle, event),
         (Key::SmpLocks, bootargs.smp_locks),
         (Key::Trace, bootargs.trace),
         (Key::GicV2, gic == GicVersion::V2),

@@ -6,7 +6,9 @@
 //! than one CPU, preemption points that a model switches off, trace hooks.
 //!
 //! Invariant: a key never changes after `apply`, so a critical section sees one answer throughout.
-//! The table is built by the assembler: site, target and key as three 32-bit words, self-relative.
+//! The table is built by the assembler: site and target (32 bits, self-relative), the key, and the instruction
+//! that the branch replaces. That need not be a `nop`: a site can be an instruction that works anyway, and then
+//! a feature that is off costs nothing at all.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -17,12 +19,24 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub enum Key {
     /// Spin locks take a lock word. Off: one CPU is online and `preempt_disable` or masking is the lock.
     SmpLocks = 0,
-    /// `preempt=none`: the IRQ-exit and `preempt_enable` points do nothing.
+    /// `preempt=none` and `voluntary`: the IRQ-exit and `preempt_enable` points do nothing.
     PreemptInert = 1,
     /// Scheduler events are written to the trace ring.
     Trace = 2,
     /// The interrupt controller is a GICv2.
     GicV2 = 3,
+    /// `preempt=voluntary`: `might_sleep` is a scheduling point too.
+    Voluntary = 4,
+    /// `preempt=rt`: softirqs and interrupt handlers are threads.
+    Rt = 5,
+    /// `SpinLock` is a sleeping lock: in `preempt=rt`, and for long sections in the event-driven style.
+    SleepingSpinLocks = 6,
+    /// `preempt_style=event`: short sections mask interrupts and do not poll at their end.
+    EventStyle = 7,
+    /// preempt-stats: sections with preemption off or interrupts masked are timed.
+    PreemptStats = 8,
+    /// Interrupt handlers are timed.
+    IrqStats = 9,
 }
 
 /// [`Key::SmpLocks`] as a const argument.
@@ -33,6 +47,18 @@ pub const PREEMPT_INERT: u32 = Key::PreemptInert as u32;
 pub const TRACE: u32 = Key::Trace as u32;
 /// [`Key::GicV2`] as a const argument.
 pub const GIC_V2: u32 = Key::GicV2 as u32;
+/// [`Key::Voluntary`] as a const argument.
+pub const VOLUNTARY: u32 = Key::Voluntary as u32;
+/// [`Key::Rt`] as a const argument.
+pub const RT: u32 = Key::Rt as u32;
+/// [`Key::SleepingSpinLocks`] as a const argument.
+pub const SLEEPING_SPIN_LOCKS: u32 = Key::SleepingSpinLocks as u32;
+/// [`Key::EventStyle`] as a const argument.
+pub const EVENT_STYLE: u32 = Key::EventStyle as u32;
+/// [`Key::PreemptStats`] as a const argument.
+pub const PREEMPT_STATS: u32 = Key::PreemptStats as u32;
+/// [`Key::IrqStats`] as a const argument.
+pub const IRQ_STATS: u32 = Key::IrqStats as u32;
 
 static ENABLED: AtomicU32 = AtomicU32::new(0);
 static SEALED: AtomicBool = AtomicBool::new(false);
@@ -50,6 +76,7 @@ pub fn static_branch<const KEY: u32>() -> bool {
             ".long 2b - .",
             ".long {target} - .",
             ".long {key}",
+            "nop",
             ".popsection",
             key = const KEY,
             target = label { return true },
@@ -64,6 +91,7 @@ struct Site {
     site: i32,
     target: i32,
     key: u32,
+    original: u32,
 }
 
 unsafe extern "C" {
@@ -96,7 +124,7 @@ pub unsafe fn apply() -> usize {
     let end = &raw const __patch_end;
     while entry < end {
         // SAFETY: the table lies between the two linker symbols and holds whole entries.
-        let Site { site, target, key } = unsafe { entry.read() };
+        let Site { site, target, key, original: _ } = unsafe { entry.read() };
         if enabled & (1 << key) != 0 {
             let site_at = (entry as usize).wrapping_add_signed(site as isize);
             let target_at = (entry as usize + 4).wrapping_add_signed(target as isize);

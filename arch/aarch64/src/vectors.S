@@ -96,6 +96,7 @@ vectors:
 	.long	2b - .
 	.long	el1_irq_gicv2 - .
 	.long	{KEY_GIC_V2}
+	nop
 	.popsection
 
 	.org	vectors + 0x300

@@ -14,6 +14,18 @@ pub enum Key {
     Trace = 2,
     /// GICv2.
     GicV2 = 3,
+    /// `preempt=voluntary`.
+    Voluntary = 4,
+    /// `preempt=rt`.
+    Rt = 5,
+    /// `SpinLock` sleeps.
+    SleepingSpinLocks = 6,
+    /// `preempt_style=event`.
+    EventStyle = 7,
+    /// preempt-stats.
+    PreemptStats = 8,
+    /// Interrupt handlers are timed.
+    IrqStats = 9,
 }
 
 /// As a const argument.
@@ -24,6 +36,18 @@ pub const PREEMPT_INERT: u32 = Key::PreemptInert as u32;
 pub const TRACE: u32 = Key::Trace as u32;
 /// As a const argument.
 pub const GIC_V2: u32 = Key::GicV2 as u32;
+/// As a const argument.
+pub const VOLUNTARY: u32 = Key::Voluntary as u32;
+/// As a const argument.
+pub const RT: u32 = Key::Rt as u32;
+/// As a const argument.
+pub const SLEEPING_SPIN_LOCKS: u32 = Key::SleepingSpinLocks as u32;
+/// As a const argument.
+pub const EVENT_STYLE: u32 = Key::EventStyle as u32;
+/// As a const argument.
+pub const PREEMPT_STATS: u32 = Key::PreemptStats as u32;
+/// As a const argument.
+pub const IRQ_STATS: u32 = Key::IrqStats as u32;
 
 /// The tests of a process run in several threads, which are CPUs to a lock: the lock words are on.
 static ENABLED: AtomicU32 = AtomicU32::new(1 << SMP_LOCKS);
