@@ -93,6 +93,9 @@ pub struct Task {
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
     pub(crate) preempt_disabled_at: Cell<Option<&'static core::panic::Location<'static>>>,
+    /// The locks that it holds.
+    #[cfg(debug_assertions)]
+    pub(crate) held: crate::lockdep::HeldStack,
 }
 
 /// Where the task's memory comes from, and so where it goes.
@@ -176,6 +179,8 @@ impl Task {
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
             preempt_disabled_at: Cell::new(None),
+            #[cfg(debug_assertions)]
+            held: crate::lockdep::HeldStack::new(),
         }
     }
 
@@ -207,6 +212,8 @@ impl Task {
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
+                #[cfg(debug_assertions)]
+                held: crate::lockdep::HeldStack::new(),
             } except arch, sched);
         }
     }
