@@ -7,7 +7,8 @@ use crate::framework::interrupt::Interrupt;
 use crate::{check, check_eq, ktest};
 use alloc::string::ToString;
 use stint::lockdep::{self, Problem};
-use stint::locking::{RawSpinLock, SchedLock, Semaphore};
+use stint::locking::{Mutex, RawSpinLock, SchedLock, Semaphore};
+use stint::sched::wait::Timeout;
 use stint::task;
 
 /// What was found, if it is one problem.
@@ -66,6 +67,60 @@ ktest! {
             Problem::Order { known, .. } => check_eq!(known.steps.len(), 2, "steps of the known order"),
             other => return Err(Failure::new(format_args!("{other}"))),
         }
+    }
+}
+
+ktest! {
+    fn mutexes_have_an_order_too_and_one_that_is_only_tried_has_none() {
+        static A: Mutex<()> = Mutex::new(());
+        static B: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        nest!(A, B);
+        let b = B.lock();
+        drop(A.try_lock());
+        drop(A.lock_timeout(Timeout::Now)?);
+        check_eq!(expectation.found().len(), 0, "problems while nobody waits in the other order");
+        drop(A.lock_timeout(Timeout::In(1_000_000))?);
+        drop(b);
+        match only(&expectation)? {
+            Problem::Order { .. } => {}
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    /// The mutex is free, so this time nobody sleeps.
+    fn a_lock_that_may_sleep_inside_one_that_must_not_is_reported() {
+        static OUTER: RawSpinLock<()> = RawSpinLock::new(());
+        static INNER: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        let outer = OUTER.lock();
+        let taken = INNER.lock_timeout(Timeout::In(1_000_000)).map(drop);
+        drop(outer);
+        taken?;
+        match only(&expectation)? {
+            Problem::Nesting(_) => {}
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    /// It leaves no trace among the locks that the task holds: the next order is not its.
+    fn a_mutex_that_was_not_had_in_time_is_not_held() {
+        static BUSY: Mutex<()> = Mutex::new(());
+        static A: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        let guard = BUSY.lock();
+        task::build("late").spawn(|| {
+            let in_time = BUSY.lock_timeout(Timeout::In(1_000)).is_ok();
+            drop(A.lock());
+            in_time
+        })?.join();
+        drop(guard);
+        nest!(A, BUSY);
+        check_eq!(expectation.found().len(), 0, "problems");
     }
 }
 
