@@ -6,6 +6,8 @@ use crate::framework::Failure;
 use crate::framework::interrupt::Interrupt;
 use crate::{check, check_eq, ktest};
 use alloc::string::ToString;
+use arch::patch::{Key, is_enabled};
+use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq_irqoff};
 use stint::lockdep::{self, Problem};
 use stint::locking::{Mutex, RawSpinLock, SchedLock, Semaphore};
 use stint::sched::wait::Timeout;
@@ -149,6 +151,28 @@ ktest! {
                 check_eq!((used.at.file(), open.at.file()), (file!(), file!()));
                 check_eq!(used.at.line(), open.at.line() + 1, "the lines");
             }
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    fn a_lock_of_a_softirq_is_taken_with_bottom_halves_disabled() {
+        static LOCK: RawSpinLock<()> = RawSpinLock::new(());
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt softirqs are a thread's, which can wait for a lock"));
+        }
+        let expectation = lockdep::expect();
+        open_softirq(Vector::Timer, || drop(LOCK.lock()));
+        let raiser = Interrupt::request(8, || raise_softirq_irqoff(Vector::Timer))?;
+        raiser.raise();
+        let bh = local_bh_disable();
+        drop(LOCK.lock());
+        drop(bh);
+        check_eq!(expectation.found().len(), 0, "problems with bottom halves disabled");
+        drop(LOCK.lock());
+        match only(&expectation)? {
+            Problem::Interrupted { interrupt, .. } => check_eq!(interrupt, lockdep::Interrupt::Soft),
             other => return Err(Failure::new(format_args!("{other}"))),
         }
     }
