@@ -179,7 +179,7 @@ fn tell(task: &Task, problem: &Problem) {
     log::error!("task {}/{}, preempt count {:#x}:", task.name(), task.id(), preempt_count());
     let mut lines = Lines(heapless::String::new());
     // Neither the text nor the log can fail.
-    let _ = write!(lines, "{problem}\n");
+    let _ = writeln!(lines, "{problem}");
 }
 
 /// Hands each line to the log.
