@@ -10,6 +10,8 @@ mod fair;
 mod fifo;
 mod inert;
 mod irq_exit;
+#[cfg(debug_assertions)]
+mod lockdep;
 mod locks;
 mod logging;
 mod lost_wakeup;
