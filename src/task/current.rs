@@ -48,11 +48,11 @@ pub fn yield_now() {
 pub fn exit() -> ! {
     let task = current();
     crate::preempt::might_sleep();
+    #[cfg(debug_assertions)]
+    crate::lockdep::about_to_exit();
     if task.pi.held.get() != 0 {
         holds_locks(task);
     }
-    #[cfg(debug_assertions)]
-    crate::lockdep::about_to_exit();
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
