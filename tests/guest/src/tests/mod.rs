@@ -3,6 +3,7 @@
 
 mod api_errors;
 mod completion;
+mod condvar;
 mod context;
 mod driver;
 mod enable;
@@ -19,13 +20,16 @@ mod markers;
 mod memory;
 mod msg_queue;
 mod mutex;
+mod once;
 mod panics;
 mod percpu;
+mod pi;
 mod pick;
 mod pool;
 mod registers;
 mod round_robin;
 mod runtime;
+mod rwlock;
 mod semaphore;
 mod sleep;
 mod softirq;
