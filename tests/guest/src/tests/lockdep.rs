@@ -9,7 +9,7 @@ use alloc::string::ToString;
 use arch::patch::{Key, is_enabled};
 use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq_irqoff};
 use stint::lockdep::{self, Problem};
-use stint::locking::{Mutex, RawSpinLock, SchedLock, Semaphore};
+use stint::locking::{Lazy, Mutex, RawSpinLock, RwLock, SchedLock, Semaphore};
 use stint::sched::wait::Timeout;
 use stint::task;
 
@@ -88,6 +88,33 @@ ktest! {
             Problem::Order { .. } => {}
             other => return Err(Failure::new(format_args!("{other}"))),
         }
+    }
+}
+
+ktest! {
+    /// Readers among themselves could go on; with a writer in between they could not.
+    fn readers_and_writers_and_makers_of_values_have_an_order_too() {
+        static SHARED: RwLock<u32> = RwLock::new(1);
+        static OTHER: Mutex<()> = Mutex::new(());
+        static MADE: Lazy<u32> = Lazy::new(|| *SHARED.read());
+        let expectation = lockdep::expect();
+        let read = SHARED.read();
+        drop(OTHER.lock());
+        drop(read);
+        check_eq!(*MADE.force(), 1, "the value that was made with the lock held for reading");
+        check_eq!(expectation.found().len(), 0, "problems in one order");
+        let other = OTHER.lock();
+        drop(SHARED.write());
+        drop(other);
+        check_eq!(expectation.found().len(), 1, "problems after the other order of reading and the mutex");
+        let write = SHARED.write_timeout(Timeout::Now)?;
+        check!(SHARED.read_timeout(Timeout::Now).is_err(), "read while it is written");
+        static LATE: Lazy<u32> = Lazy::new(|| 2);
+        static ALSO_LATE: Lazy<u32> = Lazy::new(|| { drop(OTHER.lock()); 3 });
+        check_eq!((*LATE.force(), *ALSO_LATE.force()), (2, 3));
+        drop(write);
+        let found = expectation.found();
+        check!(found.iter().all(|problem| matches!(problem, Problem::Order { .. })), "{found:?}");
     }
 }
 
