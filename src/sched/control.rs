@@ -2,9 +2,11 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::DequeueFlags;
-use super::core::{__schedule, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::class::{DequeueFlags, Resched};
+use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::entity::SchedRef;
 use super::prio::SchedAttr;
+use super::rq::{Interval, Rq};
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
 use crate::task::{self, Task, state};
@@ -38,6 +40,7 @@ fn yield_to_others() {
     } else {
         rq.update_clock(crate::time::now_ns());
         rq.yield_task();
+        this.event.program_if_deadline(rq, sched_ref(prev));
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };
@@ -51,20 +54,64 @@ fn yield_to_others() {
     irqflags::local_irq_restore(flags);
 }
 
-/// Changes policy and priority. Any context.
-pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) {
+/// Runs `f` on the run queue, with the clock up to date, and acts on its answer. Any context.
+pub(super) fn change_rq<E>(f: impl FnOnce(&mut Rq) -> Result<Resched, E>) -> Result<(), E> {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let decision = rq.set_scheduler(sched_ref(task), attr);
-    resched_if(rq, decision);
+    let result = f(rq).map(|decision| resched_if(rq, decision));
+    this.event.program(rq);
     // SAFETY: locked above.
     unsafe { this.unlock() };
     check_resched(flags);
     irqflags::local_irq_restore(flags);
+    result
+}
+
+/// Changes policy and parameters. Any context.
+pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
+    change_rq(|rq| rq.set_scheduler(sched_ref(task), attr)).map_err(Error::from)
+}
+
+/// Changes the nice value. Any context.
+pub(crate) fn set_nice(task: &Task, nice: i32) -> Result<()> {
+    change_rq(|rq| rq.set_nice(sched_ref(task), nice)).map_err(|_| Error::BadNice { nice })
+}
+
+/// `sched_rr_get_interval`.
+pub(crate) fn rr_interval(task: &Task) -> Interval {
+    let mut interval = Interval::Unlimited;
+    let _ = change_rq(|rq| {
+        interval = rq.rr_interval(sched_ref(task));
+        Ok::<_, core::convert::Infallible>(Resched::No)
+    });
+    interval
+}
+
+/// Before the last switch of a deadline task, or its abortion: it gives its reservation back and leaves the
+/// class, so that nothing of it stays behind among those who wait for a budget.
+#[cold]
+#[inline(never)]
+pub(crate) fn exit_deadline(task: &Task) {
+    // Nobody is refused the fair class.
+    let _ = set_scheduler(task, SchedAttr::NORMAL);
+}
+
+/// A task that is not real-time, and is to be dequeued for ever, gives its reservation back. Brings the clock
+/// up to date. The run queue is locked.
+#[inline(never)]
+fn leave_deadline(this: &RunQueue, p: SchedRef) {
+    // SAFETY: locked by the caller, who has no reference of its own.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    if p.is_deadline() {
+        // Nobody is refused the fair class, and one who only waits does not go on running for it.
+        let _ = rq.set_scheduler(p, SchedAttr::NORMAL);
+        this.event.program(rq);
+    }
 }
 
 /// Takes a ready task off the queue for ever.
@@ -72,15 +119,14 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
-    // SAFETY: locked above.
-    let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     let ready = p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
     if ready {
-        if p.is_fair() {
-            rq.update_clock(crate::time::now_ns());
+        if !p.is_rt() {
+            leave_deadline(this, p);
         }
-        rq.dequeue_task(p, DequeueFlags::SLEEP);
+        // SAFETY: locked above.
+        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
         task.state.store(state::DEAD, Ordering::Relaxed);
         // A wait with a time-out that was granted: the task would have taken its timer back.
         task.timer.cancel_irqs_off();

@@ -38,7 +38,7 @@ pub(crate) fn try_current() -> Option<&'static Task> {
 }
 
 /// Gives up the CPU to an equal. Linux's rules: a FIFO or RR task goes to the tail of its level, a fair
-/// task is passed over once. Nobody else ready: returns at once. Thread context.
+/// task is passed over once, a deadline task is done for this period and runs again in its next. Nobody else ready: returns at once. Thread context.
 #[inline]
 pub fn yield_now() {
     sched::yield_task();
@@ -51,6 +51,9 @@ pub fn exit() -> ! {
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
+    if task.sched.is_deadline() {
+        sched::exit_deadline(task);
+    }
     task.state.store(state::DEAD, Ordering::Relaxed);
     if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
         super::reaper::bury(task);
