@@ -2,13 +2,15 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::{DequeueFlags, Resched};
+use super::class::{Class, DequeueFlags, Resched};
 use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
 use super::entity::SchedRef;
 use super::prio::SchedAttr;
 use super::rq::{Interval, Rq};
+use super::wait;
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
+use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
 use crate::task::{self, Task, state};
 use arch::irqflags;
 use arch::thread_info;
@@ -73,7 +75,30 @@ pub(super) fn change_rq<E>(f: impl FnOnce(&mut Rq) -> Result<Resched, E>) -> Res
 
 /// Changes policy and parameters. Any context.
 pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
-    change_rq(|rq| rq.set_scheduler(sched_ref(task), attr)).map_err(Error::from)
+    let pi = PI.lock();
+    let donated = donated_prio(task);
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    let result = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
+    if let Ok(decision) = result {
+        resched_if(rq, decision);
+    }
+    this.event.program(rq);
+    requeue_and_unlock(this, task);
+    let rest = if result.is_ok() { priority_changed(task) } else { None };
+    let (_, flags) = pi.unlock_irqs_off();
+    if rest.is_some() {
+        irqflags::local_irq_restore(flags);
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+    } else {
+        check_resched(flags);
+        irqflags::local_irq_restore(flags);
+    }
+    result.map(drop).map_err(Error::from)
 }
 
 /// Changes the nice value. Any context.
@@ -114,13 +139,50 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
     }
 }
 
+/// Puts an inherited priority in force, or the task's own again. IRQs masked, the PI lock held; asks for a switch
+/// and does not make it.
+#[inline(always)]
+pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    let real_time = Class::of_prio(prio) == Class::Rt && p.is_rt() && rq.curr().is_rt();
+    if !real_time {
+        rq.update_clock(crate::time::now_ns());
+    }
+    let decision = rq.setprio(p, prio, donor.map(sched_ref));
+    resched_if(rq, decision);
+    if !real_time {
+        this.event.program(rq);
+    }
+    requeue_and_unlock(this, task);
+}
+
+/// The end of a change of priority: what the task waits on is told, and the run queue released.
+#[inline(always)]
+fn requeue_and_unlock(this: &RunQueue, task: &Task) {
+    while !wait::try_requeue(task) {
+        // SAFETY: locked by the caller; whoever has the queue may want it.
+        unsafe { this.unlock() };
+        arch::cpu::relax();
+        // SAFETY: IRQs masked by the caller. A task on no run queue is not moved.
+        let _ = unsafe { lock_task_rq(task) };
+    }
+    // SAFETY: locked, above or by the caller.
+    unsafe { this.unlock() };
+}
+
 /// Takes a ready task off the queue for ever.
 pub(crate) fn abort(task: &Task) -> Result<()> {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     let p = sched_ref(task);
-    let ready = p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
+    let holds_a_lock = task.pi.held.get() != 0;
+    let ready =
+        p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING && !holds_a_lock;
     if ready {
         if !p.is_rt() {
             leave_deadline(this, p);

@@ -32,7 +32,9 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
-pub(crate) use super::control::{abort, exit_deadline, rr_interval, set_nice, set_scheduler, yield_task};
+pub(crate) use super::control::{
+    abort, exit_deadline, rr_interval, set_nice, set_scheduler, setprio, yield_task,
+};
 pub(crate) use super::event::init_rt_bandwidth;
 pub use super::event::set_rt_bandwidth;
 pub use super::wakeup::wake_up_process;

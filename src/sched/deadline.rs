@@ -201,8 +201,9 @@ impl SchedDlEntity {
         self.yielded.set(false);
     }
 
-    pub(super) fn set_boost(&self, donor: Option<DlParams>) {
-        self.boost.set(donor);
+    /// The parameters are its own again. The deadline stays what it was, as in Linux, until it is due.
+    pub(super) fn end_loan(&self) {
+        self.boost.set(None);
     }
 
     /// The parameters in force: the donor's while there is one.

@@ -14,7 +14,7 @@
 //! O(log n) but for [`DlRq::event`], which renews at most [`RENEWALS_PER_EVENT`] budgets.
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched};
-use super::deadline::{Place, Wake, dl_time_before};
+use super::deadline::{Place, SchedDlEntity, Wake, dl_time_before};
 use super::deadline_tree::DlTree;
 use super::entity::SchedRef;
 
@@ -129,6 +129,13 @@ impl DlRq {
         self.take_out(p);
         if matches!(self.report, Some(DlReport::Overrun(q) | DlReport::Lagged(q)) if q == p) {
             self.report = None;
+        }
+    }
+
+    /// `p` inherits a deadline, and is not held back any more.
+    pub(super) fn end_throttle(&mut self, dl: &SchedDlEntity, p: SchedRef) {
+        if dl.is_throttled() {
+            self.take_out(p);
         }
     }
 

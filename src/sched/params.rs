@@ -16,7 +16,7 @@
 //! whenever the task or the running one is, or becomes, fair.
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
-use super::deadline::DlParams;
+use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
 use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
 use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, nice_to_prio};
@@ -31,11 +31,25 @@ impl Rq {
     /// [`DlRefused`] if it asks for a reservation that does not fit; nothing is
     /// changed then.
     pub fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Result<Resched, DlRefused> {
+        self.set_scheduler_boosted(p, attr, i32::MAX)
+    }
+
+    /// [`Self::set_scheduler`] of a task to which waiters lend the priority `donated`: the parameters are its
+    /// own, the priority is the more important of the two.
+    ///
+    /// # Errors
+    /// As [`Self::set_scheduler`].
+    pub fn set_scheduler_boosted(
+        &mut self,
+        p: SchedRef,
+        attr: SchedAttr,
+        donated: i32,
+    ) -> Result<Resched, DlRefused> {
         if !changes_anything(p, attr) {
             return Ok(Resched::No);
         }
         self.change_reservation(p, attr)?;
-        let new_prio = attr.normal_prio();
+        let new_prio = attr.normal_prio().min(donated);
         // Among deadline tasks the deadline decides, which may be another now.
         let moves = new_prio != p.prio() || attr.policy() == Policy::Deadline;
         Ok(self.change(p, moves, |p| {
@@ -77,12 +91,58 @@ impl Rq {
             p.static_prio.set(prio);
             return Ok(Resched::No);
         }
+        let is_boosted = p.prio() < p.normal_prio();
         Ok(self.change(p, false, |p| {
             p.static_prio.set(prio);
             p.normal_prio.set(prio);
-            p.prio.set(prio);
+            if !is_boosted {
+                p.prio.set(prio);
+            }
             p.set_load_weight();
         }))
+    }
+
+    /// Puts an inherited priority in force, or the task's own again: `rt_mutex_setprio`. Policy, nice value and weight
+    /// stay what they are; the class is the new priority's. A task that sinks goes to the head of its new list: it
+    /// lost the CPU to nobody (reference 5.5, 10.1). `donor` is the waiter it comes from.
+    /// Needs the clock unless all three, the task before and after and the running one, are real-time.
+    #[inline(always)]
+    pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        let old_prio = p.prio();
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if old_prio == prio && prio >= 0 {
+            return Resched::No;
+        }
+        // What happens when a real-time task releases a lock that a more important one waits for.
+        if p.is_rt() && p.is_queued() && Class::of_prio(prio) == Class::Rt {
+            self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
+            p.prio.set(prio);
+            let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
+            self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
+            return self.rt.prio_changed(self.curr, p);
+        }
+        self.setprio_slow(p, prio, donor)
+    }
+
+    #[inline(never)]
+    fn setprio_slow(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // A deadline of its own that is earlier is no reason to take another's.
+        let donor = donor.filter(|donor| {
+            prio < 0
+                && donor.is_deadline()
+                && (p.normal_prio() >= 0 || dl_time_before(donor.dl().deadline_ns(), p.dl().deadline_ns()))
+        });
+        if donor.is_some() {
+            self.dl.end_throttle(p.make_dl(), p);
+        }
+        self.change(p, true, |p| {
+            p.prio.set(prio);
+            match donor {
+                Some(donor) => p.dl().inherit_from(donor.dl()),
+                // The end of a loan.
+                None => p.try_dl().into_iter().for_each(SchedDlEntity::end_loan),
+            }
+        })
     }
 
     /// Takes `p` out of its class, applies `apply`, puts it back. `moves`: its

@@ -10,7 +10,7 @@
 //! reaper thread if nobody does. The scheduler never frees.
 //!
 //! Ownership of the fields: `sched` belongs to the run-queue lock, `wait` to the lock of the queue waited
-//! on, `arch` to the CPU that runs or switches the task. `state` is atomic.
+//! on, `pi` to the PI lock, `arch` to the CPU that runs or switches the task. `state` is atomic.
 
 mod builder;
 mod current;
@@ -25,8 +25,8 @@ pub(crate) use builder::stack_is_sane;
 pub use builder::{Builder, JoinHandle, TaskMem, build};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
+pub use current::{cpu_cycles, exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub(crate) use current::{current, idle_task};
-pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub use list::for_each;
 pub(crate) use list::register_idle;
 pub use name::Name;
@@ -36,6 +36,7 @@ pub use reference::{TaskRef, current_ref};
 use crate::emplace::emplace;
 use crate::error::Result;
 use crate::list::Link;
+use crate::locking::pi::PiTask;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
 use crate::sched::core::TaskRq;
@@ -81,6 +82,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
     exited: Completion,
@@ -186,6 +188,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
             exited: Completion::new(),
@@ -217,6 +220,7 @@ impl Task {
                 runtime_cycles: Cell::new(0),
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
+                pi: PiTask::new(),
                 timer: Hrtimer::new(),
                 parked: Semaphore::with_limit(0, 1),
                 exited: Completion::new(),
@@ -333,7 +337,9 @@ impl Task {
         }
     }
 
-    fn deadline_info(&self) -> Option<DeadlineInfo> {
+    /// What the task has reserved and how it gets on with it, under the deadline policy.
+    #[must_use]
+    pub fn deadline_info(&self) -> Option<DeadlineInfo> {
         if self.sched.policy() != crate::sched::Policy::Deadline {
             return None;
         }
