@@ -42,6 +42,11 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
+    /// A period so short that it would take the whole CPU.
+    BadPeriod {
+        /// What was asked for, in nanoseconds.
+        ns: u32,
+    },
     /// Waiting for it would never end: the caller holds it, or waits for itself.
     Deadlock,
 }
@@ -68,6 +73,7 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
+            Self::BadPeriod { ns } => write!(f, "a period of {ns} ns is below 1000 ns"),
             Self::Deadlock => write!(f, "would wait for itself"),
         }
     }

@@ -77,6 +77,7 @@ ktest! {
             (Error::Full, "full"),
             (Error::Busy, "in use"),
             (Error::BadIrq { irq: 1020 }, "no interrupt 1020"),
+            (Error::BadPeriod { ns: 7 }, "a period of 7 ns is below 1000 ns"),
             (Error::Deadlock, "wait for itself"),
         ] {
             check!(format!("{error}").contains(text), "{error:?} says {error}");
