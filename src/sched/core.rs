@@ -252,12 +252,13 @@ pub(crate) fn cpu_idle_loop() -> ! {
         // Masked between the test and WFI: an interrupt in between stays pending and ends the WFI at once.
         irqflags::local_irq_disable();
         while !thread_info::need_resched() {
-            arch::cpu::wait_for_interrupt();
+            crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.
             arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
+        crate::time::idle::leave_irqs_off();
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
         unsafe {
             thread_info::preempt_count_set::<2>();

@@ -200,6 +200,13 @@ impl Base {
         self.soft_armed_ns.set(first_ns);
         self.update_next();
     }
+
+    /// The next expiry in counter ticks; `u64::MAX` if there is none.
+    #[inline(always)]
+    pub(super) fn next_timer_ticks(&self) -> u64 {
+        let next_ns = self.next_ns.get();
+        if next_ns == u64::MAX { u64::MAX } else { ns_to_ticks(next_ns) }
+    }
 }
 
 /// Sets the hardware to what comes first: a timer or the tick.

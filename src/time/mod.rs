@@ -8,13 +8,14 @@
 //! | [`Timer`] | calls a function at a time, or every so often |
 //! | [`Periodic`] | a task that does something every so often |
 //! | [`hrtimer`], `soft`, `tree` | what is pending; expiry in the interrupt, and in the softirq |
-//! | [`tick`] | `hz` times a second |
+//! | [`tick`], [`idle`] | `hz` times a second, but not on an idle CPU; idle time |
 //! | `forward` | grids |
 //!
 //! Context: reading from any.
 
 mod forward;
 pub mod hrtimer;
+pub mod idle;
 mod periodic;
 pub(crate) mod soft;
 mod softirq;

@@ -29,6 +29,7 @@ mod semaphore;
 mod sleep;
 mod tasks;
 mod tick;
+mod tickless;
 mod timers;
 mod timers_soft;
 mod traced;
