@@ -47,7 +47,6 @@ pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;
 pub mod ipc;
-#[cfg(target_os = "none")]
 pub mod irq;
 pub mod klog;
 pub mod ksyms;

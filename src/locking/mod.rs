@@ -15,7 +15,9 @@
 
 mod completion;
 mod mutex;
+pub(crate) mod pi;
 mod raw;
+pub(crate) mod raw_mutex;
 mod sched_lock;
 mod semaphore;
 mod spin;

@@ -31,7 +31,7 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
-pub(crate) use super::control::{abort, set_scheduler, yield_task};
+pub(crate) use super::control::{abort, set_scheduler, setprio, yield_task};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
 

@@ -10,7 +10,7 @@
 //! reaper thread if nobody does. The scheduler never frees.
 //!
 //! Ownership of the fields: `sched` belongs to the run-queue lock, `wait` to the lock of the queue waited
-//! on, `arch` to the CPU that runs or switches the task. `state` is atomic.
+//! on, `pi` to the PI lock, `arch` to the CPU that runs or switches the task. `state` is atomic.
 
 mod builder;
 mod current;
@@ -36,6 +36,7 @@ pub use reference::{TaskRef, current_ref};
 use crate::emplace::emplace;
 use crate::error::Result;
 use crate::list::Link;
+use crate::locking::pi::PiTask;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
 use crate::sched::core::TaskRq;
@@ -81,6 +82,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
     exited: Completion,
@@ -165,6 +167,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
             exited: Completion::new(),
@@ -196,6 +199,7 @@ impl Task {
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
                 wait: WaitNode::new(),
+                pi: PiTask::new(),
                 timer: Hrtimer::new(),
                 parked: Semaphore::with_limit(0, 1),
                 exited: Completion::new(),
