@@ -36,6 +36,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     unsafe { arch::exception::set_vectors() };
     arch::irqflags::open_daf();
 
+    time::soft::init();
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }

@@ -299,12 +299,13 @@ pub(crate) fn cpu_idle_loop() -> ! {
         #[cfg(debug_assertions)]
         crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
-            arch::cpu::wait_for_interrupt();
+            crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.
             arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
+        crate::time::idle::leave_irqs_off();
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
         unsafe {
             thread_info::preempt_count_set::<2>();
