@@ -57,6 +57,7 @@ pub mod locking;
 pub mod mm;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod patching;
 pub mod percpu;
 pub mod plist;
 #[cfg(target_os = "none")]

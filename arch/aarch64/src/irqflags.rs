@@ -44,6 +44,23 @@ pub fn local_irq_enable() {
     unsafe { asm!("msr daifclr, #2", options(nostack, preserves_flags)) };
 }
 
+/// [`local_irq_save`] that no statistics see: for the statistics themselves.
+#[inline(always)]
+#[must_use]
+pub fn raw_local_irq_save() -> Flags {
+    let flags;
+    // SAFETY: as `local_irq_save`.
+    unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) flags, options(nostack, preserves_flags)) };
+    flags
+}
+
+/// Puts back what [`raw_local_irq_save`] returned.
+#[inline(always)]
+pub fn raw_local_irq_restore(flags: Flags) {
+    // SAFETY: as `local_irq_restore`.
+    unsafe { asm!("msr daif, {}", in(reg) flags, options(nostack, preserves_flags)) };
+}
+
 /// Opens D, A and F and leaves I alone: once per CPU, when its vectors are set.
 #[inline(always)]
 pub fn open_daf() {
