@@ -20,6 +20,7 @@ global_asm!(
     HARDIRQ_OFFSET = const HARDIRQ_OFFSET,
     HARDIRQ_MASK = const 0x000f_0000,
     KEY_GIC_V2 = const crate::patch::GIC_V2,
+    KEY_PREEMPT_STATS = const crate::patch::PREEMPT_STATS,
     IRQ_FRAME_SIZE = const size_of::<IrqFrame>(),
     IRQ_X = const offset_of!(IrqFrame, x),
     IRQ_X18 = const offset_of!(IrqFrame, x) + 18 * 8,

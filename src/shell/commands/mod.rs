@@ -4,6 +4,7 @@
 mod load;
 mod machine;
 mod power;
+mod preempt_stats;
 mod tasks;
 mod text;
 
@@ -24,6 +25,12 @@ shell_command!(
     "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
     "measure wake-up latency under load",
     load::measure
+);
+shell_command!(
+    "preempt-stats",
+    "[top] | on | off | reset | budget <us>|off",
+    "time the sections in which nobody else can run",
+    preempt_stats::preempt_stats
 );
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);

@@ -21,6 +21,7 @@ mod panics;
 mod percpu;
 mod pick;
 mod pool;
+mod preempt_stats;
 mod registers;
 mod round_robin;
 mod runtime;
