@@ -15,7 +15,9 @@
 
 mod completion;
 mod mutex;
+pub(crate) mod pi;
 mod raw;
+pub(crate) mod raw_mutex;
 mod sched_lock;
 mod semaphore;
 mod spin;
@@ -24,6 +26,8 @@ mod wait_queue;
 pub use completion::Completion;
 pub use mutex::{Mutex, MutexGuard};
 pub(crate) use raw::RawLock;
+#[cfg(debug_assertions)]
+pub(crate) use raw::Yield;
 pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
 pub use spin::{

@@ -2,11 +2,13 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::DequeueFlags;
-use super::core::{__schedule, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::class::{Class, DequeueFlags};
+use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
 use super::prio::SchedAttr;
+use super::wait;
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
+use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
 use crate::task::{self, Task, state};
 use arch::irqflags;
 use arch::thread_info;
@@ -53,18 +55,58 @@ fn yield_to_others() {
 
 /// Changes policy and priority. Any context.
 pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) {
-    let flags = irqflags::local_irq_save();
+    let pi = PI.lock();
+    let donated = donated_prio(task);
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let decision = rq.set_scheduler(sched_ref(task), attr);
+    let decision = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
     resched_if(rq, decision);
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
+    requeue_and_unlock(this, task);
+    let rest = priority_changed(task);
+    let (_, flags) = pi.unlock_irqs_off();
+    if rest.is_some() {
+        irqflags::local_irq_restore(flags);
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+        return;
+    }
     check_resched(flags);
     irqflags::local_irq_restore(flags);
+}
+
+/// Puts an inherited priority in force, or the task's own again. IRQs masked, the PI lock held; asks for a switch
+/// and does not make it.
+#[inline(always)]
+pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    let real_time = Class::of_prio(prio) == Class::Rt && p.is_rt() && rq.curr().is_rt();
+    if !real_time {
+        rq.update_clock(crate::time::now_ns());
+    }
+    let decision = rq.setprio(p, prio, donor.map(sched_ref));
+    resched_if(rq, decision);
+    requeue_and_unlock(this, task);
+}
+
+/// The end of a change of priority: what the task waits on is told, and the run queue released.
+#[inline(always)]
+fn requeue_and_unlock(this: &RunQueue, task: &Task) {
+    while !wait::try_requeue(task) {
+        // SAFETY: locked by the caller; whoever has the queue may want it.
+        unsafe { this.unlock() };
+        arch::cpu::relax();
+        // SAFETY: IRQs masked by the caller. A task on no run queue is not moved.
+        let _ = unsafe { lock_task_rq(task) };
+    }
+    // SAFETY: locked, above or by the caller.
+    unsafe { this.unlock() };
 }
 
 /// Takes a ready task off the queue for ever.
@@ -75,7 +117,9 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let ready = p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
+    let holds_a_lock = task.pi.held.get() != 0;
+    let ready =
+        p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING && !holds_a_lock;
     if ready {
         if p.is_fair() {
             rq.update_clock(crate::time::now_ns());

@@ -32,7 +32,7 @@ impl TaskRef {
         Self(task)
     }
 
-    pub(super) fn clone_from_task(task: &Task) -> Self {
+    pub(crate) fn clone_from_task(task: &Task) -> Self {
         task.usage.fetch_add(1, Ordering::Relaxed);
         Self(NonNull::from(task))
     }
@@ -49,6 +49,30 @@ impl TaskRef {
                 Err(now) => usage = now,
             }
         }
+    }
+
+    /// Gives the reference up where its task's memory cannot be given back: in an interrupt, or with IRQs masked. The
+    /// reaper does that if it was the last one. Only for a task that has been started.
+    pub(crate) fn put_from_any_context(self) {
+        let task = core::mem::ManuallyDrop::new(self);
+        if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let flags = arch::irqflags::local_irq_save();
+            super::reaper::bury(&task);
+            arch::irqflags::local_irq_restore(flags);
+        }
+    }
+
+    /// Takes the reference apart for a place that holds a pointer; null for none.
+    pub(crate) fn into_slot(task: Option<Self>) -> *mut () {
+        task.map_or(core::ptr::null_mut(), |task| core::mem::ManuallyDrop::new(task).0.as_ptr().cast())
+    }
+
+    /// The reverse of [`Self::into_slot`].
+    ///
+    /// # Safety
+    /// `slot` came from there, and is used once.
+    pub(crate) unsafe fn from_slot(slot: *mut ()) -> Option<Self> {
+        NonNull::new(slot.cast::<Task>()).map(Self)
     }
 
     /// Starts a task that was made and not started. May switch to it at once. Any context.

@@ -17,6 +17,7 @@ pub mod cpu;
 pub mod exception;
 pub mod frame;
 pub mod gic;
+pub mod irq_stack;
 pub mod irqflags;
 pub mod mmu;
 mod offsets;
@@ -30,4 +31,4 @@ pub mod thread_info;
 pub mod timer;
 pub mod upcall;
 
-pub use offsets::HARDIRQ_OFFSET;
+pub use offsets::{HARDIRQ_OFFSET, SOFTIRQ_OFFSET};

@@ -90,6 +90,8 @@ ktest! {
                 let _guard = MUTEX.lock();
                 LOG.mark(letter);
             })?);
+            // The holder is as important as its waiters by now: it has to let the new one come.
+            task::sleep_ns(10_000);
         }
         LOG.mark('m');
         drop(guard);
@@ -230,6 +232,7 @@ ktest! {
         for task in [holder, on_first, on_second] {
             task.join();
         }
-        check_eq!(LOG.text(), "a1b2");
+        // It holds what the higher one wants until the second release, and until then goes before the other.
+        check_eq!(LOG.text(), "1ba2");
     }
 }
