@@ -92,7 +92,7 @@ impl Ledger {
 
     #[inline(never)]
     fn keep(&mut self, section: &Section) {
-        let place = match self.worst.iter().position(|known| known.is_same_place(section)) {
+        let place = match self.worst.iter().position(|known| known.is_same_pair(section)) {
             Some(same) => same,
             None => self.shortest(),
         };
@@ -117,7 +117,7 @@ impl Ledger {
     #[inline(never)]
     fn violate(&mut self, section: &Section) -> bool {
         self.violations += 1;
-        let known = self.reports[..self.reported].iter().any(|report| report.is_same_place(section));
+        let known = self.reports[..self.reported].iter().any(|report| report.is_same_pair(section));
         if known || self.reported == REPORTS_MAX {
             return false;
         }
@@ -144,13 +144,14 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::preempt_stats::section::{Kind, Who};
+    use crate::preempt_stats::section::{Kind, Place, Who};
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::vec::Vec;
 
     fn section(cycles: u64, from: u64, to: u64) -> Section {
-        Section { cycles, from, to, kind: Kind::IRQS, who: Who::NOBODY }
+        let at = |site| Place { site, caller: cycles };
+        Section { cycles, from: at(from), to: at(to), kind: Kind::IRQS, who: Who::NOBODY }
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
         assert!(ledger.add(&section(500, 3, 2)));
         assert_eq!(ledger.violations, 3);
         assert_eq!(ledger.take_report().map(|s| s.cycles), Some(101));
-        assert_eq!(ledger.take_report().map(|s| s.from), Some(3));
+        assert_eq!(ledger.take_report().map(|s| s.from.site), Some(3));
         assert_eq!(ledger.take_report(), None);
         ledger.set_budget(Some(50));
         assert!(ledger.add(&section(99, 1, 2)), "with another budget it is news");
@@ -229,7 +230,7 @@ mod tests {
             let found: Vec<Section> = ledger.worst().collect();
             prop_assert_eq!(found.iter().map(|s| s.cycles).collect::<Vec<_>>(), expected);
             for s in found {
-                prop_assert_eq!(longest[&(s.from, s.to)], s.cycles);
+                prop_assert_eq!(longest[&(s.from.site, s.to.site)], s.cycles);
             }
             prop_assert_eq!(ledger.histogram.iter().sum::<u64>(), ledger.count);
             prop_assert_eq!(ledger.sum_cycles, sections.iter().map(|s| s.0).sum::<u64>());

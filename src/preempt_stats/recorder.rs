@@ -13,7 +13,7 @@
 
 use super::finder::{Finder, TRACE_MAX, Trace};
 use super::ledger::Ledger;
-use super::section::{Kind, Section, Tracker, Who};
+use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
 use arch::irqflags;
 use core::cell::{Cell, UnsafeCell};
@@ -82,20 +82,20 @@ impl CpuStats {
         self.active
     }
 
-    /// From the instruction at `site` on, `kind` is closed. Returns whether there is something to report.
+    /// From the instruction at `place` on, `kind` is closed. Returns whether there is something to report.
     #[inline(always)]
-    fn step(&mut self, now: u64, site: u64, kind: Kind, who: impl Fn() -> Who) -> bool {
-        if let Some(section) = self.irqs.step(now, site, kind.only(Kind::IRQS), &who)
+    fn step(&mut self, now: u64, place: Place, kind: Kind, who: impl Fn() -> Who) -> bool {
+        if let Some(section) = self.irqs.step(now, place, kind.only(Kind::IRQS), &who)
             && section.cycles > self.worst_irqs.cycles
         {
             self.worst_irqs = section;
         }
-        if let Some(section) = self.preempt.step(now, site, kind.only(Kind::PREEMPT), &who)
+        if let Some(section) = self.preempt.step(now, place, kind.only(Kind::PREEMPT), &who)
             && section.cycles > self.worst_preempt.cycles
         {
             self.worst_preempt = section;
         }
-        match self.both.step(now, site, kind, &who) {
+        match self.both.step(now, place, kind, &who) {
             Some(section) => self.ledger.add(&section),
             None => false,
         }
@@ -158,7 +158,7 @@ unsafe extern "C" fn preempt_stats_hook(
             HookEvent::Request => stats.finder.request(now),
             HookEvent::Served => stats.finder.served(now, who),
             _ => {
-                if stats.step(now, site, kind, who) {
+                if stats.step(now, Place { site, caller: caller(event, fp) }, kind, who) {
                     crate::klog::ask_for_drain();
                 }
                 if event == HookEvent::IrqExit && stats.finder.wants_trace(now) {
@@ -168,6 +168,21 @@ unsafe extern "C" fn preempt_stats_hook(
         }
     }
     &raw const cpu.hook_cycles
+}
+
+/// The return address of the function that the hook is in.
+#[cfg(target_os = "none")]
+#[inline(always)]
+fn caller(event: arch::hooks::HookEvent, fp: u64) -> u64 {
+    use arch::hooks::HookEvent;
+
+    // A task's first function has no caller. At the two ends of an interrupt x29 is the interrupted code's.
+    if fp == 0 || !matches!(event, HookEvent::State | HookEvent::IdleEnter | HookEvent::IdleLeave) {
+        return 0;
+    }
+    // SAFETY: the kernel is built with frame pointers, so in Rust code x29 points at a live frame record: the function's
+    // own, or before its prologue the caller's, {previous x29, return address}.
+    unsafe { core::ptr::with_exposed_provenance::<u64>(fp as usize).add(1).read_volatile() }
 }
 
 /// Where the interrupted code was.

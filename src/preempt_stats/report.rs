@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 use super::recorder::{CpuStats, with_stats};
-use super::section::Section;
+use super::section::{Kind, Place, Section};
 use super::{budget_us, snapshot};
 use crate::ksyms::{ReturnAddress, Symbol};
 use crate::shell::cpu_clock::cycles_to_ns;
@@ -69,9 +69,19 @@ fn row(out: &mut dyn Write, section: &Section) -> fmt::Result {
         section.cycles,
         Ns(cycles_to_ns(section.cycles)),
         section.kind,
-        Symbol(section.from)
+        Shown(section.from)
     )?;
-    writeln!(out, "{:>49}{}", "", Symbol(section.to))
+    writeln!(out, "{:>49}{}", "", Shown(section.to))
+}
+
+/// A place as `function+0x12 (0xffff…) < caller+0x34 (0xffff…)`.
+struct Shown(Place);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Symbol(self.0.site))?;
+        if self.0.caller == 0 { Ok(()) } else { write!(f, " < {}", ReturnAddress(self.0.caller)) }
+    }
 }
 
 fn histogram(out: &mut dyn Write, stats: &CpuStats) -> fmt::Result {
@@ -142,13 +152,17 @@ pub fn tell_violations() {
             Ns(cycles_to_ns(section.cycles)),
             section.cycles,
             match section.kind {
-                super::section::Kind::IRQS => "interrupts",
-                super::section::Kind::PREEMPT => "preemption",
+                Kind::IRQS => "interrupts",
+                Kind::PREEMPT => "preemption",
                 _ => "interrupts and preemption",
             },
             section.who
         );
-        log::warn!("  closed at {}", Symbol(section.from));
-        log::warn!("  opened at {}", Symbol(section.to));
+        for (what, place) in [("closed", section.from), ("opened", section.to)] {
+            log::warn!("  {what} at {}", Symbol(place.site));
+            if place.caller != 0 {
+                log::warn!("    called from {}", ReturnAddress(place.caller));
+            }
+        }
     }
 }

@@ -65,15 +65,29 @@ impl fmt::Display for Who {
     }
 }
 
+/// An instruction, and where its function was called from: a lock's function says little without its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The instruction.
+    pub site: u64,
+    /// The return address of its function; 0 where there is none.
+    pub caller: u64,
+}
+
+impl Place {
+    /// No place.
+    pub const NONE: Self = Self { site: 0, caller: 0 };
+}
+
 /// See the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Section {
     /// Its length.
     pub cycles: u64,
-    /// The instruction that closed.
-    pub from: u64,
-    /// The instruction that opened again.
-    pub to: u64,
+    /// Where it was closed.
+    pub from: Place,
+    /// Where it was opened again.
+    pub to: Place,
     /// What was closed.
     pub kind: Kind,
     /// The task in which it began; behind a switch it ends in another one.
@@ -82,12 +96,13 @@ pub struct Section {
 
 impl Section {
     /// The shortest of all.
-    pub const NONE: Self = Self { cycles: 0, from: 0, to: 0, kind: Kind::NONE, who: Who::NOBODY };
+    pub const NONE: Self =
+        Self { cycles: 0, from: Place::NONE, to: Place::NONE, kind: Kind::NONE, who: Who::NOBODY };
 
-    /// Whether the other one began and ended at the same places.
+    /// Whether the other one began and ended at the same instructions, whoever called.
     #[must_use]
-    pub fn is_same_place(&self, other: &Self) -> bool {
-        self.from == other.from && self.to == other.to
+    pub fn is_same_pair(&self, other: &Self) -> bool {
+        self.from.site == other.from.site && self.to.site == other.to.site
     }
 }
 
@@ -105,16 +120,16 @@ impl Tracker {
         Self { since: 0, section: Section::NONE }
     }
 
-    /// From the instruction `site` on, which is executed at `now`, `kind` is closed. Returns the section that ends
+    /// From the instruction at `place` on, which is executed at `now`, `kind` is closed. Returns the section that ends
     /// with it.
     #[inline(always)]
-    pub fn step(&mut self, now: u64, site: u64, kind: Kind, who: impl FnOnce() -> Who) -> Option<Section> {
+    pub fn step(&mut self, now: u64, place: Place, kind: Kind, who: impl FnOnce() -> Who) -> Option<Section> {
         let open = self.section.kind != Kind::NONE;
         if kind == Kind::NONE {
             if !open {
                 return None;
             }
-            let ended = Section { cycles: now.wrapping_sub(self.since), to: site, ..self.section };
+            let ended = Section { cycles: now.wrapping_sub(self.since), to: place, ..self.section };
             self.section.kind = Kind::NONE;
             return Some(ended);
         }
@@ -122,7 +137,7 @@ impl Tracker {
             self.section.kind = Kind(self.section.kind.0 | kind.0);
         } else {
             self.since = now;
-            self.section = Section { from: site, kind, who: who(), ..Section::NONE };
+            self.section = Section { from: place, kind, who: who(), ..Section::NONE };
         }
         None
     }
@@ -134,8 +149,12 @@ mod tests {
 
     const ME: Who = Who { id: 7, name: Name::new("me") };
 
+    fn at(site: u64) -> Place {
+        Place { site, caller: site + 1000 }
+    }
+
     fn step(tracker: &mut Tracker, now: u64, site: u64, kind: Kind) -> Option<Section> {
-        tracker.step(now, site, kind, || ME)
+        tracker.step(now, at(site), kind, || ME)
     }
 
     #[test]
@@ -144,7 +163,7 @@ mod tests {
         assert_eq!(step(&mut tracker, 100, 1, Kind::PREEMPT), None);
         assert_eq!(step(&mut tracker, 110, 2, Kind::BOTH), None);
         assert_eq!(step(&mut tracker, 120, 3, Kind::PREEMPT), None);
-        let expected = Section { cycles: 50, from: 1, to: 4, kind: Kind::BOTH, who: ME };
+        let expected = Section { cycles: 50, from: at(1), to: at(4), kind: Kind::BOTH, who: ME };
         assert_eq!(step(&mut tracker, 150, 4, Kind::NONE), Some(expected));
     }
 
@@ -160,9 +179,9 @@ mod tests {
     #[test]
     fn a_section_belongs_to_the_task_in_which_it_began() {
         let mut tracker = Tracker::new();
-        tracker.step(0, 1, Kind::IRQS, || ME);
+        tracker.step(0, at(1), Kind::IRQS, || ME);
         let other = Who { id: 8, name: Name::new("other") };
-        assert_eq!(tracker.step(9, 2, Kind::NONE, || other).unwrap().who, ME);
+        assert_eq!(tracker.step(9, at(2), Kind::NONE, || other).unwrap().who, ME);
     }
 
     #[test]

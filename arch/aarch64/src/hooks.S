@@ -72,7 +72,7 @@
 	// Twelve instructions from the second reading to the return, and what each thunk has behind it.
 	hook	preempt_hook_irqs, {EVENT_STATE}, irqs, 12 + 2
 	hook	preempt_hook_count, {EVENT_STATE}, count, 12 + 4
-	hook	preempt_hook_irq_entry, {EVENT_STATE}, irq_entry, 12 + 2
+	hook	preempt_hook_irq_entry, {EVENT_IRQ_ENTRY}, irq_entry, 12 + 2
 	hook	preempt_hook_irq_exit, {EVENT_IRQ_EXIT}, irqs, 12 + 1
 	hook	preempt_hook_idle_enter, {EVENT_IDLE_ENTER}, irqs, 12
 	hook	preempt_hook_idle_leave, {EVENT_IDLE_LEAVE}, irqs, 12 + 4

@@ -31,6 +31,8 @@ use core::arch::global_asm;
 pub enum HookEvent {
     /// The mask or the count is about to change.
     State = 0,
+    /// An interrupt was taken.
+    IrqEntry = 6,
     /// The return from an interrupt; the program counter is the interrupted one.
     IrqExit = 1,
     /// `wfi` comes next.
@@ -53,6 +55,7 @@ impl HookEvent {
             3 => Self::IdleLeave,
             4 => Self::Request,
             5 => Self::Served,
+            6 => Self::IrqEntry,
             _ => Self::State,
         }
     }
@@ -75,6 +78,7 @@ global_asm!(
     HARDIRQ_OFFSET = const crate::HARDIRQ_OFFSET,
     PSR_I_BIT = const crate::irqflags::PSR_I_BIT,
     EVENT_STATE = const HookEvent::State as u32,
+    EVENT_IRQ_ENTRY = const HookEvent::IrqEntry as u32,
     EVENT_IRQ_EXIT = const HookEvent::IrqExit as u32,
     EVENT_IDLE_ENTER = const HookEvent::IdleEnter as u32,
     EVENT_IDLE_LEAVE = const HookEvent::IdleLeave as u32,

@@ -225,8 +225,8 @@ pub fn preempt_count_sub(val: u32) {
 pub fn preempt_count_add_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -235,8 +235,8 @@ pub fn preempt_count_add_const<const VAL: u32>() {
 pub fn preempt_count_sub_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 

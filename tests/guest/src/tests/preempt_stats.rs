@@ -73,9 +73,10 @@ fn need_exact() -> Outcome {
 
 /// The section that was closed in the function of this name.
 fn closed_in(stats: &CpuStats, function: &str) -> Result<Section, Failure> {
-    let found = stats.ledger.worst().find(|section| is_in(section.from, function));
+    let found = stats.ledger.worst().find(|section| is_in(section.from.site, function));
     found.ok_or_else(|| {
-        let all: Vec<_> = stats.ledger.worst().map(|s| format!("{} {}", s.cycles, Symbol(s.from))).collect();
+        let all: Vec<_> =
+            stats.ledger.worst().map(|s| format!("{} {}", s.cycles, Symbol(s.from.site))).collect();
         Failure::new(format_args!("no section was closed in {function}; there are {all:?}"))
     })
 }
@@ -88,7 +89,11 @@ fn is_in(address: u64, function: &str) -> bool {
 /// a little for its ends.
 fn check_section(stats: &CpuStats, function: &str, kind: Kind, inside: u64) -> Outcome {
     let section = closed_in(stats, function)?;
-    check!(is_in(section.to, function), "it was opened at {}, expected in {function}", Symbol(section.to));
+    check!(
+        is_in(section.to.site, function),
+        "it was opened at {}, expected in {function}",
+        Symbol(section.to.site)
+    );
     check_eq!(section.kind, kind, "what was closed in {function}");
     check_eq!(section.who.id, current_ref().id(), "the task of the section in {function}");
     let over = section.cycles.wrapping_sub(inside);
@@ -221,7 +226,7 @@ ktest! {
         check_section(&stats, "planted_nested", Kind::BOTH, nested)?;
         check_section(&stats, "planted_crossed", Kind::BOTH, crossed)?;
         // The masked part alone is two thirds of the first, half of the other.
-        check!(is_in(stats.worst_irqs.from, "planted_nested"), "{}", Symbol(stats.worst_irqs.from));
+        check!(is_in(stats.worst_irqs.from.site, "planted_nested"), "{}", Symbol(stats.worst_irqs.from.site));
         check_eq!(stats.worst_irqs.kind, Kind::IRQS);
         check!(stats.worst_irqs.cycles.wrapping_sub(nested / 3 * 2) <= EDGE_CYCLES, "{:?}", stats.worst_irqs);
         check_eq!(stats.worst_preempt.kind, Kind::PREEMPT);
@@ -237,7 +242,7 @@ ktest! {
         slow.raise();
         let stats = on.finish()?;
         let section = closed_in(&stats, "el1_irq")?;
-        check!(is_in(section.to, "el1_irq_eret"), "it was opened at {}", Symbol(section.to));
+        check!(is_in(section.to.site, "el1_irq_eret"), "it was opened at {}", Symbol(section.to.site));
         check_eq!(section.kind, Kind::BOTH);
         check_eq!(section.who.id, current_ref().id(), "the interrupted task");
         if is_exact() {
@@ -266,10 +271,10 @@ ktest! {
         // Closed by the giver, opened by the taker; and back.
         let me = current_ref().id();
         let found = |task: u32, opened: &str| {
-            stats.ledger.worst().any(|s| s.who.id == task && s.cycles < 5_000 && is_in(s.to, opened))
+            stats.ledger.worst().any(|s| s.who.id == task && s.cycles < 5_000 && is_in(s.to.site, opened))
         };
         let all: Vec<String> =
-            stats.ledger.worst().map(|s| format!("{} {} {}", s.who, Symbol(s.from), Symbol(s.to))).collect();
+            stats.ledger.worst().map(|s| format!("{} {} {}", s.who, Symbol(s.from.site), Symbol(s.to.site))).collect();
         check!(found(me, "take"), "from the giver to the taker; found: {all:?}");
         check!(found(id, "give"), "from the taker back to the giver; found: {all:?}");
         check!(stats.ledger.max.cycles < 20_000, "a section was left open: {:?}", stats.ledger.max);
@@ -286,9 +291,9 @@ ktest! {
         check!(stats.ledger.count > 10, "{} sections in four sleeps; expected some of each", stats.ledger.count);
         if is_exact() {
             let max = stats.ledger.max;
-            check!(max.cycles < 20_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from), Symbol(max.to));
+            check!(max.cycles < 20_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from.site), Symbol(max.to.site));
             let max = stats.worst_preempt;
-            check!(max.cycles < 20_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from), Symbol(max.to));
+            check!(max.cycles < 20_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from.site), Symbol(max.to.site));
         }
     }
 }
@@ -382,7 +387,7 @@ ktest! {
             check!(stats.ledger.count > 10, "{} sections in a tenth of a millisecond", stats.ledger.count);
             if is_exact() {
                 let max = stats.ledger.max;
-                check!(max.cycles < 50_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from), Symbol(max.to));
+                check!(max.cycles < 50_000, "{} cycles from {} to {}", max.cycles, Symbol(max.from.site), Symbol(max.to.site));
             }
             check_eq!(count_sites(Key::PreemptStats), (all, all), "sites, and original instructions");
         }
