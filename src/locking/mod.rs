@@ -37,6 +37,8 @@ pub use condvar::Condvar;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Lazy, Once};
 pub(crate) use raw::RawLock;
+#[cfg(debug_assertions)]
+pub(crate) use raw::Yield;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;

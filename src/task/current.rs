@@ -51,6 +51,8 @@ pub fn exit() -> ! {
     if task.pi.held.get() != 0 {
         holds_locks(task);
     }
+    #[cfg(debug_assertions)]
+    crate::lockdep::about_to_exit();
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();

@@ -95,6 +95,9 @@ pub struct Task {
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
     pub(crate) preempt_disabled_at: Cell<Option<&'static core::panic::Location<'static>>>,
+    /// The locks that it holds.
+    #[cfg(debug_assertions)]
+    pub(crate) held: crate::lockdep::HeldStack,
 }
 
 /// Where the task's memory comes from, and so where it goes.
@@ -179,6 +182,8 @@ impl Task {
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
             preempt_disabled_at: Cell::new(None),
+            #[cfg(debug_assertions)]
+            held: crate::lockdep::HeldStack::new(),
         }
     }
 
@@ -211,6 +216,8 @@ impl Task {
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
+                #[cfg(debug_assertions)]
+                held: crate::lockdep::HeldStack::new(),
             } except arch, sched);
         }
     }
