@@ -30,6 +30,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
     sched::init_idle(task::idle_task(), hz);
+    sched::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
     unsafe { arch::exception::set_vectors() };

@@ -3,6 +3,7 @@
 
 mod api_errors;
 mod completion;
+mod condvar;
 mod context;
 mod driver;
 mod enable;
@@ -10,6 +11,8 @@ mod fair;
 mod fifo;
 mod inert;
 mod irq_exit;
+#[cfg(debug_assertions)]
+mod lockdep;
 mod locks;
 mod logging;
 mod lost_wakeup;
@@ -17,14 +20,17 @@ mod markers;
 mod memory;
 mod msg_queue;
 mod mutex;
+mod once;
 mod panics;
 mod percpu;
+mod pi;
 mod periodic;
 mod pick;
 mod pool;
 mod registers;
 mod round_robin;
 mod runtime;
+mod rwlock;
 mod semaphore;
 mod sleep;
 mod softirq;
