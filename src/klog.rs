@@ -183,8 +183,8 @@ pub(crate) fn ask_for_drain() {
     UNDRAINED.store(true, Ordering::Relaxed);
 }
 
-/// From the tick: wakes the drain thread if there is something. Logging itself wakes nobody, so it may be
-/// done under any lock.
+/// From the tick, and before the CPU idles, which stops the tick: wakes the drain thread if there is something.
+/// Logging itself wakes nobody, so it may be done under any lock.
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn tick() {
