@@ -109,10 +109,9 @@ ktest! {
         check_eq!(expectation.found().len(), 1, "problems after the other order of reading and the mutex");
         let write = SHARED.write_timeout(Timeout::Now)?;
         check!(SHARED.read_timeout(Timeout::Now).is_err(), "read while it is written");
-        static LATE: Lazy<u32> = Lazy::new(|| 2);
-        static ALSO_LATE: Lazy<u32> = Lazy::new(|| { drop(OTHER.lock()); 3 });
-        check_eq!((*LATE.force(), *ALSO_LATE.force()), (2, 3));
+        // A lock that was not had is not held: the maker of the value may take what comes before it.
         drop(write);
+        drop(OTHER.lock());
         let found = expectation.found();
         check!(found.iter().all(|problem| matches!(problem, Problem::Order { .. })), "{found:?}");
     }
@@ -243,17 +242,21 @@ ktest! {
 }
 
 ktest! {
-    fn the_run_queue_is_inside_the_queues_and_nothing_is_inside_it() {
+    /// The documented order (docs/locking.md), as far as it was learnt until now: what is inside the run queue is the
+    /// timer base, and inside that is nothing.
+    fn the_run_queue_and_the_timer_base_are_the_innermost_locks() {
+        const RUN_QUEUE: &str = "src/sched/core.rs";
+        const TIMER_BASE: &str = "src/time/hrtimer.rs";
         let edges = core::iter::successors(lockdep::edge_from(0), |&(next, _)| lockdep::edge_from(next));
         let made_in = |class: lockdep::ClassId| {
             lockdep::class(class.index()).map_or("", |info| info.class.made_at.file())
         };
-        let (mut inside, mut below) = (0, 0);
-        for (_, edge) in edges {
-            inside += usize::from(made_in(edge.to) == "src/sched/core.rs");
-            below += usize::from(made_in(edge.from) == "src/sched/core.rs");
+        let mut seen = 0;
+        for (outer, inner) in edges.map(|(_, edge)| (made_in(edge.from), made_in(edge.to))) {
+            seen += usize::from(inner == RUN_QUEUE);
+            check!(outer != TIMER_BASE, "{inner} is taken inside the timer base");
+            check!(outer != RUN_QUEUE || inner == TIMER_BASE, "{inner} is taken inside the run queue");
         }
-        check!(inside > 0, "no lock was held while the run queue was taken: is it hooked?");
-        check_eq!(below, 0, "pairs in which the run queue is the outer one");
+        check!(seen > 0, "no lock was held while the run queue was taken: is it hooked?");
     }
 }
