@@ -4,6 +4,8 @@
 mod api_errors;
 mod completion;
 mod context;
+mod deadline;
+mod deadline_changes;
 mod driver;
 mod enable;
 mod fair;
@@ -28,6 +30,7 @@ mod semaphore;
 mod sleep;
 mod softirq;
 mod tasks;
+mod throttling;
 mod tick;
 mod timers;
 mod traced;
