@@ -45,6 +45,11 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
+    /// A timer's period, so short that it would take the whole CPU.
+    BadTimerPeriod {
+        /// What was asked for, in nanoseconds.
+        ns: u32,
+    },
     /// Waiting for it would never end: the caller holds it, or waits for itself.
     Deadlock,
     /// A deadline task's runtime that is too short, or longer than its deadline.
@@ -95,6 +100,7 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
+            Self::BadTimerPeriod { ns } => write!(f, "a timer period of {ns} ns is below 1000 ns"),
             Self::Deadlock => write!(f, "would wait for itself"),
             Self::BadRuntime { ns } => {
                 write!(f, "a runtime of {ns} ns is not between {DL_RUNTIME_MIN_NS} ns and the deadline")

@@ -80,6 +80,8 @@ extern "C" fn handle_arch_irq(irq: u32) {
     // The special numbers from 1020 on have no handler and no end to signal.
     if let Some(desc) = TABLE.0.get(irq as usize) {
         (desc.handler.get())(desc.arg.get());
+        #[cfg(debug_assertions)]
+        crate::lockdep::interrupt_ends();
         gic::v3::eoi(irq);
     }
 }
@@ -91,6 +93,8 @@ extern "C" fn handle_arch_irq_gicv2() {
     // Bits 12:10 of a software-generated interrupt name its sender.
     if let Some(desc) = TABLE.0.get(gic::intid(iar) as usize) {
         (desc.handler.get())(desc.arg.get());
+        #[cfg(debug_assertions)]
+        crate::lockdep::interrupt_ends();
         gic::v2::eoi(iar);
     }
 }

@@ -7,10 +7,11 @@ use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_r
 use super::entity::SchedRef;
 use super::prio::SchedAttr;
 use super::rq::{Interval, Rq};
-use super::wait;
+use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
 use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
+use crate::locking::raw_mutex::give_up;
 use crate::task::{self, Task, state};
 use arch::irqflags;
 use arch::thread_info;
@@ -87,7 +88,9 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
         resched_if(rq, decision);
     }
     this.event.program(rq);
-    requeue_and_unlock(this, task);
+    retry(this, task, wait::try_requeue);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
     let rest = if result.is_ok() { priority_changed(task) } else { None };
     let (_, flags) = pi.unlock_irqs_off();
     if rest.is_some() {
@@ -157,44 +160,55 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     if !real_time {
         this.event.program(rq);
     }
-    requeue_and_unlock(this, task);
+    retry(this, task, wait::try_requeue);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
 }
 
-/// The end of a change of priority: what the task waits on is told, and the run queue released.
+/// Takes a task that does not run off the run queue, and off what it waits for, for ever.
+pub(crate) fn abort(task: &Task) -> Result<()> {
+    let pi = PI.lock();
+    // The lock that it waits for is counted, and is none that it holds.
+    let waiter = task.pi.blocked_on();
+    let holds_a_lock = task.pi.held.get() != u32::from(waiter.is_some());
+    let lives = task.state() & !state::NORMAL == 0;
+    if !lives || holds_a_lock || ptr::eq(task, task::current()) {
+        pi.unlock_no_resched();
+        return Err(Error::Busy);
+    }
+    let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    retry(this, task, wait::try_leave);
+    let p = sched_ref(task);
+    if !p.is_rt() {
+        leave_deadline(this, p);
+    }
+    if p.is_queued() {
+        // SAFETY: locked above.
+        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
+    }
+    task.state.store(state::DEAD, Ordering::Relaxed);
+    // Of a sleep, or of a wait: the task would have taken its timer back.
+    task.timer.cancel_irqs_off();
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    drop(pi);
+    if rest.is_some() {
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+    }
+    Ok(())
+}
+
+/// Repeats what has to take a queue's lock with the run queue of `task` locked, until nobody else has it.
 #[inline(always)]
-fn requeue_and_unlock(this: &RunQueue, task: &Task) {
-    while !wait::try_requeue(task) {
+fn retry(this: &RunQueue, task: &Task, attempt: impl Fn(&Task) -> bool) {
+    while !attempt(task) {
         // SAFETY: locked by the caller; whoever has the queue may want it.
         unsafe { this.unlock() };
         arch::cpu::relax();
         // SAFETY: IRQs masked by the caller. A task on no run queue is not moved.
         let _ = unsafe { lock_task_rq(task) };
     }
-    // SAFETY: locked, above or by the caller.
-    unsafe { this.unlock() };
-}
-
-/// Takes a ready task off the queue for ever.
-pub(crate) fn abort(task: &Task) -> Result<()> {
-    let flags = irqflags::local_irq_save();
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
-    let p = sched_ref(task);
-    let holds_a_lock = task.pi.held.get() != 0;
-    let ready =
-        p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING && !holds_a_lock;
-    if ready {
-        if !p.is_rt() {
-            leave_deadline(this, p);
-        }
-        // SAFETY: locked above.
-        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
-        task.state.store(state::DEAD, Ordering::Relaxed);
-        // A wait with a time-out that was granted: the task would have taken its timer back.
-        task.timer.cancel_irqs_off();
-    }
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
-    irqflags::local_irq_restore(flags);
-    if ready { Ok(()) } else { Err(Error::Busy) }
 }

@@ -204,9 +204,23 @@ pub(super) unsafe fn context_switch(
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
     trace::sched_switch(prev, next, preempt);
+    #[cfg(debug_assertions)]
+    {
+        this.lock.hand_over();
+        crate::lockdep::about_to_switch();
+    }
     // SAFETY: IRQs masked, D, A, F open, the lock held and the count 2; `next` is ready to run, so it was
     // prepared or switched away from.
     unsafe { cpu_switch_to(&raw const prev.arch, &raw const next.arch) };
+    #[cfg(debug_assertions)]
+    take_over_rq();
+}
+
+/// The run queue's lock was taken by the task that switched here; it is released by this one.
+#[cfg(debug_assertions)]
+fn take_over_rq() {
+    // SAFETY: a task's run queue is a per-CPU variable that is there for ever.
+    unsafe { &*task::current().rq.get() }.lock.taken_over();
 }
 
 /// The first thing on the other side: runs as the next task, on its stack. Releases the run queue of the CPU
@@ -225,6 +239,8 @@ pub(super) fn finish_task_switch() {
 /// The first code of a new task, from `ret_from_fork`: unwinds `FORK_PREEMPT_COUNT` and opens interrupts.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn schedule_tail() {
+    #[cfg(debug_assertions)]
+    take_over_rq();
     finish_task_switch();
     // SAFETY: the new task's own count; nothing is held any more.
     unsafe { thread_info::preempt_count_set::<0>() };
@@ -280,13 +296,16 @@ pub(crate) fn cpu_idle_loop() -> ! {
     loop {
         // Masked between the test and WFI: an interrupt in between stays pending and ends the WFI at once.
         irqflags::local_irq_disable();
+        #[cfg(debug_assertions)]
+        crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
-            arch::cpu::wait_for_interrupt();
+            crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.
             arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
+        crate::time::idle::leave_irqs_off();
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
         unsafe {
             thread_info::preempt_count_set::<2>();

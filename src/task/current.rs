@@ -54,6 +54,8 @@ pub fn cpu_cycles() -> u64 {
 pub fn exit() -> ! {
     let task = current();
     crate::preempt::might_sleep();
+    #[cfg(debug_assertions)]
+    crate::lockdep::about_to_exit();
     if task.pi.held.get() != 0 {
         holds_locks(task);
     }

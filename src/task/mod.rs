@@ -95,6 +95,9 @@ pub struct Task {
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
     pub(crate) preempt_disabled_at: Cell<Option<&'static core::panic::Location<'static>>>,
+    /// The locks that it holds.
+    #[cfg(debug_assertions)]
+    pub(crate) held: crate::lockdep::HeldStack,
 }
 
 /// Where the task's memory comes from, and so where it goes.
@@ -200,6 +203,8 @@ impl Task {
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
             preempt_disabled_at: Cell::new(None),
+            #[cfg(debug_assertions)]
+            held: crate::lockdep::HeldStack::new(),
         }
     }
 
@@ -232,6 +237,8 @@ impl Task {
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
+                #[cfg(debug_assertions)]
+                held: crate::lockdep::HeldStack::new(),
             } except arch, sched, wait);
         }
     }
@@ -246,6 +253,12 @@ impl Task {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub(crate) fn name_copy(&self) -> Name {
+        self.name
     }
 
     /// The state bits, see [`state`].

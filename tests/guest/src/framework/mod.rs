@@ -15,6 +15,7 @@ pub mod burn;
 pub mod clock;
 pub mod events;
 pub mod interrupt;
+pub mod lock_problems;
 mod runner;
 pub mod runs;
 mod surroundings;
