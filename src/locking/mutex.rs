@@ -13,7 +13,7 @@
 use super::SchedLock;
 use crate::error::{Error, Result};
 use crate::plist::PlistHead;
-use crate::preempt;
+use crate::preempt::{self, LockBreak};
 use crate::sched::wait::{self, Timeout};
 use crate::task::{self, Task};
 use core::cell::UnsafeCell;
@@ -40,7 +40,8 @@ pub struct MutexGuard<'a, T: ?Sized> {
     _not_send: PhantomData<*mut ()>,
 }
 
-struct RawMutex {
+/// A mutex without its value, for locks that are mutexes in some models.
+pub(crate) struct RawMutex {
     /// Owner's address | `HAS_WAITERS`; 0 when free. Without waiters changed by compare-and-swap alone;
     /// with the bit set only under the lock of `waiters`.
     owner: AtomicUsize,
@@ -56,10 +57,7 @@ impl<T> Mutex<T> {
     /// A free mutex around `value`.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self {
-            raw: RawMutex { owner: AtomicUsize::new(0), waiters: SchedLock::new(PlistHead::new()) },
-            data: UnsafeCell::new(value),
-        }
+        Self { raw: RawMutex::new(), data: UnsafeCell::new(value) }
     }
 }
 
@@ -117,6 +115,22 @@ fn deadlock() -> ! {
 }
 
 impl RawMutex {
+    pub(crate) const fn new() -> Self {
+        Self { owner: AtomicUsize::new(0), waiters: SchedLock::new(PlistHead::new()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self) {
+        if !self.try_lock() && self.lock_slow(Timeout::Never).is_err() {
+            deadlock();
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_lock(&self) -> bool {
+        self.try_lock_fast()
+    }
+
     #[inline(always)]
     fn try_lock_fast(&self) -> bool {
         let me = ptr::from_ref(task::current()).addr();
@@ -124,11 +138,17 @@ impl RawMutex {
     }
 
     #[inline(always)]
-    fn unlock(&self) {
+    pub(crate) fn unlock(&self) {
         let me = ptr::from_ref(task::current()).addr();
         if self.owner.compare_exchange(me, 0, Ordering::Release, Ordering::Relaxed).is_err() {
             self.unlock_slow();
         }
+    }
+
+    /// Whether somebody is known to wait: so it was when the slow path was last taken.
+    #[inline(always)]
+    pub(crate) fn is_contended(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) & HAS_WAITERS != 0
     }
 
     #[cold]
@@ -207,6 +227,27 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         self.mutex.raw.unlock();
+    }
+}
+
+impl<T: ?Sized> LockBreak for MutexGuard<'_, T> {
+    fn is_contended(&self) -> bool {
+        self.mutex.raw.is_contended()
+    }
+
+    fn released(&mut self, between: impl FnOnce()) {
+        /// Takes the mutex again also when `between` unwinds: the guard will release it.
+        struct Relock<'g>(&'g RawMutex);
+        impl Drop for Relock<'_> {
+            fn drop(&mut self) {
+                self.0.lock();
+            }
+        }
+        // Nobody has a reference into the data: the guard is borrowed for as long as this takes.
+        self.mutex.raw.unlock();
+        let relock = Relock(&self.mutex.raw);
+        between();
+        drop(relock);
     }
 }
 

@@ -67,6 +67,13 @@ impl RawLock {
         self.held.store(false, Ordering::Relaxed);
     }
 
+    /// The release on a CPU that is alone, for a caller that has asked.
+    #[inline(always)]
+    pub(crate) fn unlock_without_word(&self) {
+        #[cfg(debug_assertions)]
+        self.held.store(false, Ordering::Relaxed);
+    }
+
     #[cfg(debug_assertions)]
     fn mark_held(&self) {
         let was_held = self.held.swap(true, Ordering::Relaxed);

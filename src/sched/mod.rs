@@ -15,6 +15,7 @@
 //! | `idle` | what runs otherwise |
 //! | `core` | the run queues, and the one place that switches |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
+//! | `event` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params` | a CPU's run queue: the door to it all |
 
@@ -22,6 +23,7 @@ pub mod class;
 mod control;
 pub mod core;
 pub mod entity;
+pub(crate) mod event;
 pub mod fair;
 mod fair_preempt;
 mod idle;

@@ -47,7 +47,7 @@ pub fn yield_now() {
 /// Ends the running task. Destructors of its stack do not run: return from its function where you can.
 pub fn exit() -> ! {
     let task = current();
-    crate::preempt::might_sleep();
+    crate::preempt::check_may_sleep();
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
@@ -57,7 +57,7 @@ pub fn exit() -> ! {
     } else {
         task.exited.complete_all();
     }
-    // SAFETY: task context, count 0 (might_sleep), IRQs masked.
+    // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     unreachable!("a dead task was scheduled");
 }
@@ -90,7 +90,7 @@ pub fn sleep_until(deadline_ns: u64) {
     let flags = irqflags::local_irq_save();
     task.set_state(state::UNINTERRUPTIBLE);
     task.timer.start_irqs_off(deadline_ns, wake_sleeper);
-    // SAFETY: task context, count 0 (might_sleep), IRQs masked.
+    // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
 }

@@ -123,6 +123,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The four instructions of `dec_and_test`, interrupted at every one in turn by a real interrupt whose handler
     /// asks for a switch. Either the answer is yes (the interrupt came before the last load), or the interrupt
     /// came after the store, found the word zero at its exit and has switched already. A `dec_and_test` without
