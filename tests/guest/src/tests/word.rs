@@ -182,6 +182,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_that_wants_a_switch_sets_both_forms_of_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -201,6 +202,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_of_a_lesser_task_asks_for_nothing() {
         static GATE: Semaphore = Semaphore::new(0);
         let _tick = TickOff::new();
