@@ -9,6 +9,7 @@
 //! | [`sched`] | run queue, classes rt, fair and idle, wake-up, the tick's work |
 //! | [`task`] | what a thread is; making, joining, sleeping |
 //! | [`locking`], [`ipc`] | spin locks, mutex, semaphore, completion, wait queue, messages, pools |
+//! | `lockdep` | validates the order of the locks, in debug builds |
 //! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers |
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
@@ -47,12 +48,13 @@ pub mod error;
 #[cfg(target_os = "none")]
 pub mod init;
 pub mod ipc;
-#[cfg(target_os = "none")]
 pub mod irq;
 pub mod klog;
 pub mod ksyms;
 pub mod latency;
 pub mod list;
+#[cfg(debug_assertions)]
+pub mod lockdep;
 pub mod locking;
 pub mod mm;
 #[cfg(target_os = "none")]

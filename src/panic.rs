@@ -75,8 +75,9 @@ fn report_stack_overflow(sp: u64) {
                 top - low,
             );
         }
-        (_, Some(place)) if preempt::in_hardirq() => early_println!(
-            "panic: stack overflow: an interrupt handler used up the interrupt stack ({:#x} to {:#x}); sp was {sp:#018x}",
+        (_, Some(place)) if !preempt::in_task() => early_println!(
+            "panic: stack overflow: {} used up the interrupt stack ({:#x} to {:#x}); sp was {sp:#018x}",
+            if preempt::in_hardirq() { "an interrupt handler" } else { "a softirq" },
             place.bottom,
             place.top,
         ),
@@ -112,6 +113,8 @@ fn report(regs: Option<&PtRegs>) {
         crate::percpu::raw_smp_processor_id()
     );
     early_println!("  {}", PreemptWord(thread_info::preempt_word()));
+    #[cfg(debug_assertions)]
+    crate::lockdep::for_each_held(task, |lock| early_println!("  holds {lock}, taken at {}", lock.at));
     if let Some(regs) = regs {
         registers(regs);
     }

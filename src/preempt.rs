@@ -31,6 +31,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub const PREEMPT_MASK: u32 = 0x0000_00ff;
 /// Serving a softirq (odd) or bottom halves disabled.
 pub const SOFTIRQ_MASK: u32 = 0x0000_ff00;
+/// One softirq being served.
+pub const SOFTIRQ_OFFSET: u32 = 0x100;
+/// One level of `local_bh_disable`: an even multiple, so that bit 8 says "serving".
+pub const SOFTIRQ_DISABLE_OFFSET: u32 = 2 * SOFTIRQ_OFFSET;
 /// In a hard interrupt.
 pub const HARDIRQ_MASK: u32 = 0x000f_0000;
 /// In a non-maskable interrupt.
@@ -268,11 +272,18 @@ pub fn in_interrupt() -> bool {
     preempt_count() & (NMI_MASK | HARDIRQ_MASK | SOFTIRQ_MASK) != 0
 }
 
+/// Serving a softirq, or with bottom halves disabled.
+#[inline(always)]
+#[must_use]
+pub fn in_softirq() -> bool {
+    preempt_count() & SOFTIRQ_MASK != 0
+}
+
 /// In thread context, whatever is disabled.
 #[inline(always)]
 #[must_use]
 pub fn in_task() -> bool {
-    preempt_count() & (NMI_MASK | HARDIRQ_MASK | 0x100) == 0
+    preempt_count() & (NMI_MASK | HARDIRQ_MASK | SOFTIRQ_OFFSET) == 0
 }
 
 /// Not allowed to sleep.

@@ -46,6 +46,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     event::init();
     tick::start_this_cpu();
     task::start_reaper();
+    irq::softirq::start(info.bootargs.threadirqs);
     klog::start_drain();
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
         panic!("cannot make the first task: {error}");

@@ -8,6 +8,11 @@
 //! | [`RawSpinLockIrqSave`] | yes | off | no | as `SpinLockIrqSave`, in every model |
 //! | [`SchedLock`] | yes | (masked) | no | the kernel's own queues: a few dozen instructions |
 //! | [`Mutex`] | no | on | yes | everything longer |
+//! | [`RwLock`] | no | on | yes | as `Mutex`, where many only look |
+//! | [`SeqLock`] | writers | (masked) | no | a small value that is read everywhere and all the time |
+//!
+//! [`Mutex`] and what is made of its lock ([`RwLock`], [`Once`], [`Lazy`]) has priority inheritance. [`Condvar`],
+//! [`Semaphore`], [`Completion`] and [`WaitQueue`] belong to nobody, so there is nobody to boost.
 //!
 //! That is the model `full`; what `rt` and the event-driven style make of the first four is in `spin`.
 //!
@@ -17,19 +22,31 @@
 //! Lock order: see docs/locking.md.
 
 mod completion;
+mod condvar;
 mod mutex;
+mod once;
+pub(crate) mod pi;
 mod raw;
+pub(crate) mod raw_mutex;
+mod rwlock;
 mod sched_lock;
 mod semaphore;
+mod seqlock;
 mod spin;
 mod spin_kind;
 mod wait_queue;
 
 pub use completion::Completion;
+pub use condvar::Condvar;
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Lazy, Once};
 pub(crate) use raw::RawLock;
+#[cfg(debug_assertions)]
+pub(crate) use raw::Yield;
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
+pub use seqlock::{Plain, SeqLock};
 pub use spin::{
     RawSpinLock, RawSpinLockGuard, RawSpinLockIrqSave, RawSpinLockIrqSaveGuard, SpinLock, SpinLockGuard,
     SpinLockIrqSave, SpinLockIrqSaveGuard,

@@ -85,13 +85,24 @@ unsafe impl<T: ?Sized> NonPreemptible for LockGuard<'_, RawCount, T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized> NonPreemptible for LockGuard<'_, RawMask, T> {}
 
-impl<K: Kind, T> Lock<K, T> {
-    /// An open lock around `value`.
-    #[must_use]
-    pub const fn new(value: T) -> Self {
-        Self { words: K::OPEN, data: UnsafeCell::new(value) }
-    }
+/// One function for each kind and not one for all: a message names a lock by the place of this call, and a constant of
+/// a trait has no caller.
+macro_rules! open_lock {
+    ($kind:ty) => {
+        impl<T> Lock<$kind, T> {
+            /// An open lock around `value`.
+            #[must_use]
+            #[track_caller]
+            pub const fn new(value: T) -> Self {
+                Self { words: <$kind>::open(), data: UnsafeCell::new(value) }
+            }
+        }
+    };
 }
+open_lock!(Spin);
+open_lock!(SpinMask);
+open_lock!(RawCount);
+open_lock!(RawMask);
 
 impl<K: Kind, T: ?Sized> Lock<K, T> {
     /// Takes the lock: in FIFO order where it spins, in the order of importance where it sleeps.
@@ -117,20 +128,14 @@ impl<K: Kind, T: ?Sized> LockBreak for LockGuard<'_, K, T> {
         K::is_contended(&self.lock.words)
     }
 
+    #[cfg_attr(debug_assertions, track_caller)]
     fn released(&mut self, between: impl FnOnce()) {
-        /// Takes the lock again also when `between` unwinds: the guard will release it.
-        struct Relock<'g, K: Kind>(&'g K::Words, &'g mut K::State);
-        impl<K: Kind> Drop for Relock<'_, K> {
-            fn drop(&mut self) {
-                *self.1 = K::lock(self.0);
-            }
-        }
         // SAFETY: the guard holds the lock; `&mut self` says that nobody has a reference into the data, and
-        // nobody can get one through the guard before it is taken again.
+        // nobody can get one through the guard before it is taken again. (The kernel does not unwind: there is no
+        // way out of `between` but its end.)
         unsafe { K::unlock(&self.lock.words, self.state) };
-        let relock = Relock::<K>(&self.lock.words, &mut self.state);
         between();
-        drop(relock);
+        self.state = K::lock(&self.lock.words);
     }
 }
 

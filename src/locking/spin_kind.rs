@@ -7,7 +7,9 @@
 //! Context: as `spin` says. Locks: the word of the lock itself.
 
 use super::RawLock;
-use super::mutex::RawMutex;
+use super::raw_mutex::RawMutex;
+#[cfg(debug_assertions)]
+use crate::lockdep;
 use crate::preempt;
 use arch::irqflags::{self, Flags};
 use arch::patch::{EVENT_STYLE, RT, SLEEPING_SPIN_LOCKS, SMP_LOCKS, static_branch};
@@ -18,9 +20,6 @@ use core::cell::Cell;
 pub trait Kind {
     /// What the lock needs besides the data.
     type Words;
-    /// Nobody has it.
-    #[expect(clippy::declare_interior_mutable_const, reason = "where each lock begins; never used in place")]
-    const OPEN: Self::Words;
     /// What must be put back.
     type State: Copy;
     /// Takes the lock.
@@ -66,9 +65,31 @@ pub struct Word {
 // SAFETY: `flags` is written by the holder once it has the word, and read by the holder before it lets go.
 unsafe impl Sync for Word {}
 
-impl Word {
-    const fn new() -> Self {
-        Self { spin: RawLock::new(), flags: Cell::new(0) }
+impl RawCount {
+    #[track_caller]
+    pub(super) const fn open() -> Word {
+        Word { spin: RawLock::new(), flags: Cell::new(0) }
+    }
+}
+
+impl RawMask {
+    #[track_caller]
+    pub(super) const fn open() -> Word {
+        RawCount::open()
+    }
+}
+
+impl Spin {
+    #[track_caller]
+    pub(super) const fn open() -> Both {
+        Both { spin: RawLock::that_may_sleep(), mutex: RawMutex::new() }
+    }
+}
+
+impl SpinMask {
+    #[track_caller]
+    pub(super) const fn open() -> Both {
+        Spin::open()
     }
 }
 
@@ -84,6 +105,8 @@ impl Both {
     #[inline(never)]
     fn lock_mutex(&self) {
         preempt::check_may_sleep_if_running();
+        #[cfg(debug_assertions)]
+        lockdep::acquire(self.spin.key());
         self.mutex.lock();
     }
 
@@ -91,11 +114,18 @@ impl Both {
     #[inline(never)]
     fn try_lock_mutex(&self) -> bool {
         preempt::check_not_in_hardirq();
-        self.mutex.try_lock()
+        let taken = self.mutex.try_lock();
+        #[cfg(debug_assertions)]
+        if taken {
+            lockdep::acquired_by_trying(self.spin.key());
+        }
+        taken
     }
 
     #[inline(never)]
     fn unlock_mutex(&self) {
+        #[cfg(debug_assertions)]
+        lockdep::release(self.spin.key());
         self.mutex.unlock();
     }
 
@@ -114,7 +144,6 @@ impl Both {
 
 impl Kind for RawCount {
     type Words = Word;
-    const OPEN: Word = Word::new();
     type State = ();
 
     #[inline(always)]
@@ -187,7 +216,6 @@ unsafe fn unlock_count_with_word(word: &Word) {
 
 impl Kind for RawMask {
     type Words = Word;
-    const OPEN: Word = Word::new();
     type State = Flags;
 
     #[inline(always)]
@@ -227,7 +255,6 @@ fn leave_mask(flags: Flags) {
 
 impl Kind for Spin {
     type Words = Both;
-    const OPEN: Both = Both { spin: RawLock::new(), mutex: RawMutex::new() };
     type State = ();
 
     #[inline(always)]
@@ -267,13 +294,12 @@ impl Kind for Spin {
     }
 
     fn is_contended(words: &Both) -> bool {
-        static_branch::<SLEEPING_SPIN_LOCKS>() && words.mutex.is_contended()
+        static_branch::<SLEEPING_SPIN_LOCKS>() && words.mutex.is_wanted()
     }
 }
 
 impl Kind for SpinMask {
     type Words = Both;
-    const OPEN: Both = Both { spin: RawLock::new(), mutex: RawMutex::new() };
     /// Where the lock sleeps: what the mask was, and still is.
     type State = Flags;
 
@@ -325,6 +351,6 @@ impl Kind for SpinMask {
     }
 
     fn is_contended(words: &Both) -> bool {
-        static_branch::<RT>() && words.mutex.is_contended()
+        static_branch::<RT>() && words.mutex.is_wanted()
     }
 }

@@ -2,11 +2,14 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::DequeueFlags;
-use super::core::{__schedule, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::class::{Class, DequeueFlags};
+use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
 use super::prio::SchedAttr;
+use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
+use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
+use crate::locking::raw_mutex::give_up;
 use crate::task::{self, Task, state};
 use arch::irqflags;
 use arch::thread_info;
@@ -53,40 +56,95 @@ fn yield_to_others() {
 
 /// Changes policy and priority. Any context.
 pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) {
-    let flags = irqflags::local_irq_save();
+    let pi = PI.lock();
+    let donated = donated_prio(task);
     // SAFETY: IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let decision = rq.set_scheduler(sched_ref(task), attr);
+    let decision = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
     resched_if(rq, decision);
+    retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
+    let rest = priority_changed(task);
+    let (_, flags) = pi.unlock_irqs_off();
+    if rest.is_some() {
+        irqflags::local_irq_restore(flags);
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+        return;
+    }
     check_resched(flags);
     irqflags::local_irq_restore(flags);
 }
 
-/// Takes a ready task off the queue for ever.
-pub(crate) fn abort(task: &Task) -> Result<()> {
-    let flags = irqflags::local_irq_save();
+/// Puts an inherited priority in force, or the task's own again. IRQs masked, the PI lock held; asks for a switch
+/// and does not make it.
+#[inline(always)]
+pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
+    let this = unsafe { lock_task_rq(task) };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let ready = p.is_queued() && !ptr::eq(task, task::current()) && task.state() == state::RUNNING;
-    if ready {
+    let real_time = Class::of_prio(prio) == Class::Rt && p.is_rt() && rq.curr().is_rt();
+    if !real_time {
+        rq.update_clock(crate::time::now_ns());
+    }
+    let decision = rq.setprio(p, prio, donor.map(sched_ref));
+    resched_if(rq, decision);
+    retry(this, task, wait::try_requeue);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+}
+
+/// Takes a task that does not run off the run queue, and off what it waits for, for ever.
+pub(crate) fn abort(task: &Task) -> Result<()> {
+    let pi = PI.lock();
+    // The lock that it waits for is counted, and is none that it holds.
+    let waiter = task.pi.blocked_on();
+    let holds_a_lock = task.pi.held.get() != u32::from(waiter.is_some());
+    let lives = task.state() & !state::NORMAL == 0;
+    if !lives || holds_a_lock || ptr::eq(task, task::current()) {
+        pi.unlock_no_resched();
+        return Err(Error::Busy);
+    }
+    let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    retry(this, task, wait::try_leave);
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    if p.is_queued() {
         if p.is_fair() {
             rq.update_clock(crate::time::now_ns());
         }
         rq.dequeue_task(p, DequeueFlags::SLEEP);
-        task.state.store(state::DEAD, Ordering::Relaxed);
-        // A wait with a time-out that was granted: the task would have taken its timer back.
-        task.timer.cancel_irqs_off();
     }
+    task.state.store(state::DEAD, Ordering::Relaxed);
+    // Of a sleep, or of a wait: the task would have taken its timer back.
+    task.timer.cancel_irqs_off();
     // SAFETY: locked above.
     unsafe { this.unlock() };
-    irqflags::local_irq_restore(flags);
-    if ready { Ok(()) } else { Err(Error::Busy) }
+    drop(pi);
+    if rest.is_some() {
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+    }
+    Ok(())
+}
+
+/// Repeats what has to take a queue's lock with the run queue of `task` locked, until nobody else has it.
+#[inline(always)]
+fn retry(this: &RunQueue, task: &Task, attempt: impl Fn(&Task) -> bool) {
+    while !attempt(task) {
+        // SAFETY: locked by the caller; whoever has the queue may want it.
+        unsafe { this.unlock() };
+        arch::cpu::relax();
+        // SAFETY: IRQs masked by the caller. A task on no run queue is not moved.
+        let _ = unsafe { lock_task_rq(task) };
+    }
 }

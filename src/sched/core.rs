@@ -31,7 +31,7 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
-pub(crate) use super::control::{abort, set_scheduler, yield_task};
+pub(crate) use super::control::{abort, set_scheduler, setprio, yield_task};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
 
@@ -175,9 +175,23 @@ pub(super) unsafe fn context_switch(
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
     trace::sched_switch(prev, next, preempt);
+    #[cfg(debug_assertions)]
+    {
+        this.lock.hand_over();
+        crate::lockdep::about_to_switch();
+    }
     // SAFETY: IRQs masked, D, A, F open, the lock held and the count 2; `next` is ready to run, so it was
     // prepared or switched away from.
     unsafe { cpu_switch_to(&raw const prev.arch, &raw const next.arch) };
+    #[cfg(debug_assertions)]
+    take_over_rq();
+}
+
+/// The run queue's lock was taken by the task that switched here; it is released by this one.
+#[cfg(debug_assertions)]
+fn take_over_rq() {
+    // SAFETY: a task's run queue is a per-CPU variable that is there for ever.
+    unsafe { &*task::current().rq.get() }.lock.taken_over();
 }
 
 /// The first thing on the other side: runs as the next task, on its stack. Releases the run queue of the CPU
@@ -196,6 +210,8 @@ pub(super) fn finish_task_switch() {
 /// The first code of a new task, from `ret_from_fork`: unwinds `FORK_PREEMPT_COUNT` and opens interrupts.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn schedule_tail() {
+    #[cfg(debug_assertions)]
+    take_over_rq();
     finish_task_switch();
     // SAFETY: the new task's own count; nothing is held any more.
     unsafe { thread_info::preempt_count_set::<0>() };
@@ -251,6 +267,8 @@ pub(crate) fn cpu_idle_loop() -> ! {
     loop {
         // Masked between the test and WFI: an interrupt in between stays pending and ends the WFI at once.
         irqflags::local_irq_disable();
+        #[cfg(debug_assertions)]
+        crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
             arch::cpu::wait_for_interrupt();
             irqflags::local_irq_enable();

@@ -25,10 +25,16 @@ impl Rq {
     /// Gives `p`, queued here or asleep, another policy and parameters. The
     /// answer is about this run queue's running task.
     pub fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Resched {
+        self.set_scheduler_boosted(p, attr, i32::MAX)
+    }
+
+    /// [`Self::set_scheduler`] of a task to which waiters lend the priority `donated`: the parameters are its
+    /// own, the priority is the more important of the two.
+    pub fn set_scheduler_boosted(&mut self, p: SchedRef, attr: SchedAttr, donated: i32) -> Resched {
         if !changes_anything(p, attr) {
             return Resched::No;
         }
-        let new_prio = attr.normal_prio();
+        let new_prio = attr.normal_prio().min(donated);
         let moves = new_prio != p.prio();
         self.change(p, moves, |p| {
             p.set_params(attr);
@@ -53,12 +59,43 @@ impl Rq {
             p.static_prio.set(prio);
             return Ok(Resched::No);
         }
+        let is_boosted = p.prio() < p.normal_prio();
         Ok(self.change(p, false, |p| {
             p.static_prio.set(prio);
             p.normal_prio.set(prio);
-            p.prio.set(prio);
+            if !is_boosted {
+                p.prio.set(prio);
+            }
             p.set_load_weight();
         }))
+    }
+
+    /// Puts an inherited priority in force, or the task's own again: `rt_mutex_setprio`. Policy, nice value and weight
+    /// stay what they are; the class is the new priority's. A task that sinks goes to the head of its new list: it
+    /// lost the CPU to nobody (reference 5.5, 10.1). `donor` is the waiter it comes from.
+    /// Needs the clock unless all three, the task before and after and the running one, are real-time.
+    #[inline(always)]
+    pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // The deadline class takes the donor's deadline from it.
+        let _ = donor;
+        let old_prio = p.prio();
+        if old_prio == prio {
+            return Resched::No;
+        }
+        // What happens when a real-time task releases a lock that a more important one waits for.
+        if p.is_rt() && p.is_queued() && Class::of_prio(prio) == Class::Rt {
+            self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
+            p.prio.set(prio);
+            let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
+            self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
+            return self.rt.prio_changed(self.curr, p);
+        }
+        self.setprio_slow(p, prio)
+    }
+
+    #[inline(never)]
+    fn setprio_slow(&mut self, p: SchedRef, prio: i32) -> Resched {
+        self.change(p, true, |p| p.prio.set(prio))
     }
 
     /// Takes `p` out of its class, applies `apply`, puts it back. `moves`: its

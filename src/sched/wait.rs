@@ -10,7 +10,10 @@
 //! between wake-up and first instruction. If it was the timer instead, the timer has taken it off the
 //! queue under the same lock: grant and time-out exclude each other.
 //!
-//! Invariant: `status` is `Waiting` exactly while the node is on a queue.
+//! A task whose priority changes while it waits is filed anew ([`requeue`]), behind its new equals.
+//!
+//! Invariant: the node is on a queue exactly while `status` is `Waiting`; a task that waits for a lock with priority
+//! inheritance has its node there instead (`locking::pi`), and uses the status alone.
 //!
 //! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
 
@@ -39,7 +42,7 @@ pub(crate) struct WaitNode {
     status: Cell<WaitStatus>,
     /// Where the waker may leave a value or find one: a queue's message, the mutex waited for.
     slot: Cell<*mut ()>,
-    /// For the timer: what the task waits on.
+    /// What the task waits on: for its timer, and for whoever changes its priority.
     queue: Cell<*const PlistHead>,
     lock: Cell<*const RawLock>,
 }
@@ -57,6 +60,32 @@ impl WaitNode {
 
     pub(crate) fn slot(&self) -> *mut () {
         self.slot.get()
+    }
+
+    pub(crate) fn set_slot(&self, slot: *mut ()) {
+        self.slot.set(slot);
+    }
+
+    /// For a wait whose place is elsewhere: a lock with priority inheritance.
+    #[inline(always)]
+    pub(crate) fn begin(&self) {
+        self.slot.set(ptr::null_mut());
+        self.status.set(WaitStatus::Waiting);
+    }
+
+    /// The end of such a wait.
+    #[inline(always)]
+    pub(crate) fn end(&self, how: WaitStatus) {
+        self.status.set(how);
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.status.get() == WaitStatus::Waiting
+    }
+
+    pub(crate) fn status(&self) -> WaitStatus {
+        self.status.get()
     }
 }
 
@@ -80,6 +109,8 @@ fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -
     wait.node.set_prio(wait_prio(task.sched.prio()));
     wait.slot.set(slot);
     wait.status.set(WaitStatus::Waiting);
+    wait.queue.set(queue);
+    wait.lock.set(guard.lock_ref().raw());
     // SAFETY: the node is the running task's own and on no queue; it is taken off before `block` returns.
     unsafe { queue.add(NonNull::from(&wait.node)) };
     task.set_state(state::UNINTERRUPTIBLE);
@@ -105,10 +136,45 @@ pub(crate) fn block_until<T>(
 ) -> Result<()> {
     let queue = queue(&guard);
     let task = enqueue(&guard, queue, slot);
-    task.wait.queue.set(queue);
-    task.wait.lock.set(guard.lock_ref().raw());
     let (_, flags) = guard.unlock_irqs_off();
     task.timer.start_irqs_off(deadline_ns, wait_timed_out);
+    // SAFETY: as in `block`.
+    unsafe { sched::sleep_irqs_off() };
+    task.timer.cancel_irqs_off();
+    irqflags::local_irq_restore(flags);
+    match task.wait.status.get() {
+        WaitStatus::TimedOut => Err(Error::TimedOut),
+        WaitStatus::Granted | WaitStatus::Waiting => Ok(()),
+    }
+}
+
+/// Joins `queue`, does `release`, which may switch but not sleep, and only then sleeps, as `timeout` says: whoever comes in
+/// between finds the caller waiting, and may have granted it already.
+pub(crate) fn block_after(queue: &LockedQueue, release: impl FnOnce(), timeout: Timeout) -> Result<()> {
+    let deadline_ns = timeout.deadline_ns();
+    let guard = queue.lock();
+    let task = enqueue(&guard, &guard, ptr::null_mut());
+    // Not asleep yet: a preemption does not look at the state, a wake-up finds it ready.
+    task.set_state(state::RUNNING);
+    guard.unlock_no_resched();
+    release();
+    let guard = queue.lock();
+    if task.wait.status.get() != WaitStatus::Waiting {
+        guard.unlock_no_resched();
+        return Ok(());
+    }
+    if timeout == Timeout::Now {
+        // SAFETY: `Waiting` means queued, and the lock is held.
+        unsafe { guard.del(NonNull::from(&task.wait.node)) };
+        task.wait.status.set(WaitStatus::TimedOut);
+        guard.unlock_no_resched();
+        return Err(Error::WouldBlock);
+    }
+    task.set_state(state::UNINTERRUPTIBLE);
+    let (_, flags) = guard.unlock_irqs_off();
+    if let Some(deadline_ns) = deadline_ns {
+        task.timer.start_irqs_off(deadline_ns, wait_timed_out);
+    }
     // SAFETY: as in `block`.
     unsafe { sched::sleep_irqs_off() };
     task.timer.cancel_irqs_off();
@@ -124,14 +190,6 @@ pub(crate) fn block_until<T>(
 pub(crate) fn first(queue: &PlistHead) -> Option<&'static Task> {
     // SAFETY: only tasks' nodes are ever queued.
     queue.first().map(|node| unsafe { task_of(node) })
-}
-
-/// Whether `task`, a waiter of `queue`, is the only one.
-#[inline(always)]
-pub(crate) fn is_last(queue: &PlistHead, task: &Task) -> bool {
-    // SAFETY: the caller holds the queue's lock. At most two steps.
-    let mut waiters = unsafe { queue.iter() };
-    waiters.next() == Some(NonNull::from(&task.wait.node)) && waiters.next().is_none()
 }
 
 /// Takes `task`, a waiter of `queue`, off it and wakes it. The caller holds the queue's lock; what the
@@ -195,6 +253,17 @@ pub enum Timeout {
     Never,
 }
 
+impl Timeout {
+    /// The monotonic time of it, if there is one.
+    pub(crate) fn deadline_ns(self) -> Option<u64> {
+        match self {
+            Self::Never | Self::Now => None,
+            Self::In(ns) => Some(crate::time::now_ns().saturating_add(ns)),
+            Self::Until(ns) => Some(ns),
+        }
+    }
+}
+
 /// Waits as `timeout` says; `Timeout::Now` is an error at once. The shared tail of the blocking calls.
 #[inline(always)]
 pub(crate) fn block_for<T>(
@@ -215,10 +284,63 @@ pub(crate) fn block_for<T>(
     block_until(guard, queue, slot, deadline_ns)
 }
 
+/// Files a task anew if it waits on a queue and its priority is not the one it was filed under. IRQs masked, the
+/// task's run queue locked: so the task cannot return from its wait, and what it waits on stays where it is.
+///
+/// The queue's lock comes before the run queue's; here it is the other way round, and so only tried.
+/// Answers false where somebody else has it: let go of the run queue and try again.
+#[inline(always)]
+pub(super) fn try_requeue(task: &Task) -> bool {
+    !task.wait.node.is_queued() || try_requeue_queued(task)
+}
+
+#[cold]
+#[inline(never)]
+fn try_requeue_queued(task: &Task) -> bool {
+    let prio = wait_prio(task.sched.prio());
+    try_with_queue(task, |queue| {
+        let node = &task.wait.node;
+        if node.prio() != prio {
+            // SAFETY: queued, and the lock is held.
+            unsafe { queue.requeue(NonNull::from(node), prio) };
+        }
+    })
+}
+
+/// Takes a task that is aborted off the queue it waits on, if it does. Contexts, locks and answer as for
+/// [`try_requeue`].
+#[inline(always)]
+pub(super) fn try_leave(task: &Task) -> bool {
+    !task.wait.node.is_queued() || try_leave_queued(task)
+}
+
+#[cold]
+#[inline(never)]
+fn try_leave_queued(task: &Task) -> bool {
+    try_with_queue(task, |queue| unqueue(queue, task))
+}
+
+/// Runs `f` with the queue that `task` waits on, locked; not if it waits no more. False where the lock is taken.
+fn try_with_queue(task: &Task, f: impl FnOnce(&PlistHead)) -> bool {
+    let wait = &task.wait;
+    // SAFETY: a queued task has not left `block`, whose caller borrows the queue and its lock, and cannot before its
+    // run queue is unlocked.
+    let (lock, queue) = unsafe { (&*wait.lock.get(), &*wait.queue.get()) };
+    if !lock.try_lock() {
+        return false;
+    }
+    if wait.node.is_queued() {
+        f(queue);
+    }
+    // SAFETY: taken above.
+    unsafe { lock.unlock() };
+    true
+}
+
 /// In every build: the switch sets the count to what it knows it is, and a task that sleeps with preemption off
 /// would wake with it on.
 #[inline(always)]
-fn assert_may_block(flags: irqflags::Flags) {
+pub(crate) fn assert_may_block(flags: irqflags::Flags) {
     if crate::preempt::preempt_count() != 0 || irqflags::irqs_disabled_flags(flags) {
         cannot_block(flags);
     }

@@ -48,6 +48,11 @@ pub fn yield_now() {
 pub fn exit() -> ! {
     let task = current();
     crate::preempt::check_may_sleep();
+    #[cfg(debug_assertions)]
+    crate::lockdep::about_to_exit();
+    if task.pi.held.get() != 0 {
+        holds_locks(task);
+    }
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
@@ -60,6 +65,16 @@ pub fn exit() -> ! {
     // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     unreachable!("a dead task was scheduled");
+}
+
+#[cold]
+#[inline(never)]
+fn holds_locks(task: &Task) -> ! {
+    panic!(
+        "task {} ends while it holds {} sleeping lock(s), expected 0: drop the guards before",
+        task.name(),
+        task.pi.held.get()
+    )
 }
 
 /// Sets the state of the running task: the first step of waiting by hand (set [`state::INTERRUPTIBLE`], test the

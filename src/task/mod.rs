@@ -10,7 +10,7 @@
 //! reaper thread if nobody does. The scheduler never frees.
 //!
 //! Ownership of the fields: `sched` belongs to the run-queue lock, `wait` to the lock of the queue waited
-//! on, `arch` to the CPU that runs or switches the task. `state` is atomic.
+//! on, `pi` to the PI lock, `arch` to the CPU that runs or switches the task. `state` is atomic.
 
 mod builder;
 mod current;
@@ -36,6 +36,7 @@ pub use reference::{TaskRef, current_ref};
 use crate::emplace::emplace;
 use crate::error::Result;
 use crate::list::Link;
+use crate::locking::pi::PiTask;
 use crate::locking::{Completion, Semaphore};
 use crate::mm::stack::Stack;
 use crate::sched::core::TaskRq;
@@ -81,6 +82,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
     exited: Completion,
@@ -93,6 +95,9 @@ pub struct Task {
     /// Where preemption was last disabled from zero, for messages.
     #[cfg(debug_assertions)]
     pub(crate) preempt_disabled_at: Cell<Option<&'static core::panic::Location<'static>>>,
+    /// The locks that it holds.
+    #[cfg(debug_assertions)]
+    pub(crate) held: crate::lockdep::HeldStack,
 }
 
 /// Where the task's memory comes from, and so where it goes.
@@ -165,6 +170,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
             exited: Completion::new(),
@@ -176,6 +182,8 @@ impl Task {
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
             preempt_disabled_at: Cell::new(None),
+            #[cfg(debug_assertions)]
+            held: crate::lockdep::HeldStack::new(),
         }
     }
 
@@ -196,6 +204,7 @@ impl Task {
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
                 wait: WaitNode::new(),
+                pi: PiTask::new(),
                 timer: Hrtimer::new(),
                 parked: Semaphore::with_limit(0, 1),
                 exited: Completion::new(),
@@ -207,6 +216,8 @@ impl Task {
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
+                #[cfg(debug_assertions)]
+                held: crate::lockdep::HeldStack::new(),
             } except arch, sched);
         }
     }

@@ -32,7 +32,7 @@ impl TaskRef {
         Self(task)
     }
 
-    pub(super) fn clone_from_task(task: &Task) -> Self {
+    pub(crate) fn clone_from_task(task: &Task) -> Self {
         task.usage.fetch_add(1, Ordering::Relaxed);
         Self(NonNull::from(task))
     }
@@ -51,18 +51,43 @@ impl TaskRef {
         }
     }
 
+    /// Gives the reference up where its task's memory cannot be given back: in an interrupt, or with IRQs masked. The
+    /// reaper does that if it was the last one. Only for a task that has been started.
+    pub(crate) fn put_from_any_context(self) {
+        let task = core::mem::ManuallyDrop::new(self);
+        if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let flags = arch::irqflags::local_irq_save();
+            super::reaper::bury(&task);
+            arch::irqflags::local_irq_restore(flags);
+        }
+    }
+
+    /// Takes the reference apart for a place that holds a pointer; null for none.
+    pub(crate) fn into_slot(task: Option<Self>) -> *mut () {
+        task.map_or(core::ptr::null_mut(), |task| core::mem::ManuallyDrop::new(task).0.as_ptr().cast())
+    }
+
+    /// The reverse of [`Self::into_slot`].
+    ///
+    /// # Safety
+    /// `slot` came from there, and is used once.
+    pub(crate) unsafe fn from_slot(slot: *mut ()) -> Option<Self> {
+        NonNull::new(slot.cast::<Task>()).map(Self)
+    }
+
     /// Starts a task that was made and not started. May switch to it at once. Any context.
     pub fn start(&self) {
         sched::wake_up_new_task(self);
     }
 
-    /// Ends a task that is ready but does not run: its destructors never run, and what it owns stays lost.
+    /// Ends a task that does not run: it is ready, or sleeps, or waits for something. Its destructors never run, and
+    /// what it owns stays lost; a wait is taken back, and whom it boosted sinks.
     ///
     /// # Errors
-    /// [`crate::Error::Busy`] if it runs, sleeps or waits: then there is something it is in the middle of.
+    /// [`crate::Error::Busy`] if it runs, has not been started, is dead, or holds a mutex or another sleeping lock.
     ///
     /// # Safety
-    /// The task holds no lock and no reference to memory that is about to go.
+    /// The task is in the middle of nothing that others rely on, and holds no reference to memory that is about to go.
     pub unsafe fn abort(&self) -> crate::Result<()> {
         sched::abort(self)?;
         // The count that the task held of itself.

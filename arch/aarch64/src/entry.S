@@ -11,13 +11,16 @@ el1_irq_exit:
 	// Back on the stack of the task, IRQs still masked.
 	sub	sp, x29, #{IRQ_FP}
 
-	// irq_exit, and the check that makes this a preemptible kernel. One load brings the count and the
-	// (inverted) need_resched; taking this interrupt off the count leaves the 64 bits zero exactly if the
-	// interrupted code may be preempted and somebody asked for it. Only the low half is stored.
+	// irq_exit, and the check that makes this a preemptible kernel. One load brings the count, the
+	// (inverted) need_resched and the hint that a soft interrupt was raised; taking this interrupt off the
+	// count leaves the 64 bits zero exactly if the interrupted code may be preempted and somebody asked for
+	// it. Only the low half is stored.
 	mrs	x0, sp_el0
-	ldr	x1, [x0, #{TI_PREEMPT}]
+	ldp	x1, x2, [x0, #{TI_PREEMPT}]
 	sub	x1, x1, #{HARDIRQ_OFFSET}
 	str	w1, [x0, #{TI_PREEMPT}]
+	cbnz	w2, el1_irq_softirq
+el1_irq_preempt:
 	cbnz	x1, el1_irq_return
 
 	// A switch. The priority drop must have happened before another task opens interrupts (isb), and
@@ -48,6 +51,43 @@ el1_irq_return:
 	// No speculation past the return (straight-line).
 	dsb	nsh
 	isb
+
+// Soft interrupts, before the preemption check, so that a task which one of them wakes runs at this exit. In:
+// x0 = thread_info, x1 = its word as stored. Not over a soft interrupt or a section with bottom halves
+// disabled: those look for themselves at their end, and never switch, so there is nothing to do at all.
+el1_irq_softirq:
+	tst	w1, #{INTERRUPT_MASK}
+	b.ne	el1_irq_return
+	// On the IRQ stack, from its top: the handler has returned. x29 still leads back.
+	mrs	x1, tpidr_el1
+	adrp	x2, irq_stack_top
+	add	x1, x1, x2
+	ldr	x1, [x1, :lo12:irq_stack_top]
+	mov	sp, x1
+	// IRQs will be opened: as before a switch.
+	isb
+	msr	daifclr, #13
+	bl	irq_exit_softirq
+	msr	daifset, #15
+	sub	sp, x29, #{IRQ_FP}
+	mrs	x0, sp_el0
+	ldr	x1, [x0, #{TI_PREEMPT}]
+	b	el1_irq_preempt
+
+// See irq_stack.rs. In: x0 = the function.
+.global call_on_irq_stack
+call_on_irq_stack:
+	stp	x29, x30, [sp, #-16]!
+	mov	x29, sp
+	mrs	x1, tpidr_el1
+	adrp	x2, irq_stack_top
+	add	x1, x1, x2
+	ldr	x1, [x1, :lo12:irq_stack_top]
+	mov	sp, x1
+	blr	x0
+	mov	sp, x29
+	ldp	x29, x30, [sp], #16
+	ret
 
 // The same entry with a memory-mapped interrupt controller.
 el1_irq_gicv2:

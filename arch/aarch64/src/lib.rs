@@ -14,6 +14,7 @@ pub mod cpu;
 pub mod exception;
 pub mod frame;
 pub mod gic;
+pub mod irq_stack;
 pub mod irqflags;
 pub mod mmu;
 mod offsets;
@@ -27,4 +28,4 @@ pub mod thread_info;
 pub mod timer;
 pub mod upcall;
 
-pub use offsets::HARDIRQ_OFFSET;
+pub use offsets::{HARDIRQ_OFFSET, SOFTIRQ_OFFSET};

@@ -11,6 +11,10 @@ use core::mem::{offset_of, size_of};
 
 /// One level of hard interrupt in the count (bits 19:16).
 pub const HARDIRQ_OFFSET: u32 = 1 << 16;
+/// One softirq being served (bit 8 of the count).
+pub const SOFTIRQ_OFFSET: u32 = 1 << 8;
+/// Every bit of the count that says interrupt or bottom halves disabled: softirq, hard interrupt, NMI.
+const INTERRUPT_MASK: u32 = 0x00ff_ff00;
 const _: () = assert!(NEED_RESCHED == PREEMPT + 4);
 
 global_asm!(
@@ -18,7 +22,8 @@ global_asm!(
     include_str!("entry.S"),
     TI_PREEMPT = const PREEMPT,
     HARDIRQ_OFFSET = const HARDIRQ_OFFSET,
-    HARDIRQ_MASK = const 0x000f_0000,
+    SOFTIRQ_BIT = const SOFTIRQ_OFFSET.trailing_zeros(),
+    INTERRUPT_MASK = const INTERRUPT_MASK,
     KEY_GIC_V2 = const crate::patch::GIC_V2,
     IRQ_FRAME_SIZE = const size_of::<IrqFrame>(),
     IRQ_X = const offset_of!(IrqFrame, x),

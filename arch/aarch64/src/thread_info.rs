@@ -9,6 +9,10 @@
 //!   the task. The flag half is *inverted* (0 = "a switch is wanted"), so the whole word is zero exactly
 //!   when the count is zero and a switch is wanted: one load and one `cbnz` decide a preemption.
 //!
+//! Behind the word lies the **bottom-half word**, so that the return from an interrupt loads both with one
+//! `ldp`: a hint that a soft interrupt was raised over this task, and for the `rt` model how deep the task has
+//! disabled bottom halves. The hint may be set with nothing pending any more; what is pending the kernel knows.
+//!
 //! Invariant this file owns: a count operation never stores the flag half and a flag operation never
 //! stores the count half. An interrupt may clear the flag between the load and the store of a count
 //! operation; a 64-bit store would undo that and lose a preemption. Hence the explicit `w` and `x`
@@ -20,7 +24,7 @@ use crate::patch::site;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bit number in `ThreadInfo::flags`: somebody wants this task to give up the CPU.
 pub const TIF_NEED_RESCHED: u64 = 1;
@@ -39,6 +43,14 @@ pub const INIT_PREEMPT_COUNT: u64 = 1;
 pub struct ThreadInfo {
     flags: AtomicU64,
     preempt: PreemptWord,
+    bh: BhWord,
+}
+
+/// See the module's text. Written by the CPU that runs the task alone; atomic, because its interrupts do too.
+#[repr(C, align(8))]
+struct BhWord {
+    hint: AtomicU32,
+    nesting: AtomicU32,
 }
 
 /// The 64-bit union. Only this type reads or writes it; assembly reads it through `offsets.rs`.
@@ -56,6 +68,9 @@ const _: () = {
     assert!(cfg!(target_endian = "little"), "big endian would swap the halves");
     assert!(offset_of!(ThreadInfo, flags) == 0);
     assert!(offset_of!(ThreadInfo, preempt) == 8);
+    // `ldp` of both words; the hint is the low half of the second.
+    assert!(offset_of!(ThreadInfo, bh) == offset_of!(ThreadInfo, preempt) + 8);
+    assert!(size_of::<BhWord>() == 8 && offset_of!(BhWord, hint) == 0);
 };
 
 // SAFETY: `flags` is atomic. The preempt word is shared in form only: every operation on it is made by
@@ -78,6 +93,7 @@ impl ThreadInfo {
                 count: UnsafeCell::new(preempt_word as u32),
                 need_resched: UnsafeCell::new((preempt_word >> 32) as u32),
             },
+            bh: BhWord { hint: AtomicU32::new(0), nesting: AtomicU32::new(0) },
         }
     }
 
@@ -197,6 +213,26 @@ pub fn preempt_count_sub(val: u32) {
     unsafe {
         asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, {v:w}", "str {c:w}, [{ti}, #{o}]",
             c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+    }
+}
+
+/// [`preempt_count_add`] of a constant of at most 12 bits, in three instructions.
+#[inline(always)]
+pub fn preempt_count_add_const<const VAL: u32>() {
+    // SAFETY: as in `preempt_count_add`.
+    unsafe {
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+    }
+}
+
+/// [`preempt_count_sub`] of a constant of at most 12 bits, in three instructions.
+#[inline(always)]
+pub fn preempt_count_sub_const<const VAL: u32>() {
+    // SAFETY: as in `preempt_count_add`.
+    unsafe {
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
     }
 }
 
@@ -353,4 +389,36 @@ pub fn clear_preempt_need_resched() {
     unsafe {
         asm!("str {one:w}, [{ti}, #{o}]", one = in(reg) 1, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
     };
+}
+
+/// Whether a soft interrupt was raised over the running task and nobody has looked since.
+#[inline(always)]
+#[must_use]
+pub fn softirq_hint() -> bool {
+    current_flags().bh.hint.load(Ordering::Relaxed) != 0
+}
+
+/// Makes the next return from an interrupt, or the next `local_bh_enable`, look for soft interrupts.
+#[inline(always)]
+pub fn set_softirq_hint() {
+    current_flags().bh.hint.store(1, Ordering::Relaxed);
+}
+
+/// Somebody looks now, or a thread will. IRQs masked.
+#[inline(always)]
+pub fn clear_softirq_hint() {
+    current_flags().bh.hint.store(0, Ordering::Relaxed);
+}
+
+/// How deep the running task has disabled bottom halves, in the `rt` model; the kernel's bits.
+#[inline(always)]
+#[must_use]
+pub fn bh_nesting() -> u32 {
+    current_flags().bh.nesting.load(Ordering::Relaxed)
+}
+
+/// Sets what [`bh_nesting`] returns.
+#[inline(always)]
+pub fn set_bh_nesting(to: u32) {
+    current_flags().bh.nesting.store(to, Ordering::Relaxed);
 }

@@ -75,10 +75,10 @@ vectors:
 	add	w4, w3, #{HARDIRQ_OFFSET}
 	str	w4, [x0, #{TI_PREEMPT}]
 
-	// The handler runs on this CPU's IRQ stack, unless the interrupted code is on it already, which the
-	// count tells: only a handler that opened interrupts again has hard-interrupt bits set.
-	tst	w3, #{HARDIRQ_MASK}
-	b.ne	1f
+	// The handler runs on this CPU's IRQ stack, unless the interrupted code is on it already: a soft
+	// interrupt, which bit 8 of the count tells. (Hard handlers never open interrupts.) The thread that
+	// serves soft interrupts has the bit too, and lends its own stack.
+	tbnz	w3, #{SOFTIRQ_BIT}, 1f
 	mrs	x1, tpidr_el1
 	adrp	x2, irq_stack_top
 	add	x1, x1, x2

@@ -6,6 +6,7 @@
 
 pub mod context;
 pub mod cpu;
+pub mod irq_stack;
 pub mod irqflags;
 pub mod patch;
 pub mod percpu;
@@ -15,3 +16,5 @@ pub mod timer;
 
 /// One level of hard interrupt in the count (bits 19:16).
 pub const HARDIRQ_OFFSET: u32 = 1 << 16;
+/// One softirq being served (bit 8 of the count).
+pub const SOFTIRQ_OFFSET: u32 = 1 << 8;

@@ -15,6 +15,8 @@ pub const INIT_PREEMPT_COUNT: u64 = 1;
 
 thread_local! {
     static WORD: Cell<u64> = const { Cell::new(PREEMPT_ENABLED) };
+    static HINT: Cell<bool> = const { Cell::new(false) };
+    static NESTING: Cell<u32> = const { Cell::new(0) };
 }
 
 /// The TIF flags of a task; its word is the thread's.
@@ -88,6 +90,43 @@ pub fn preempt_count_add(val: u32) {
 /// Subtracts from the count half.
 pub fn preempt_count_sub(val: u32) {
     preempt_count_add(val.wrapping_neg());
+}
+
+/// Adds a constant.
+pub fn preempt_count_add_const<const VAL: u32>() {
+    preempt_count_add(VAL);
+}
+
+/// Subtracts a constant.
+pub fn preempt_count_sub_const<const VAL: u32>() {
+    preempt_count_sub(VAL);
+}
+
+/// The thread's hint.
+#[must_use]
+pub fn softirq_hint() -> bool {
+    HINT.get()
+}
+
+/// Sets it.
+pub fn set_softirq_hint() {
+    HINT.set(true);
+}
+
+/// Clears it.
+pub fn clear_softirq_hint() {
+    HINT.set(false);
+}
+
+/// The thread's depth.
+#[must_use]
+pub fn bh_nesting() -> u32 {
+    NESTING.get()
+}
+
+/// Sets it.
+pub fn set_bh_nesting(to: u32) {
+    NESTING.set(to);
 }
 
 /// One level more.

@@ -7,6 +7,7 @@ mod fair_preempt;
 mod oracle;
 mod params;
 mod rt;
+mod setprio;
 mod vectors;
 
 use std::{boxed::Box, vec::Vec};

@@ -2,6 +2,8 @@
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
 mod load;
+#[cfg(debug_assertions)]
+mod lockdep;
 mod machine;
 mod power;
 mod tasks;
@@ -26,6 +28,8 @@ shell_command!(
     load::measure
 );
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
+#[cfg(debug_assertions)]
+shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);

@@ -3,6 +3,7 @@
 
 mod api_errors;
 mod completion;
+mod condvar;
 mod context;
 mod driver;
 mod enable;
@@ -10,6 +11,8 @@ mod fair;
 mod fifo;
 mod inert;
 mod irq_exit;
+#[cfg(debug_assertions)]
+mod lockdep;
 mod locks;
 mod logging;
 mod lost_wakeup;
@@ -17,15 +20,19 @@ mod markers;
 mod memory;
 mod msg_queue;
 mod mutex;
+mod once;
 mod panics;
 mod percpu;
+mod pi;
 mod pick;
 mod pool;
 mod registers;
 mod round_robin;
 mod runtime;
+mod rwlock;
 mod semaphore;
 mod sleep;
+mod softirq;
 mod tasks;
 mod tick;
 mod timers;
@@ -52,4 +59,19 @@ pub fn high_waiter(log: &'static Events, gate: &'static Semaphore) -> stint::Res
         gate.take();
         log.mark('H');
     })
+}
+
+/// The addresses of this CPU's interrupt stack, found by asking an interrupt.
+pub fn irq_stack_place() -> core::ops::Range<usize> {
+    use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static HERE: AtomicUsize = AtomicUsize::new(0);
+    let asker = crate::framework::interrupt::Interrupt::request(10, || {
+        let here = 0u8;
+        HERE.store((&raw const here).addr(), Relaxed);
+    })
+    .expect("SGI 10 is free");
+    asker.raise();
+    let owner =
+        stint::mm::stack::owner_of(HERE.load(Relaxed)).expect("the interrupt stack is one of the stacks");
+    owner.bottom..owner.top
 }

@@ -1,0 +1,423 @@
+//! Softirqs: what an interrupt leaves to be done at once, but with interrupts open.
+//!
+//! A handler raises a [`Vector`]; its function runs when the last hard interrupt on this CPU ends, before the
+//! preemption check, so that a task which it wakes runs at that same exit. Where they run (reference 7.1):
+//!
+//! * at the **return from an interrupt**, on the IRQ stack ([`irq_exit_softirq`]);
+//! * at the last **`local_bh_enable`** of a thread, on the IRQ stack too, so that no thread's stack need be sized
+//!   for them;
+//! * in **ksoftirqd**, which takes over after ten passes, after 2 ms, or when a task is waiting for the CPU; and
+//!   which is woken when softirqs are raised by a thread that serves nothing itself.
+//!
+//! In the `rt` model they run in ksoftirqd alone, preemptible, under a sleeping lock per CPU that
+//! `local_bh_disable` takes as well.
+//!
+//! Invariants: the mask of pending vectors is the truth and changes with IRQs masked; the hint in the running
+//! task (`arch::thread_info`) makes an exit look. A hint is lost only with the task that has it, and a thread can
+//! lose the CPU with something pending only after ksoftirqd was woken. A softirq never runs under a hard interrupt
+//! and never in another one. **Bound:** one run is at most ten passes; a function that has more to do when
+//! [`need_resched`] says so raises its vector again and returns.
+//!
+//! Context: raising from any; `local_bh_disable` from threads and softirqs. Locks: in `rt` the CPU's bottom-half
+//! lock, outermost of the locks that softirq functions take.
+
+use crate::locking::{Mutex, MutexGuard};
+use crate::per_cpu;
+use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
+use crate::sched::core as sched;
+use crate::task::{self, Task, state};
+use crate::time::ticks_to_ns;
+use arch::irqflags;
+use arch::patch::{RT, static_branch};
+use arch::thread_info;
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// What can be raised, in the order in which it runs. Linux's numbers; what is missing is not used here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Vector {
+    /// Urgent tasklets.
+    Hi = 0,
+    /// Timers of low resolution.
+    Timer = 1,
+    /// Tasklets.
+    Tasklet = 6,
+    /// The scheduler's own chores.
+    Sched = 7,
+    /// The functions of timers.
+    Hrtimer = 8,
+}
+
+/// Places in the table.
+pub const NR_SOFTIRQS: usize = 10;
+/// The most passes over the pending vectors in one run.
+pub const MAX_RESTART: u32 = 10;
+/// The longest run after which another pass is begun.
+pub const MAX_TIME_NS: u64 = 2_000_000;
+/// Vectors that do not wait for a ksoftirqd that is on its way.
+const NOW_MASK: u32 = 1 << Vector::Hi as u32 | 1 << Vector::Tasklet as u32;
+/// In a task's nesting: it is serving softirqs, in the `rt` model.
+const RT_SERVING: u32 = 1 << 31;
+
+struct Table([Cell<fn()>; NR_SOFTIRQS]);
+// SAFETY: an entry is written before its vector is raised for the first time (contract of `open_softirq`).
+unsafe impl Sync for Table {}
+static TABLE: Table = Table([const { Cell::new(unopened as fn()) }; NR_SOFTIRQS]);
+
+/// One CPU's softirqs. Touched by its own CPU, with IRQs masked.
+struct Softirqs {
+    pending: Cell<u32>,
+    ksoftirqd: Cell<Option<&'static Task>>,
+    runs: [Cell<u64>; NR_SOFTIRQS],
+}
+// SAFETY: a CPU's is used by that CPU.
+unsafe impl Send for Softirqs {}
+
+per_cpu! {
+    static SOFTIRQS: Softirqs = Softirqs {
+        pending: Cell::new(0),
+        ksoftirqd: Cell::new(None),
+        runs: [const { Cell::new(0) }; NR_SOFTIRQS],
+    };
+    /// The `rt` model's bottom-half lock.
+    static BH_LOCK: BhLock = BhLock { mutex: Mutex::new(()), held: UnsafeCell::new(None) };
+}
+
+/// `threadirqs`: the return from an interrupt leaves softirqs to ksoftirqd.
+static ALL_IN_THREAD: AtomicBool = AtomicBool::new(false);
+
+/// This CPU's.
+///
+/// # Safety
+/// IRQs masked, or preemption off and the use tolerates this CPU's interrupts.
+#[inline(always)]
+unsafe fn this_cpu() -> &'static Softirqs {
+    // SAFETY: by contract.
+    unsafe { SOFTIRQS.this_cpu() }
+}
+
+fn unopened() {
+    panic!("a softirq was raised before open_softirq gave it a function");
+}
+
+/// Says what `vector` does. The function runs in softirq context: IRQs open, preemption off (but in `rt`), and it
+/// must not sleep. Once per vector, at boot or before anybody raises it.
+pub fn open_softirq(vector: Vector, function: fn()) {
+    TABLE.0[vector as usize].set(function);
+}
+
+/// Makes `vector` pending and sees to it that it runs. Any context.
+pub fn raise_softirq(vector: Vector) {
+    let flags = irqflags::local_irq_save();
+    raise_softirq_irqoff(vector);
+    // ksoftirqd may have been woken, and in `rt` it may be more important than the caller.
+    if !irqflags::irqs_disabled_flags(flags) {
+        preempt::preempt_check_resched_irqs_off();
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+/// [`raise_softirq`] with IRQs masked by the caller, and without a preemption point.
+#[inline]
+pub fn raise_softirq_irqoff(vector: Vector) {
+    debug_assert!(
+        irqflags::irqs_disabled(),
+        "raise_softirq_irqoff({vector:?}) with IRQs open; mask them, or call raise_softirq"
+    );
+    // SAFETY: IRQs masked.
+    let this = unsafe { this_cpu() };
+    this.pending.set(this.pending.get() | 1 << vector as u32);
+    if static_branch::<RT>() {
+        return wake_up(this);
+    }
+    thread_info::set_softirq_hint();
+    // Whoever is interrupted, or has bottom halves disabled, looks at its end.
+    if !preempt::in_interrupt() {
+        wake_up(this);
+    }
+}
+
+/// Wakes ksoftirqd. IRQs masked.
+#[cold]
+#[inline(never)]
+fn wake_up(this: &Softirqs) {
+    // At boot there is none yet; then the next interrupt looks.
+    if let Some(thread) = this.ksoftirqd.get() {
+        sched::wake_up_process(thread);
+    }
+}
+
+/// Whether the running code is a softirq's function.
+#[inline(always)]
+#[must_use]
+pub fn in_serving_softirq() -> bool {
+    preempt_count() & SOFTIRQ_OFFSET != 0
+        || static_branch::<RT>() && thread_info::bh_nesting() & RT_SERVING != 0
+}
+
+/// The vectors that wait to run on this CPU, one bit each.
+#[must_use]
+pub fn local_softirq_pending() -> u32 {
+    // SAFETY: one word; a stale answer is allowed here.
+    unsafe { this_cpu().pending.get() }
+}
+
+/// How often the function of each vector has run on this CPU.
+#[must_use]
+pub fn runs() -> [u64; NR_SOFTIRQS] {
+    // SAFETY: as above.
+    let this = unsafe { this_cpu() };
+    core::array::from_fn(|vector| this.runs[vector].get())
+}
+
+/// Softirqs do not run on this CPU while it lives. Dropping the last one runs those that are pending, and **may
+/// switch to another task**. Preemption is off with it, but in `rt`, where it holds a sleeping lock.
+#[must_use = "bottom halves are enabled again as soon as the guard is dropped"]
+pub struct BhGuard {
+    _not_send: PhantomData<*mut ()>,
+}
+
+/// `local_bh_disable()`: no softirq on this CPU until the guard is dropped. Nests. Threads and softirqs.
+#[inline(always)]
+pub fn local_bh_disable() -> BhGuard {
+    if static_branch::<RT>() {
+        rt_bh_disable();
+    } else {
+        thread_info::preempt_count_add_const::<SOFTIRQ_DISABLE_OFFSET>();
+    }
+    BhGuard { _not_send: PhantomData }
+}
+
+impl Drop for BhGuard {
+    /// Linux's order (reference 3.6): all of the section but one preemption count goes, so that nobody can switch
+    /// while the softirqs run; then they run; then the last count goes, and with it comes the check.
+    #[inline(always)]
+    fn drop(&mut self) {
+        if static_branch::<RT>() {
+            return rt_bh_enable();
+        }
+        #[cfg(debug_assertions)]
+        assert_may_enable();
+        thread_info::preempt_count_sub_const::<{ SOFTIRQ_DISABLE_OFFSET - 1 }>();
+        if thread_info::softirq_hint() {
+            bh_enable_pending();
+        }
+        preempt::preempt_enable();
+    }
+}
+
+#[cfg(debug_assertions)]
+fn assert_may_enable() {
+    let count = preempt_count();
+    assert!(
+        !preempt::in_hardirq() && !irqflags::irqs_disabled(),
+        "local_bh_enable in a hard interrupt or with IRQs masked: count {count:#x}; end the section outside"
+    );
+    assert!(
+        count & preempt::SOFTIRQ_MASK >= SOFTIRQ_DISABLE_OFFSET,
+        "local_bh_enable without local_bh_disable: count {count:#x}"
+    );
+}
+
+/// The other side of `local_bh_enable`: somebody raised something meanwhile.
+#[cold]
+#[inline(never)]
+fn bh_enable_pending() {
+    let flags = irqflags::local_irq_save();
+    // An outer section, or the softirq that this is part of, looks at its own end.
+    if !preempt::in_interrupt() {
+        // SAFETY: IRQs masked, and not in an interrupt of any kind: on the stack of a thread. `run_now` keeps to
+        // the rule of bit 8, and does not switch: the caller has left one count.
+        unsafe { arch::irq_stack::call_on_irq_stack(run_now) };
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+/// From entry.S at the end of an interrupt: the hint is set, and the interrupted code is a thread with bottom
+/// halves enabled. On the IRQ stack, IRQs masked.
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+extern "C" fn irq_exit_softirq() {
+    if ALL_IN_THREAD.load(Ordering::Relaxed) {
+        thread_info::clear_softirq_hint();
+        // SAFETY: IRQs masked.
+        return wake_up(unsafe { this_cpu() });
+    }
+    run_now();
+}
+
+/// Runs what is pending, unless it waits for a ksoftirqd that is about to run. IRQs masked.
+extern "C" fn run_now() {
+    // SAFETY: IRQs masked.
+    let this = unsafe { this_cpu() };
+    let pending = this.pending.get();
+    let thread_runs = || this.ksoftirqd.get().is_some_and(|thread| thread.state() == state::RUNNING);
+    if pending == 0 || pending & NOW_MASK == 0 && thread_runs() {
+        thread_info::clear_softirq_hint();
+    } else {
+        do_softirq(this);
+    }
+}
+
+/// `__do_softirq`: passes over the pending vectors. IRQs masked, no softirq served; something is pending.
+fn do_softirq(this: &Softirqs) {
+    let start = arch::timer::counter();
+    thread_info::preempt_count_add(SOFTIRQ_OFFSET);
+    let mut passes = 0;
+    loop {
+        // Cleared before IRQs are opened: what is raised from now on is not lost.
+        let pending = this.pending.replace(0);
+        thread_info::clear_softirq_hint();
+        irqflags::local_irq_enable();
+        run_pending(this, pending);
+        irqflags::local_irq_disable();
+        passes += 1;
+        if this.pending.get() == 0 {
+            break;
+        }
+        let ns = ticks_to_ns(arch::timer::counter().wrapping_sub(start));
+        if passes == MAX_RESTART || ns >= MAX_TIME_NS || need_resched() {
+            wake_up(this);
+            // ksoftirqd has it from here.
+            thread_info::clear_softirq_hint();
+            break;
+        }
+    }
+    thread_info::preempt_count_sub(SOFTIRQ_OFFSET);
+}
+
+/// One pass, lowest vector first. IRQs open.
+fn run_pending(this: &Softirqs, mut pending: u32) {
+    while pending != 0 {
+        let vector = pending.trailing_zeros() as usize;
+        pending &= pending - 1;
+        let count = preempt_count();
+        this.runs[vector].set(this.runs[vector].get() + 1);
+        (TABLE.0[vector].get())();
+        #[cfg(debug_assertions)]
+        crate::lockdep::interrupt_ends();
+        if preempt_count() != count {
+            unbalanced(vector, count);
+        }
+        debug_assert!(
+            !irqflags::irqs_disabled(),
+            "the function of softirq {vector} returned with IRQs masked"
+        );
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn unbalanced(vector: usize, before: u32) -> ! {
+    panic!(
+        "the function of softirq {vector} returned with preempt count {:#x}, was called with {before:#x}",
+        preempt_count()
+    )
+}
+
+/// ksoftirqd: runs what the other places left. On its own stack; an interrupt over it stays there (bit 8).
+fn ksoftirqd() {
+    // SAFETY: the thread stays on its CPU.
+    let this = unsafe { this_cpu() };
+    loop {
+        task::set_current_state(state::INTERRUPTIBLE);
+        if this.pending.get() == 0 {
+            sched::schedule();
+        }
+        task::set_current_state(state::RUNNING);
+        while this.pending.get() != 0 {
+            if static_branch::<RT>() {
+                rt_run(this);
+            } else {
+                irqflags::local_irq_disable();
+                if this.pending.get() != 0 {
+                    do_softirq(this);
+                }
+                preempt::preempt_check_resched_irqs_off();
+                irqflags::local_irq_enable();
+            }
+            preempt::cond_resched();
+        }
+    }
+}
+
+/// Starts this CPU's ksoftirqd, at boot. `all_in_thread`: it runs all softirqs, in every model.
+#[cfg(target_os = "none")]
+pub(crate) fn start(all_in_thread: bool) {
+    ALL_IN_THREAD.store(all_in_thread, Ordering::Relaxed);
+    let thread = task::build("ksoftirqd/0");
+    let thread = if static_branch::<RT>() { thread.fifo(RT_PRIORITY) } else { thread };
+    match thread.create(|_| ksoftirqd(), 0) {
+        Ok(thread) => {
+            // Kept for ever.
+            let thread = core::mem::ManuallyDrop::new(thread);
+            let task: *const Task = &raw const **thread;
+            // SAFETY: the count that is never given back keeps the task; at boot nobody else is there.
+            unsafe { this_cpu().ksoftirqd.set(Some(&*task)) };
+            thread.start();
+        }
+        Err(error) => panic!("cannot start ksoftirqd/0: {error}"),
+    }
+}
+
+/// ksoftirqd's real-time priority in the `rt` model; settable like any task's.
+const RT_PRIORITY: i32 = 1;
+
+/// A sleeping lock whose holder is a task, from `local_bh_disable` to `local_bh_enable`.
+struct BhLock {
+    mutex: Mutex<()>,
+    /// The holder's.
+    held: UnsafeCell<Option<MutexGuard<'static, ()>>>,
+}
+// SAFETY: the guard is put there and taken away by the task that holds the mutex.
+unsafe impl Send for BhLock {}
+
+/// Takes this CPU's bottom-half lock. Thread context.
+fn rt_lock() {
+    // SAFETY: a task that runs softirqs or disables them stays on its CPU.
+    let lock = unsafe { BH_LOCK.this_cpu() };
+    let guard = lock.mutex.lock();
+    // SAFETY: the mutex is held.
+    unsafe { *lock.held.get() = Some(guard) };
+}
+
+fn rt_unlock() {
+    // SAFETY: as in `rt_lock`; the mutex is held, so the guard is ours. It is dropped after it was taken out.
+    let guard = unsafe { (*BH_LOCK.this_cpu().held.get()).take() };
+    drop(guard);
+}
+
+#[cold]
+#[inline(never)]
+fn rt_bh_disable() {
+    let nesting = thread_info::bh_nesting();
+    if nesting == 0 {
+        rt_lock();
+    }
+    thread_info::set_bh_nesting(nesting + 1);
+}
+
+#[cold]
+#[inline(never)]
+fn rt_bh_enable() {
+    let nesting = thread_info::bh_nesting();
+    assert!(nesting & !RT_SERVING != 0, "local_bh_enable without local_bh_disable");
+    thread_info::set_bh_nesting(nesting - 1);
+    if nesting == 1 {
+        // ksoftirqd may be waiting for it, lent the importance of whoever waits for a softirq's result.
+        rt_unlock();
+    }
+}
+
+/// One pass in the `rt` model.
+fn rt_run(this: &Softirqs) {
+    rt_lock();
+    thread_info::set_bh_nesting(RT_SERVING);
+    let flags = irqflags::local_irq_save();
+    let pending = this.pending.replace(0);
+    irqflags::local_irq_restore(flags);
+    run_pending(this, pending);
+    thread_info::set_bh_nesting(0);
+    rt_unlock();
+}
