@@ -1,8 +1,8 @@
 //! A lock's part in the validation of the lock order (`lockdep`): in debug builds its class, in release builds nothing,
 //! of no size and no instruction.
 //!
-//! Every kind of lock has one of these and calls it where it is taken and released; what is below it, the words and
-//! mutexes that a lock is made of, has one too if it can be taken alone, and is [`Dep::none`] if not.
+//! Every kind of lock has one of these and calls it where it is taken and released. A lock that is made of others has
+//! one for all that can be held at a time: a spin lock that sleeps in some models is one lock in all of them.
 //!
 //! Context: any. Locks: none.
 #![forbid(unsafe_code)]
@@ -15,25 +15,25 @@ use crate::sched::wait::Timeout;
 /// See the module's text.
 pub(crate) struct Dep {
     #[cfg(debug_assertions)]
-    key: Option<LockKey>,
+    key: LockKey,
 }
 
 impl Dep {
-    /// Of a part of another lock, which is validated in its place.
-    #[expect(dead_code, reason = "for spin locks that are made of a word and a mutex")]
-    pub(crate) const fn none() -> Self {
-        Self {
-            #[cfg(debug_assertions)]
-            key: None,
-        }
-    }
-
     /// Of a lock that spins in every model, made by the caller.
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) const fn raw() -> Self {
         Self {
             #[cfg(debug_assertions)]
-            key: Some(LockKey::new(Kind::Raw)),
+            key: LockKey::new(Kind::Raw),
+        }
+    }
+
+    /// Of a lock that sleeps in some models, made by the caller.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) const fn spin() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            key: LockKey::new(Kind::Spin),
         }
     }
 
@@ -42,7 +42,7 @@ impl Dep {
     pub(crate) const fn sleep() -> Self {
         Self {
             #[cfg(debug_assertions)]
-            key: Some(LockKey::new(Kind::Sleep)),
+            key: LockKey::new(Kind::Sleep),
         }
     }
 
@@ -51,9 +51,7 @@ impl Dep {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn acquire(&self) {
         #[cfg(debug_assertions)]
-        if let Some(key) = &self.key {
-            lockdep::acquire(key);
-        }
+        lockdep::acquire(&self.key);
     }
 
     /// The lock was taken without waiting.
@@ -61,18 +59,14 @@ impl Dep {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn acquired_by_trying(&self) {
         #[cfg(debug_assertions)]
-        if let Some(key) = &self.key {
-            lockdep::acquired_by_trying(key);
-        }
+        lockdep::acquired_by_trying(&self.key);
     }
 
     /// The lock is about to be released, or was not taken after all.
     #[inline(always)]
     pub(crate) fn release(&self) {
         #[cfg(debug_assertions)]
-        if let Some(key) = &self.key {
-            lockdep::release(key);
-        }
+        lockdep::release(&self.key);
     }
 
     /// Around a `take` that may give up. What does not wait has no part in a deadlock.

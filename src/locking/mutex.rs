@@ -11,7 +11,7 @@
 use super::dep::Dep;
 use super::raw_mutex::RawMutex;
 use crate::error::Result;
-use crate::preempt;
+use crate::preempt::{self, LockBreak};
 use crate::sched::wait::Timeout;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -124,6 +124,23 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
         self.mutex.dep.release();
         self.mutex.raw.unlock();
+    }
+}
+
+impl<T: ?Sized> LockBreak for MutexGuard<'_, T> {
+    fn is_contended(&self) -> bool {
+        self.mutex.raw.is_wanted()
+    }
+
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn released(&mut self, between: impl FnOnce()) {
+        // Nobody has a reference into the data: the guard is borrowed for as long as this takes. The kernel does
+        // not unwind, so there is no way around the second half.
+        self.mutex.dep.release();
+        self.mutex.raw.unlock();
+        between();
+        self.mutex.dep.acquire();
+        self.mutex.raw.lock();
     }
 }
 

@@ -40,6 +40,18 @@ impl RawLock {
         }
     }
 
+    /// The word of a lock that sleeps in some models.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(super) const fn that_may_sleep() -> Self {
+        Self { dep: Dep::spin(), ..Self::new() }
+    }
+
+    /// For such a lock, where it sleeps.
+    #[inline(always)]
+    pub(super) fn dep(&self) -> &Dep {
+        &self.dep
+    }
+
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) {
@@ -78,6 +90,14 @@ impl RawLock {
         self.held.store(false, Ordering::Relaxed);
     }
 
+    /// The release on a CPU that is alone, for a caller that has asked.
+    #[inline(always)]
+    pub(crate) fn unlock_without_word(&self) {
+        self.dep.release();
+        #[cfg(debug_assertions)]
+        self.held.store(false, Ordering::Relaxed);
+    }
+
     /// The lock goes over to the next task of this CPU, with the switch that the caller makes: from here on it is
     /// not the running task's.
     #[inline(always)]
@@ -86,6 +106,7 @@ impl RawLock {
     }
 
     /// The other side of [`Self::hand_over`]: the lock is now the running task's.
+    #[cfg(debug_assertions)]
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn taken_over(&self) {
