@@ -176,8 +176,8 @@ static UNDRAINED: AtomicBool = AtomicBool::new(false);
 #[cfg(target_os = "none")]
 static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0, 1);
 
-/// From the tick: wakes the drain thread if there is something. Logging itself wakes nobody, so it may be
-/// done under any lock.
+/// From the tick, and before the CPU idles, which stops the tick: wakes the drain thread if there is something.
+/// Logging itself wakes nobody, so it may be done under any lock.
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn tick() {

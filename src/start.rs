@@ -30,11 +30,13 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
     sched::init_idle(task::idle_task(), hz);
+    sched::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
     unsafe { arch::exception::set_vectors() };
     arch::irqflags::open_daf();
 
+    time::soft::init();
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }

@@ -81,7 +81,7 @@ extern "C" fn handle_arch_irq(irq: u32) {
     if let Some(desc) = TABLE.0.get(irq as usize) {
         (desc.handler.get())(desc.arg.get());
         #[cfg(debug_assertions)]
-        crate::lockdep::handler_returned();
+        crate::lockdep::interrupt_ends();
         gic::v3::eoi(irq);
     }
 }
@@ -94,7 +94,7 @@ extern "C" fn handle_arch_irq_gicv2() {
     if let Some(desc) = TABLE.0.get(gic::intid(iar) as usize) {
         (desc.handler.get())(desc.arg.get());
         #[cfg(debug_assertions)]
-        crate::lockdep::handler_returned();
+        crate::lockdep::interrupt_ends();
         gic::v2::eoi(iar);
     }
 }

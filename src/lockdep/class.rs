@@ -125,6 +125,12 @@ impl Classes {
         self.len
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The class with this number, if there is one.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&Class> {

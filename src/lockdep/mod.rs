@@ -116,13 +116,13 @@ pub(crate) fn about_to_idle() {
     left(Moment::Idle);
 }
 
-/// A handler of a hard interrupt has returned.
+/// A handler of a hard interrupt, or the function of a softirq, has returned. (Not of a thread that does their work.)
 #[inline(always)]
-pub(crate) fn handler_returned() {
-    if holds_something() {
+pub(crate) fn interrupt_ends() {
+    if holds_something() && context() != Context::Thread {
         check(|checker, held, _, report| {
-            let taken_in_it = |entry: &Held, _| entry.context == Context::HardIrq;
-            checker.left(held, Moment::InterruptEnd, taken_in_it, report);
+            let context = context();
+            checker.left(held, Moment::InterruptEnd, |entry, _| entry.context == context, report);
         });
     }
 }
@@ -179,7 +179,7 @@ fn tell(task: &Task, problem: &Problem) {
     log::error!("task {}/{}, preempt count {:#x}:", task.name(), task.id(), preempt_count());
     let mut lines = Lines(heapless::String::new());
     // Neither the text nor the log can fail.
-    let _ = write!(lines, "{problem}\n");
+    let _ = writeln!(lines, "{problem}");
 }
 
 /// Hands each line to the log.

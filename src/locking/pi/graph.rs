@@ -40,7 +40,10 @@ pub enum Follow {
 pub fn effective_prio<T: PiEntity>(task: &T) -> (i32, Option<At<T>>) {
     let normal = task.normal_prio();
     match task.pi().top_donation() {
-        Some(top) if top.prio() < MAX_RT_PRIO && top.prio() < normal => (top.prio(), Some(top.task())),
+        // Among deadline tasks it is the deadline that counts: the scheduler looks whose is the earlier.
+        Some(top) if top.prio() < MAX_RT_PRIO && (top.prio() < normal || top.prio() < 0) => {
+            (top.prio(), Some(top.task()))
+        }
         _ => (normal, None),
     }
 }
@@ -127,7 +130,8 @@ pub fn adjust<T: PiEntity>(task: &T, follow: Follow) -> Option<At<T>> {
 #[inline(always)]
 fn update_prio<T: PiEntity>(task: &T) {
     let (prio, donor) = effective_prio(task);
-    if prio != task.prio() {
+    // Deadline tasks all have one priority, and lend their deadlines.
+    if prio != task.prio() || prio < 0 {
         task.set_prio(prio, donor.as_deref());
     }
 }

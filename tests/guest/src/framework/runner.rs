@@ -83,7 +83,7 @@ fn run_only(name: &str) -> usize {
 fn run(test: &'static Test) -> Outcome {
     kprintln!("run {}", test.name);
     become_the_test_task();
-    let watchdog = Timer::new(hang);
+    let watchdog = Timer::new_hard(hang);
     watchdog.start_once(WATCHDOG_NS);
     let surroundings = Surroundings::take();
     let mut outcome = if test.inert == is_enabled(Key::PreemptInert) {

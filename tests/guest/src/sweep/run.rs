@@ -74,7 +74,7 @@ impl Point {
 
 /// Finds out what the runs need to know.
 pub fn init() -> Result<(), &'static str> {
-    WATCHDOG.call_once(|| Timer::new(nothing_runs_any_more));
+    WATCHDOG.call_once(|| Timer::new_hard(nothing_runs_any_more));
     task::for_each(|task| {
         if task.id() == 0 {
             IDLE.call_once(|| core::ptr::from_ref(task).addr() as u64);

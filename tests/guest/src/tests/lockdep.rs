@@ -6,8 +6,11 @@ use crate::framework::Failure;
 use crate::framework::interrupt::Interrupt;
 use crate::{check, check_eq, ktest};
 use alloc::string::ToString;
+use arch::patch::{Key, is_enabled};
+use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq_irqoff};
 use stint::lockdep::{self, Problem};
-use stint::locking::{RawSpinLock, SchedLock, Semaphore};
+use stint::locking::{Mutex, RawSpinLock, SchedLock, Semaphore};
+use stint::sched::wait::Timeout;
 use stint::task;
 
 /// What was found, if it is one problem.
@@ -70,6 +73,60 @@ ktest! {
 }
 
 ktest! {
+    fn mutexes_have_an_order_too_and_one_that_is_only_tried_has_none() {
+        static A: Mutex<()> = Mutex::new(());
+        static B: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        nest!(A, B);
+        let b = B.lock();
+        drop(A.try_lock());
+        drop(A.lock_timeout(Timeout::Now)?);
+        check_eq!(expectation.found().len(), 0, "problems while nobody waits in the other order");
+        drop(A.lock_timeout(Timeout::In(1_000_000))?);
+        drop(b);
+        match only(&expectation)? {
+            Problem::Order { .. } => {}
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    /// The mutex is free, so this time nobody sleeps.
+    fn a_lock_that_may_sleep_inside_one_that_must_not_is_reported() {
+        static OUTER: RawSpinLock<()> = RawSpinLock::new(());
+        static INNER: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        let outer = OUTER.lock();
+        let taken = INNER.lock_timeout(Timeout::In(1_000_000)).map(drop);
+        drop(outer);
+        taken?;
+        match only(&expectation)? {
+            Problem::Nesting(_) => {}
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    /// It leaves no trace among the locks that the task holds: the next order is not its.
+    fn a_mutex_that_was_not_had_in_time_is_not_held() {
+        static BUSY: Mutex<()> = Mutex::new(());
+        static A: Mutex<()> = Mutex::new(());
+        let expectation = lockdep::expect();
+        let guard = BUSY.lock();
+        task::build("late").spawn(|| {
+            let in_time = BUSY.lock_timeout(Timeout::In(1_000)).is_ok();
+            drop(A.lock());
+            in_time
+        })?.join();
+        drop(guard);
+        nest!(A, BUSY);
+        check_eq!(expectation.found().len(), 0, "problems");
+    }
+}
+
+ktest! {
     fn two_locks_made_at_one_place_are_not_taken_in_each_other() {
         static LOCKS: [RawSpinLock<()>; 2] = [const { RawSpinLock::new(()) }; 2];
         let expectation = lockdep::expect();
@@ -94,6 +151,28 @@ ktest! {
                 check_eq!((used.at.file(), open.at.file()), (file!(), file!()));
                 check_eq!(used.at.line(), open.at.line() + 1, "the lines");
             }
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    fn a_lock_of_a_softirq_is_taken_with_bottom_halves_disabled() {
+        static LOCK: RawSpinLock<()> = RawSpinLock::new(());
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt softirqs are a thread's, which can wait for a lock"));
+        }
+        let expectation = lockdep::expect();
+        open_softirq(Vector::Timer, || drop(LOCK.lock()));
+        let raiser = Interrupt::request(8, || raise_softirq_irqoff(Vector::Timer))?;
+        raiser.raise();
+        let bh = local_bh_disable();
+        drop(LOCK.lock());
+        drop(bh);
+        check_eq!(expectation.found().len(), 0, "problems with bottom halves disabled");
+        drop(LOCK.lock());
+        match only(&expectation)? {
+            Problem::Interrupted { interrupt, .. } => check_eq!(interrupt, lockdep::Interrupt::Soft),
             other => return Err(Failure::new(format_args!("{other}"))),
         }
     }

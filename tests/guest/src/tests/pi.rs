@@ -2,7 +2,7 @@
 
 use crate::framework::clock::{TickOff, work};
 use crate::framework::events::Events;
-use crate::framework::{Failure, Outcome};
+use crate::framework::{Failure, Outcome, lock_problems};
 use crate::tests::{HIGH, LOW, MIDDLE};
 use crate::{check, check_eq, ktest};
 use alloc::vec::Vec;
@@ -71,6 +71,8 @@ ktest! {
     fn a_holder_of_several_mutexes_has_the_best_of_all_waiters_and_releases_them_in_any_order() {
         static MUTEXES: [Mutex<()>; 3] = [const { Mutex::new(()) }; 3];
         static LOG: Events = Events::new();
+        // Several of one place at a time.
+        let _expected = lock_problems::expected();
         let me = task::current_ref();
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
             let mut guards: [Option<MutexGuard<'_, ()>>; 3] = [const { None }; 3];
@@ -167,6 +169,9 @@ fn bounded<const LOCKS: usize>() -> Outcome {
     if !crate::framework::clock::is_exact() {
         return Err(Failure::Ignored("instructions are counted under -icount only"));
     }
+    // Several of one place at a time; and the first time the checks learn what they know the second time.
+    let _expected = lock_problems::expected();
+    inversion::<LOCKS>()?;
     let (waited, sections) = inversion::<LOCKS>()?;
     let bound = sections + 3 * two_switches()? * LOCKS as u64;
     stint::kprintln!("pi: {LOCKS} lock(s): waited {waited}, sections {sections}, bound {bound}");
@@ -396,6 +401,7 @@ ktest! {
 /// they asked.
 fn ring(mutexes: &'static [Mutex<()>]) -> stint::Result<Vec<stint::Result<()>>> {
     static GO: Semaphore = Semaphore::new(0);
+    let _expected = lock_problems::expected();
     let mut tasks = Vec::new();
     for index in 0..mutexes.len() {
         // Falling priorities: the semaphore lets them go in the order in which they were made.

@@ -21,7 +21,6 @@ pub const PATHS: &[Path] = &[
     Path {
         setup: chain,
         after: release,
-        intrude: try_second,
         idles: true,
         diary: "fl",
         check: all_is_back,
