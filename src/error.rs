@@ -45,8 +45,8 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
-    /// A timer's period so short that it would take the whole CPU.
-    BadInterval {
+    /// A timer's period, so short that it would take the whole CPU.
+    BadTimerPeriod {
         /// What was asked for, in nanoseconds.
         ns: u32,
     },
@@ -100,7 +100,7 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
-            Self::BadInterval { ns } => write!(f, "a timer period of {ns} ns is below 1000 ns"),
+            Self::BadTimerPeriod { ns } => write!(f, "a timer period of {ns} ns is below 1000 ns"),
             Self::Deadlock => write!(f, "would wait for itself"),
             Self::BadRuntime { ns } => {
                 write!(f, "a runtime of {ns} ns is not between {DL_RUNTIME_MIN_NS} ns and the deadline")

@@ -49,9 +49,19 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     task::start_reaper();
     irq::softirq::start(info.bootargs.threadirqs);
     klog::start_drain();
-    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
+    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
     arch::irqflags::local_irq_enable();
     sched::cpu_idle_loop()
+}
+
+/// The first task: what the boot arguments switch on that needs a thread, and then the image's own.
+fn first_task() {
+    if let Some(budget_us) = boot_info().bootargs.latency_budget_us
+        && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
+    {
+        log::error!("latency_budget_us={budget_us}: {failure}; nothing is timed");
+    }
+    stint_main();
 }

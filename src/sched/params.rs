@@ -113,8 +113,13 @@ impl Rq {
         if old_prio == prio && prio >= 0 {
             return Resched::No;
         }
-        // What happens when a real-time task releases a lock that a more important one waits for.
-        if p.is_rt() && p.is_queued() && Class::of_prio(prio) == Class::Rt {
+        // What happens when a real-time task releases a lock that a more important one waits for, or begins to wait
+        // behind a chain of sleepers.
+        if p.is_rt() && Class::of_prio(prio) == Class::Rt {
+            if !p.is_queued() {
+                p.prio.set(prio);
+                return Resched::No;
+            }
             self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
             p.prio.set(prio);
             let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };

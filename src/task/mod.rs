@@ -255,6 +255,12 @@ impl Task {
         self.name.as_str()
     }
 
+    /// The same, to keep.
+    #[must_use]
+    pub(crate) fn name_copy(&self) -> Name {
+        self.name
+    }
+
     /// The state bits, see [`state`].
     #[must_use]
     pub fn state(&self) -> u32 {

@@ -270,7 +270,6 @@ fn run_expired(base: &Base, now_ns: u64) {
         super::soft::raise(base);
     }
     base.update_next();
-    super::softirq::irq_exit(base);
 }
 
 #[inline(never)]

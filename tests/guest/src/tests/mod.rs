@@ -27,6 +27,7 @@ mod periodic;
 mod pi;
 mod pick;
 mod pool;
+mod preempt_stats;
 mod registers;
 mod round_robin;
 mod runtime;

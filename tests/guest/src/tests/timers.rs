@@ -246,8 +246,8 @@ ktest! {
 ktest! {
     fn a_period_that_would_take_the_whole_cpu_is_refused() {
         let timer = Timer::new(|| {});
-        check_eq!(timer.start_periodic(999), Err(stint::Error::BadInterval { ns: 999 }));
-        check_eq!(timer.start_periodic_at(0, 0), Err(stint::Error::BadInterval { ns: 0 }));
+        check_eq!(timer.start_periodic(999), Err(stint::Error::BadTimerPeriod { ns: 999 }));
+        check_eq!(timer.start_periodic_at(0, 0), Err(stint::Error::BadTimerPeriod { ns: 0 }));
         check!(!timer.is_running());
         check_eq!(timer.start_periodic(1_000_000), Ok(()));
     }
