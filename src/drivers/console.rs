@@ -22,7 +22,7 @@ use super::irqchip;
 use super::machine::{Interrupt, UartInfo};
 use super::queue::ByteQueue;
 use crate::irq;
-use crate::locking::{Mutex, Semaphore, SpinLockIrqSave};
+use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
 use crate::mm::{SpaceError, ioremap};
 use crate::percpu::raw_smp_processor_id;
 use crate::task;
@@ -35,7 +35,7 @@ const PIECE_BYTES: usize = 8;
 /// A UART that cannot interrupt is asked this often.
 const POLL_MS: u64 = 20;
 
-static UART: SpinLockIrqSave<Option<Uart<'static>>> = SpinLockIrqSave::new(None);
+static UART: RawSpinLockIrqSave<Option<Uart<'static>>> = RawSpinLockIrqSave::new(None);
 static WRITER: Mutex<()> = Mutex::new(());
 static INPUT: ByteQueue<256> = ByteQueue::new();
 /// Whether the interrupt feeds INPUT; otherwise reading polls.

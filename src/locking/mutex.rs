@@ -12,7 +12,7 @@ use super::raw_mutex::RawMutex;
 use crate::error::Result;
 #[cfg(debug_assertions)]
 use crate::lockdep::{self, Kind, LockKey};
-use crate::preempt;
+use crate::preempt::{self, LockBreak};
 use crate::sched::wait::Timeout;
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -147,6 +147,25 @@ impl<T: ?Sized> Drop for MutexGuard<'_, T> {
         #[cfg(debug_assertions)]
         lockdep::release(&self.mutex.key);
         self.mutex.raw.unlock();
+    }
+}
+
+impl<T: ?Sized> LockBreak for MutexGuard<'_, T> {
+    fn is_contended(&self) -> bool {
+        self.mutex.raw.is_wanted()
+    }
+
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn released(&mut self, between: impl FnOnce()) {
+        // Nobody has a reference into the data: the guard is borrowed for as long as this takes. The kernel does
+        // not unwind, so there is no way around the second half.
+        #[cfg(debug_assertions)]
+        lockdep::release(&self.mutex.key);
+        self.mutex.raw.unlock();
+        between();
+        #[cfg(debug_assertions)]
+        lockdep::acquire(&self.mutex.key);
+        self.mutex.raw.lock();
     }
 }
 

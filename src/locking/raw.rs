@@ -43,6 +43,22 @@ impl RawLock {
         }
     }
 
+    /// The word of a lock that sleeps in some models.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(super) const fn that_may_sleep() -> Self {
+        Self {
+            #[cfg(debug_assertions)]
+            key: LockKey::new(Kind::Spin),
+            ..Self::new()
+        }
+    }
+
+    /// For such a lock, where it sleeps.
+    #[cfg(debug_assertions)]
+    pub(super) fn key(&self) -> &LockKey {
+        &self.key
+    }
+
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) {
@@ -83,6 +99,16 @@ impl RawLock {
         }
         #[cfg(debug_assertions)]
         self.held.store(false, Ordering::Relaxed);
+    }
+
+    /// The release on a CPU that is alone, for a caller that has asked.
+    #[inline(always)]
+    pub(crate) fn unlock_without_word(&self) {
+        #[cfg(debug_assertions)]
+        {
+            lockdep::release(&self.key);
+            self.held.store(false, Ordering::Relaxed);
+        }
     }
 
     /// The lock goes over to the next task of this CPU, with the switch that the caller makes: from here on it is

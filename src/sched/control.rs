@@ -21,7 +21,7 @@ use core::sync::atomic::Ordering;
 /// `yield`: the class decides what it means; then a switch if somebody else is to run.
 #[inline(always)]
 pub(crate) fn yield_task() {
-    crate::preempt::might_sleep();
+    crate::preempt::check_may_sleep();
     // A real-time task alone on its level yields to nobody. Its own links say so, without the lock: an equal
     // that arrives after this look has arrived after the yield. A request that no preemption point has served
     // (`preempt=none`, `enable_no_resched`) is served here.
@@ -47,7 +47,7 @@ fn yield_to_others() {
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };
-    // SAFETY: task context, count 0 (might_sleep), IRQs masked. A yielding task stays ready, and its switch
+    // SAFETY: task context, count 0 (checked above), IRQs masked. A yielding task stays ready, and its switch
     // counts as involuntary (reference 3.8): to `__schedule` it is a preemption.
     unsafe {
         thread_info::preempt_count_set::<2>();

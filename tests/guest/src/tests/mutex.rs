@@ -25,6 +25,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_holder_can_sleep_and_be_preempted() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -208,6 +209,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_can_hold_several_mutexes_and_release_them_in_any_order() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());

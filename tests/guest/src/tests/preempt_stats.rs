@@ -426,7 +426,7 @@ fn planted_loop_without_a_scheduling_point(ns: u64) {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_the_finder_names_the_loop_that_lacks_a_scheduling_point() {
         static GATE: Semaphore = Semaphore::new(0);
         let waker = Interrupt::request(8, || {

@@ -264,6 +264,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// Many at once go off in several interrupts, with the preemption check in between: the second interrupt finds the
     /// task that the first one woke on the CPU.
     fn many_hard_timers_due_at_once_all_go_off_with_preemption_checks_in_between() {
