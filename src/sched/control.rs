@@ -151,18 +151,27 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let real_time = Class::of_prio(prio) == Class::Rt && p.is_rt() && rq.curr().is_rt();
-    if !real_time {
-        rq.update_clock(crate::time::now_ns());
-    }
-    let decision = rq.setprio(p, prio, donor.map(sched_ref));
-    resched_if(rq, decision);
-    if !real_time {
-        this.event.program(rq);
+    if Class::of_prio(prio) == Class::Rt && p.is_rt() {
+        let decision = rq.setprio_rt(p, prio);
+        resched_if(rq, decision);
+    } else {
+        setprio_by_clock(this, p, prio, donor);
     }
     retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
+}
+
+/// The run queue is locked.
+#[cold]
+#[inline(never)]
+fn setprio_by_clock(this: &RunQueue, p: SchedRef, prio: i32, donor: Option<&Task>) {
+    // SAFETY: locked by the caller, who has let go of its reference.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    let decision = rq.setprio(p, prio, donor.map(sched_ref));
+    resched_if(rq, decision);
+    this.event.program(rq);
 }
 
 /// Takes a task that does not run off the run queue, and off what it waits for, for ever.

@@ -268,6 +268,34 @@ ktest! {
 }
 
 ktest! {
+    fn a_deadline_waiter_lends_its_class_to_a_fair_holder() {
+        static MUTEX: Mutex<()> = Mutex::new(());
+        static LOG: Events = Events::new();
+        static GO: Semaphore = Semaphore::new(0);
+        let holder = task::build("holder").spawn(|| {
+            let guard = MUTEX.lock();
+            GO.take();
+            LOG.mark('h');
+            drop(guard);
+        })?;
+        task::sleep_ms(1);
+        let waiter = task::build("waiter").deadline(1_000_000, 10_000_000, 10_000_000).spawn(|| {
+            let _guard = MUTEX.lock();
+            LOG.mark('d');
+        })?;
+        check_eq!(holder.task().info().prio, -1, "the holder's priority, of deadline tasks");
+        let above = task::build("above").fifo(HIGH).spawn(|| {
+            let _ = GO.give();
+            LOG.mark('r');
+        })?;
+        join_all([above, waiter]);
+        check_eq!(LOG.text(), "hdr");
+        check_eq!(holder.task().info().prio, 120, "fair again");
+        holder.join();
+    }
+}
+
+ktest! {
     fn a_waiter_that_gives_up_takes_its_priority_back_through_the_whole_chain() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());
