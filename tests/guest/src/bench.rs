@@ -19,6 +19,8 @@ mod sample;
 mod sync;
 #[path = "bench/threads.rs"]
 mod threads;
+#[path = "bench/timer.rs"]
+mod timer;
 
 use sample::Bench;
 use stint::task;
@@ -63,6 +65,9 @@ const BENCHES: &[Row] = &[
     ("preempt_enable", threads::preempt_enable),
     ("spin_lock", threads::spin_lock),
     ("spin_unlock", threads::spin_unlock),
+    ("timer_start", timer::timer_start),
+    ("timer_cancel", timer::timer_cancel),
+    ("timer_to_thread", timer::timer_to_thread),
 ];
 
 fn main() {

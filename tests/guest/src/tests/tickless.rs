@@ -30,7 +30,8 @@ ktest! {
         task::sleep_ns(10 * tick_ns());
         let (waits, taken, skipped) = (idle::waits(), ticks_taken(), tick::skipped());
         task::sleep_ms(1000);
-        check_eq!(idle::waits() - waits, 1, "interrupts in an idle second, of which the last ends the sleep");
+        // The end of the sleep, and what the scheduler has to time for itself, which is not every tick.
+        check!(idle::waits() - waits <= 4, "{} interrupts in an idle second; at 250 Hz every tick would be 250", idle::waits() - waits);
         check!(ticks_taken() - taken <= 1, "{} ticks were taken", ticks_taken() - taken);
         let second = u64::from(tick::hz());
         check!((second - 1..=second + 1).contains(&(tick::skipped() - skipped)), "{} ticks were skipped in a second of {second}", tick::skipped() - skipped);
