@@ -42,6 +42,16 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
+    /// A threaded interrupt without a handler of its own must hold the line back until the thread is done.
+    NeedsOneshot {
+        /// The interrupt.
+        irq: u32,
+    },
+    /// An interrupt was enabled more often than it was disabled.
+    NotDisabled {
+        /// The interrupt.
+        irq: u32,
+    },
     /// Waiting for it would never end: the caller holds it, or waits for itself.
     Deadlock,
 }
@@ -68,6 +78,10 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
+            Self::NeedsOneshot { irq } => {
+                write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")
+            }
+            Self::NotDisabled { irq } => write!(f, "interrupt {irq} is enabled and was not disabled before"),
             Self::Deadlock => write!(f, "would wait for itself"),
         }
     }
