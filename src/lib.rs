@@ -9,11 +9,13 @@
 //! | [`sched`] | run queue, classes rt, fair and idle, wake-up, the tick's work |
 //! | [`task`] | what a thread is; making, joining, sleeping |
 //! | [`locking`], [`ipc`] | spin locks, mutex, semaphore, completion, wait queue, messages, pools |
+//! | `lockdep` | validates the order of the locks, in debug builds |
 //! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers, softirqs and threads |
 //! | [`workqueue`] | what interrupts and timers leave to be done where sleeping is allowed |
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
+//! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
@@ -53,15 +55,19 @@ pub mod klog;
 pub mod ksyms;
 pub mod latency;
 pub mod list;
+#[cfg(debug_assertions)]
+pub mod lockdep;
 pub mod locking;
 pub mod mm;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod patching;
 pub mod percpu;
 pub mod plist;
 #[cfg(target_os = "none")]
 pub mod power;
 pub mod preempt;
+pub mod preempt_stats;
 pub mod sched;
 pub mod shell;
 #[cfg(target_os = "none")]

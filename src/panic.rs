@@ -113,6 +113,8 @@ fn report(regs: Option<&PtRegs>) {
         crate::percpu::raw_smp_processor_id()
     );
     early_println!("  {}", PreemptWord(thread_info::preempt_word()));
+    #[cfg(debug_assertions)]
+    crate::lockdep::for_each_held(task, |lock| early_println!("  holds {lock}, taken at {}", lock.at));
     if let Some(regs) = regs {
         registers(regs);
     }

@@ -30,11 +30,13 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
     sched::init_idle(task::idle_task(), hz);
+    sched::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
     unsafe { arch::exception::set_vectors() };
     arch::irqflags::open_daf();
 
+    time::soft::init();
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }
@@ -50,9 +52,19 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     irq::softirq::start(info.bootargs.threadirqs);
     crate::workqueue::start();
     klog::start_drain();
-    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
+    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
     arch::irqflags::local_irq_enable();
     sched::cpu_idle_loop()
+}
+
+/// The first task: what the boot arguments switch on that needs a thread, and then the image's own.
+fn first_task() {
+    if let Some(budget_us) = boot_info().bootargs.latency_budget_us
+        && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
+    {
+        log::error!("latency_budget_us={budget_us}: {failure}; nothing is timed");
+    }
+    stint_main();
 }

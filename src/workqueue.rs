@@ -330,7 +330,8 @@ impl DelayedWork {
     pub fn new(queue: &'static Workqueue, function: impl Fn() + Send + Sync + 'static) -> Self {
         let work = Work::new(function);
         let queued = work.clone();
-        let timer = Timer::new(move || {
+        // In the interrupt itself: it is a few instructions, and can be cancelled from anywhere.
+        let timer = Timer::new_hard(move || {
             queue.queue_work(&queued);
         });
         Self { work, queue, timer }

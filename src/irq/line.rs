@@ -135,7 +135,10 @@ fn handle(desc: &Desc) {
     (desc.handler.get())(desc.arg.get());
     desc.count.set(desc.count.get() + 1);
     #[cfg(debug_assertions)]
-    assert_masked(desc);
+    {
+        assert_masked(desc);
+        crate::lockdep::interrupt_ends();
+    }
 }
 
 #[cfg(debug_assertions)]

@@ -295,6 +295,8 @@ fn run_pending(this: &Softirqs, mut pending: u32) {
         let count = preempt_count();
         this.runs[vector].set(this.runs[vector].get() + 1);
         (TABLE.0[vector].get())();
+        #[cfg(debug_assertions)]
+        crate::lockdep::interrupt_ends();
         if preempt_count() != count {
             unbalanced(vector, count);
         }

@@ -7,6 +7,11 @@
 //! | [`RawSpinLock`] | no | off | no | as `SpinLock`, and stays one when `SpinLock` learns to sleep |
 //! | [`SchedLock`] | yes | (masked) | no | the kernel's own queues: a few dozen instructions |
 //! | [`Mutex`] | no | on | yes | everything longer |
+//! | [`RwLock`] | no | on | yes | as `Mutex`, where many only look |
+//! | [`SeqLock`] | writers | (masked) | no | a small value that is read everywhere and all the time |
+//!
+//! [`Mutex`] and what is made of its lock ([`RwLock`], [`Once`], [`Lazy`]) has priority inheritance. [`Condvar`],
+//! [`Semaphore`], [`Completion`] and [`WaitQueue`] belong to nobody, so there is nobody to boost.
 //!
 //! On one CPU the lock word is not there: the marker is the lock (K2). The word is patched in when there
 //! is a second CPU, or by `smp_locks=1` (`arch::patch`).
@@ -14,20 +19,30 @@
 //! Lock order: see docs/locking.md.
 
 mod completion;
+mod condvar;
 mod mutex;
+mod once;
 pub(crate) mod pi;
 mod raw;
 pub(crate) mod raw_mutex;
+mod rwlock;
 mod sched_lock;
 mod semaphore;
+mod seqlock;
 mod spin;
 mod wait_queue;
 
 pub use completion::Completion;
+pub use condvar::Condvar;
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Lazy, Once};
 pub(crate) use raw::RawLock;
+#[cfg(debug_assertions)]
+pub(crate) use raw::Yield;
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
+pub use seqlock::{Plain, SeqLock};
 pub use spin::{
     RawSpinLock, RawSpinLockGuard, SpinLock, SpinLockGuard, SpinLockIrqSave, SpinLockIrqSaveGuard,
 };

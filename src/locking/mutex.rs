@@ -10,6 +10,8 @@
 
 use super::raw_mutex::RawMutex;
 use crate::error::Result;
+#[cfg(debug_assertions)]
+use crate::lockdep::{self, Kind, LockKey};
 use crate::preempt;
 use crate::sched::wait::Timeout;
 use core::cell::UnsafeCell;
@@ -20,6 +22,8 @@ use core::ops::{Deref, DerefMut};
 /// A mutex around a value. A task that waits for it sleeps.
 pub struct Mutex<T: ?Sized> {
     raw: RawMutex,
+    #[cfg(debug_assertions)]
+    key: LockKey,
     data: UnsafeCell<T>,
 }
 
@@ -41,7 +45,12 @@ impl<T> Mutex<T> {
     #[must_use]
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self { raw: RawMutex::new(), data: UnsafeCell::new(value) }
+        Self {
+            raw: RawMutex::new(),
+            #[cfg(debug_assertions)]
+            key: LockKey::new(Kind::Sleep),
+            data: UnsafeCell::new(value),
+        }
     }
 }
 
@@ -55,6 +64,8 @@ impl<T: ?Sized> Mutex<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         preempt::might_sleep();
+        #[cfg(debug_assertions)]
+        lockdep::acquire(&self.key);
         self.raw.lock();
         self.guard()
     }
@@ -64,15 +75,35 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     /// [`crate::Error::TimedOut`], [`crate::Error::WouldBlock`] for [`Timeout::Now`], [`crate::Error::Deadlock`] where
     /// `lock` would panic; what it would say is in the log.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock_timeout(&self, timeout: Timeout) -> Result<MutexGuard<'_, T>> {
-        self.raw.lock_timeout(timeout)?;
-        Ok(self.guard())
+        // What does not wait has no part in a deadlock, but what is taken by it is held.
+        #[cfg(debug_assertions)]
+        let waits = timeout != Timeout::Now;
+        #[cfg(debug_assertions)]
+        if waits {
+            lockdep::acquire(&self.key);
+        }
+        let taken = self.raw.lock_timeout(timeout);
+        #[cfg(debug_assertions)]
+        match taken {
+            Ok(()) if !waits => lockdep::acquired_by_trying(&self.key),
+            Err(_) if waits => lockdep::release(&self.key),
+            _ => {}
+        }
+        taken.map(|()| self.guard())
     }
 
     /// Takes the mutex if it is free.
     #[inline]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_lock().then(|| self.guard())
+        if !self.raw.try_lock() {
+            return None;
+        }
+        #[cfg(debug_assertions)]
+        lockdep::acquired_by_trying(&self.key);
+        Some(self.guard())
     }
 
     fn guard(&self) -> MutexGuard<'_, T> {
@@ -83,6 +114,13 @@ impl<T: ?Sized> Mutex<T> {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.raw.is_locked()
+    }
+}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// The mutex that the guard holds.
+    pub(super) fn mutex(guard: &Self) -> &'a Mutex<T> {
+        guard.mutex
     }
 }
 
@@ -106,6 +144,8 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        lockdep::release(&self.mutex.key);
         self.mutex.raw.unlock();
     }
 }

@@ -3,6 +3,8 @@
 //! The caller has preemption off or IRQs masked *before* it takes a ticket: a ticket holder that is
 //! switched away would stall every CPU behind it.
 
+#[cfg(debug_assertions)]
+use crate::lockdep::{self, Kind, LockKey};
 use arch::patch::{SMP_LOCKS, static_branch};
 #[cfg(debug_assertions)]
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -25,11 +27,16 @@ pub(crate) struct RawLock {
     /// references instead of a standstill, so debug builds look.
     #[cfg(debug_assertions)]
     held: AtomicBool,
+    #[cfg(debug_assertions)]
+    key: LockKey,
 }
 
 impl RawLock {
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) const fn new() -> Self {
         Self {
+            #[cfg(debug_assertions)]
+            key: LockKey::new(Kind::Raw),
             ticket: spin::mutex::TicketMutex::new(()),
             #[cfg(debug_assertions)]
             held: AtomicBool::new(false),
@@ -37,7 +44,10 @@ impl RawLock {
     }
 
     #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) {
+        #[cfg(debug_assertions)]
+        lockdep::acquire(&self.key);
         if static_branch::<SMP_LOCKS>() {
             return self.lock_word();
         }
@@ -46,12 +56,18 @@ impl RawLock {
     }
 
     #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(&self) -> bool {
-        if static_branch::<SMP_LOCKS>() {
-            return self.try_lock_word();
+        if static_branch::<SMP_LOCKS>() && !self.try_lock_word() {
+            return false;
         }
         #[cfg(debug_assertions)]
-        self.mark_held();
+        {
+            lockdep::acquired_by_trying(&self.key);
+            if !static_branch::<SMP_LOCKS>() {
+                self.mark_held();
+            }
+        }
         true
     }
 
@@ -59,12 +75,30 @@ impl RawLock {
     /// The caller holds the lock.
     #[inline(always)]
     pub(crate) unsafe fn unlock(&self) {
+        #[cfg(debug_assertions)]
+        lockdep::release(&self.key);
         if static_branch::<SMP_LOCKS>() {
             // SAFETY: passed on.
             return unsafe { self.unlock_word() };
         }
         #[cfg(debug_assertions)]
         self.held.store(false, Ordering::Relaxed);
+    }
+
+    /// The lock goes over to the next task of this CPU, with the switch that the caller makes: from here on it is
+    /// not the running task's.
+    #[cfg(debug_assertions)]
+    #[inline(always)]
+    pub(crate) fn hand_over(&self) {
+        lockdep::release(&self.key);
+    }
+
+    /// The other side of [`Self::hand_over`]: the lock is now the running task's.
+    #[cfg(debug_assertions)]
+    #[inline(always)]
+    #[track_caller]
+    pub(crate) fn taken_over(&self) {
+        lockdep::acquired_by_trying(&self.key);
     }
 
     #[cfg(debug_assertions)]

@@ -133,7 +133,7 @@ impl RawMutex {
             if !is_mine {
                 return Err(Error::WouldBlock);
             }
-            return Err(deadlock(&Cycle::of_one(me, self.lock.made_at()), on_deadlock));
+            return Err(deadlock(&Cycle::of_one(me, &self.lock), on_deadlock));
         }
         wait::assert_may_block(pi.flags());
         // SAFETY: the waiter stays on this stack, and the lock is borrowed, until `wait` returns, and it does not before

@@ -41,12 +41,14 @@ unsafe impl<T> NonPreemptible for SchedLockGuard<'_, T> {}
 impl<T> SchedLock<T> {
     /// An open lock around `value`.
     #[must_use]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub const fn new(value: T) -> Self {
         Self { raw: RawLock::new(), data: UnsafeCell::new(value) }
     }
 
     /// Masks IRQs and takes the lock.
     #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> SchedLockGuard<'_, T> {
         let flags = irqflags::local_irq_save();
         self.raw.lock();

@@ -106,6 +106,7 @@ unsafe impl<S: Section, T: ?Sized> NonPreemptible for LockGuard<'_, S, T> {}
 impl<S: Section, T> Lock<S, T> {
     /// An open lock around `value`.
     #[must_use]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub const fn new(value: T) -> Self {
         Self { raw: RawLock::new(), _section: PhantomData, data: UnsafeCell::new(value) }
     }

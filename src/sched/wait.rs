@@ -18,6 +18,7 @@
 //! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
 
 use super::core as sched;
+use crate::emplace::emplace;
 use crate::error::{Error, Result};
 use crate::locking::{RawLock, SchedLock, SchedLockGuard};
 use crate::plist::{PlistHead, PlistNode, wait_prio};
@@ -55,6 +56,24 @@ impl WaitNode {
             slot: Cell::new(ptr::null_mut()),
             queue: Cell::new(ptr::null()),
             lock: Cell::new(ptr::null()),
+        }
+    }
+
+    /// [`Self::new`], written where it is to live.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    pub(crate) unsafe fn emplace(at: *mut Self) {
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            emplace!(at => WaitNode {
+                node: PlistNode::new(0),
+                status: Cell::new(WaitStatus::Granted),
+                slot: Cell::new(ptr::null_mut()),
+                queue: Cell::new(ptr::null()),
+                lock: Cell::new(ptr::null()),
+            } except);
         }
     }
 
@@ -138,6 +157,43 @@ pub(crate) fn block_until<T>(
     let task = enqueue(&guard, queue, slot);
     let (_, flags) = guard.unlock_irqs_off();
     task.timer.start_irqs_off(deadline_ns, wait_timed_out);
+    // SAFETY: as in `block`.
+    unsafe { sched::sleep_irqs_off() };
+    task.timer.cancel_irqs_off();
+    irqflags::local_irq_restore(flags);
+    match task.wait.status.get() {
+        WaitStatus::TimedOut => Err(Error::TimedOut),
+        WaitStatus::Granted | WaitStatus::Waiting => Ok(()),
+    }
+}
+
+/// Joins `queue`, does `release`, which may switch but not sleep, and only then sleeps, as `timeout` says: whoever comes in
+/// between finds the caller waiting, and may have granted it already.
+pub(crate) fn block_after(queue: &LockedQueue, release: impl FnOnce(), timeout: Timeout) -> Result<()> {
+    let deadline_ns = timeout.deadline_ns();
+    let guard = queue.lock();
+    let task = enqueue(&guard, &guard, ptr::null_mut());
+    // Not asleep yet: a preemption does not look at the state, a wake-up finds it ready.
+    task.set_state(state::RUNNING);
+    guard.unlock_no_resched();
+    release();
+    let guard = queue.lock();
+    if task.wait.status.get() != WaitStatus::Waiting {
+        guard.unlock_no_resched();
+        return Ok(());
+    }
+    if timeout == Timeout::Now {
+        // SAFETY: `Waiting` means queued, and the lock is held.
+        unsafe { guard.del(NonNull::from(&task.wait.node)) };
+        task.wait.status.set(WaitStatus::TimedOut);
+        guard.unlock_no_resched();
+        return Err(Error::WouldBlock);
+    }
+    task.set_state(state::UNINTERRUPTIBLE);
+    let (_, flags) = guard.unlock_irqs_off();
+    if let Some(deadline_ns) = deadline_ns {
+        task.timer.start_irqs_off(deadline_ns, wait_timed_out);
+    }
     // SAFETY: as in `block`.
     unsafe { sched::sleep_irqs_off() };
     task.timer.cancel_irqs_off();
@@ -260,17 +316,40 @@ pub(super) fn try_requeue(task: &Task) -> bool {
 #[cold]
 #[inline(never)]
 fn try_requeue_queued(task: &Task) -> bool {
+    let prio = wait_prio(task.sched.prio());
+    try_with_queue(task, |queue| {
+        let node = &task.wait.node;
+        if node.prio() != prio {
+            // SAFETY: queued, and the lock is held.
+            unsafe { queue.requeue(NonNull::from(node), prio) };
+        }
+    })
+}
+
+/// Takes a task that is aborted off the queue it waits on, if it does. Contexts, locks and answer as for
+/// [`try_requeue`].
+#[inline(always)]
+pub(super) fn try_leave(task: &Task) -> bool {
+    !task.wait.node.is_queued() || try_leave_queued(task)
+}
+
+#[cold]
+#[inline(never)]
+fn try_leave_queued(task: &Task) -> bool {
+    try_with_queue(task, |queue| unqueue(queue, task))
+}
+
+/// Runs `f` with the queue that `task` waits on, locked; not if it waits no more. False where the lock is taken.
+fn try_with_queue(task: &Task, f: impl FnOnce(&PlistHead)) -> bool {
     let wait = &task.wait;
-    // SAFETY: a queued task has not left `block`, whose caller borrows the queue and its lock, and cannot before the
+    // SAFETY: a queued task has not left `block`, whose caller borrows the queue and its lock, and cannot before its
     // run queue is unlocked.
     let (lock, queue) = unsafe { (&*wait.lock.get(), &*wait.queue.get()) };
     if !lock.try_lock() {
         return false;
     }
-    let prio = wait_prio(task.sched.prio());
-    if wait.node.is_queued() && wait.node.prio() != prio {
-        // SAFETY: queued, and the lock is held.
-        unsafe { queue.requeue(NonNull::from(&wait.node), prio) };
+    if wait.node.is_queued() {
+        f(queue);
     }
     // SAFETY: taken above.
     unsafe { lock.unlock() };

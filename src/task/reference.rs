@@ -80,13 +80,14 @@ impl TaskRef {
         sched::wake_up_new_task(self);
     }
 
-    /// Ends a task that is ready but does not run: its destructors never run, and what it owns stays lost.
+    /// Ends a task that does not run: it is ready, or sleeps, or waits for something. Its destructors never run, and
+    /// what it owns stays lost; a wait is taken back, and whom it boosted sinks.
     ///
     /// # Errors
-    /// [`crate::Error::Busy`] if it runs, sleeps or waits: then there is something it is in the middle of.
+    /// [`crate::Error::Busy`] if it runs, has not been started, is dead, or holds a mutex or another sleeping lock.
     ///
     /// # Safety
-    /// The task holds no lock and no reference to memory that is about to go.
+    /// The task is in the middle of nothing that others rely on, and holds no reference to memory that is about to go.
     pub unsafe fn abort(&self) -> crate::Result<()> {
         sched::abort(self)?;
         // The count that the task held of itself.
@@ -151,6 +152,10 @@ pub(super) unsafe fn release(task: NonNull<Task>) {
     // SAFETY: nobody else can reach the task any more.
     let shared = unsafe { task.as_ref() };
     debug_assert!(matches!(shared.state(), state::DEAD | state::NEW), "a living task was released");
+    if shared.sched.is_deadline() {
+        // Never started: what it has reserved is free again.
+        sched::exit_deadline(shared);
+    }
     list::remove(shared);
     // SAFETY: alone, as above.
     if let Memory::Kernel { .. } = unsafe { &*shared.memory.get() } {

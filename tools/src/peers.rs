@@ -81,7 +81,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 2] = ["bench.isr_give_wake", "bench.mutex_handoff"];
+pub const OURS: [&str; 2] = ["bench.isr_give_wake", "bench.pi_chain_8"];
 
 /// Finds a benchmark by its result name.
 #[must_use]

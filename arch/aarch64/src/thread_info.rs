@@ -18,8 +18,11 @@
 //! operation; a 64-bit store would undo that and lose a preemption. Hence the explicit `w` and `x`
 //! registers: overlapping accesses of two widths are outside Rust's memory model, so they are assembly.
 //!
+//! The stores are sites of preempt-stats (`hooks.rs`).
+//!
 //! Context: any, always on the CPU's own word.
 
+use crate::patch::PREEMPT_STATS;
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -182,14 +185,16 @@ pub unsafe fn preempt_count_set<const COUNT: u32>() {
     if COUNT == 0 {
         // SAFETY: as below, with the zero register.
         unsafe {
-            asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+            asm!(word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_count"),
+                ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags))
         };
         return;
     }
     // SAFETY: `sp_el0` points at a live `ThreadInfo`; 4 bytes inside it. No `nomem`: this is a barrier
     // for the compiler, so that a critical section cannot leak out of its markers.
     unsafe {
-        asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) COUNT, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+        asm!(word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = in(reg) u64::from(COUNT), ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 
@@ -199,8 +204,8 @@ pub fn preempt_count_add(val: u32) {
     // SAFETY: as in `preempt_count_set`. Load, add and store are not atomic and need not be: only this
     // CPU writes the word, and an interrupt in between gives the count back unchanged.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, {v:w}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, {v:w}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -210,8 +215,8 @@ pub fn preempt_count_add(val: u32) {
 pub fn preempt_count_sub(val: u32) {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, {v:w}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, {v:w}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -220,8 +225,8 @@ pub fn preempt_count_sub(val: u32) {
 pub fn preempt_count_add_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -230,8 +235,8 @@ pub fn preempt_count_add_const<const VAL: u32>() {
 pub fn preempt_count_sub_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -240,8 +245,8 @@ pub fn preempt_count_sub_const<const VAL: u32>() {
 pub fn preempt_count_inc() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #1", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #1", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -256,8 +261,9 @@ pub fn preempt_count_dec_and_test() -> bool {
     let word: u64;
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {w:w}, [{ti}, #{o}]", "sub {w:w}, {w:w}, #1", "str {w:w}, [{ti}, #{o}]", "ldr {w}, [{ti}, #{o}]",
-            w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {w:w}, [{ti}, #{o}]", "sub {w:w}, {w:w}, #1", word_site!("str {w:w}, [{ti}, #{o}]", "{w}", "preempt_hook_count"),
+            "ldr {w}, [{ti}, #{o}]",
+            w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
     word == 0
 }
@@ -279,7 +285,8 @@ pub fn preempt_word() -> u64 {
 pub fn set_preempt_need_resched() {
     // SAFETY: as in `preempt_count_set`; stores the flag half only.
     unsafe {
-        asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+        asm!(word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_request"),
+            ti = in(reg) current_thread_info(), o = const NEED_RESCHED, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 
@@ -288,7 +295,8 @@ pub fn set_preempt_need_resched() {
 pub fn clear_preempt_need_resched() {
     // SAFETY: as in `set_preempt_need_resched`.
     unsafe {
-        asm!("str {one:w}, [{ti}, #{o}]", one = in(reg) 1, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+        asm!(word_site!("str {one:w}, [{ti}, #{o}]", "xzr", "preempt_hook_served"),
+            one = in(reg) 1u64, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 

@@ -5,7 +5,7 @@
 //!
 //! Context: threads. Lock: the PI lock, for [`Cycle::find`].
 
-use super::graph;
+use super::{PiLock, graph};
 use crate::task::{Name, Task};
 use core::fmt;
 use core::panic::Location;
@@ -13,9 +13,28 @@ use core::panic::Location;
 /// As many links are named.
 const NAMED: usize = 8;
 
+/// Which mutex: where it was made, and, because several may be made there, where it is.
+#[derive(Clone, Copy)]
+struct Made {
+    at: &'static Location<'static>,
+    address: usize,
+}
+
+impl Made {
+    fn of(lock: &PiLock<Task>) -> Self {
+        Self { at: lock.made_at(), address: core::ptr::from_ref(lock).addr() }
+    }
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mutex {:#x} made at {}", self.address, self.at)
+    }
+}
+
 /// Who waits for what, in the order of waiting. The last one waits for a lock of the first one.
 pub(crate) struct Cycle {
-    links: heapless::Vec<(Name, &'static Location<'static>), NAMED>,
+    links: heapless::Vec<(Name, Made), NAMED>,
     length: usize,
 }
 
@@ -27,34 +46,34 @@ impl Cycle {
         let found = graph::find_cycle(origin, |waiter| {
             cycle.length += 1;
             // Full: it is counted.
-            let _ = cycle.links.push((Name::new(waiter.task().name()), waiter.lock().made_at()));
+            let _ = cycle.links.push((Name::new(waiter.task().name()), Made::of(&waiter.lock())));
         });
         found.then_some(cycle)
     }
 
     /// A task that locks what it holds.
-    pub(in crate::locking) fn of_one(task: &Task, made_at: &'static Location<'static>) -> Self {
+    pub(in crate::locking) fn of_one(task: &Task, lock: &PiLock<Task>) -> Self {
         let mut links = heapless::Vec::new();
-        let _ = links.push((Name::new(task.name()), made_at));
+        let _ = links.push((Name::new(task.name()), Made::of(lock)));
         Self { links, length: 1 }
     }
 }
 
 impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((first, made_at)) = self.links.first() else { return Ok(()) };
+        let Some((first, mutex)) = self.links.first() else { return Ok(()) };
         if self.length == 1 {
-            return write!(f, "task {} locks a mutex that it holds (made at {made_at})", first.as_str());
+            return write!(f, "task {} locks a mutex that it holds: {mutex}", first.as_str());
         }
         write!(f, "task {}", first.as_str())?;
-        for (index, (_, made_at)) in self.links.iter().enumerate() {
+        for (index, (_, mutex)) in self.links.iter().enumerate() {
             let owner = match self.links.get(index + 1) {
                 Some((owner, _)) => owner.as_str(),
                 None if self.length > NAMED => return write!(f, " …, and {} more", self.length - NAMED),
                 None => first.as_str(),
             };
             let comma = if index == 0 { "" } else { ", which" };
-            write!(f, "{comma} waits for the mutex made at {made_at}, held by {owner}")?;
+            write!(f, "{comma} waits for {mutex}, held by {owner}")?;
         }
         Ok(())
     }

@@ -16,11 +16,12 @@
 
 use crate::plist::{PlistHead, PlistNode};
 use core::cell::Cell;
+use core::marker::PhantomData;
 use core::mem::{align_of, offset_of};
 use core::ops::Deref;
 use core::panic::Location;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bit 0 of the owner word: somebody waits, go the slow way.
 const HAS_WAITERS: usize = 1;
@@ -206,9 +207,11 @@ impl<T: PiEntity> At<Waiter<T>> {
 /// A lock with priority inheritance: its part of the graph.
 #[derive(Debug)]
 pub struct PiLock<T> {
-    owner: AtomicPtr<T>,
+    /// An address and not a pointer: LLVM makes two instructions less of it.
+    owner: AtomicUsize,
     waiters: PlistHead,
     made_at: &'static Location<'static>,
+    _owners: PhantomData<*const T>,
 }
 
 // SAFETY: the owner word is atomic, the list is touched under the PI lock alone.
@@ -222,9 +225,10 @@ impl<T> PiLock<T> {
     pub const fn new() -> Self {
         const { assert!(align_of::<T>() > HAS_WAITERS) };
         Self {
-            owner: AtomicPtr::new(ptr::null_mut()),
+            owner: AtomicUsize::new(0),
             waiters: PlistHead::new(),
             made_at: Location::caller(),
+            _owners: PhantomData,
         }
     }
 
@@ -236,38 +240,35 @@ impl<T> PiLock<T> {
     /// Takes the lock if it is free. Without the PI lock.
     #[inline(always)]
     pub fn take_free(&self, me: &T) -> bool {
-        let me = ptr::from_ref(me).cast_mut();
-        self.owner.compare_exchange(ptr::null_mut(), me, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.owner.compare_exchange(0, address_of(me), Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Releases the lock if the caller owns it and nobody waits. Without the PI lock.
     #[inline(always)]
     pub fn release_unwanted(&self, me: &T) -> bool {
-        let me = ptr::from_ref(me).cast_mut();
-        self.owner.compare_exchange(me, ptr::null_mut(), Ordering::Release, Ordering::Relaxed).is_ok()
+        self.owner.compare_exchange(address_of(me), 0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Whether somebody owns it. Without the PI lock: true a moment ago.
     pub fn is_locked(&self) -> bool {
-        !self.owner.load(Ordering::Relaxed).is_null()
+        self.owner.load(Ordering::Relaxed) != 0
     }
 
     /// Whether `me` owns it. Without the PI lock.
     pub fn is_owned_by(&self, me: &T) -> bool {
-        ptr::eq(untagged(self.owner.load(Ordering::Relaxed)), me)
+        self.owner.load(Ordering::Relaxed) & !HAS_WAITERS == address_of(me)
     }
 
     /// Takes the lock for `me` if it is free; otherwise says who owns it, and keeps that owner from releasing it
     /// without the PI lock. To be followed by [`Self::settle`] or a waiter.
     pub fn take_or_pin(&self, me: &T) -> Option<At<T>> {
-        let me = ptr::from_ref(me).cast_mut();
         // Another round follows only where another CPU has changed the word meanwhile.
         loop {
             let word = self.owner.load(Ordering::Relaxed);
-            let owner = untagged(word);
-            let wanted = if owner.is_null() { me } else { tagged(word) };
+            let owner = word & !HAS_WAITERS;
+            let wanted = if owner == 0 { address_of(me) } else { word | HAS_WAITERS };
             if self.owner.compare_exchange_weak(word, wanted, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                return NonNull::new(owner).map(At);
+                return at_address(owner);
             }
         }
     }
@@ -276,7 +277,7 @@ impl<T> PiLock<T> {
     #[inline(always)]
     pub fn settle(&self) {
         if self.waiters.is_empty() {
-            let owner = untagged(self.owner.load(Ordering::Relaxed));
+            let owner = self.owner.load(Ordering::Relaxed) & !HAS_WAITERS;
             self.owner.store(owner, Ordering::Relaxed);
         }
     }
@@ -284,15 +285,15 @@ impl<T> PiLock<T> {
     /// Who owns it.
     #[inline(always)]
     pub fn owner(&self) -> Option<At<T>> {
-        NonNull::new(untagged(self.owner.load(Ordering::Relaxed))).map(At)
+        at_address(self.owner.load(Ordering::Relaxed) & !HAS_WAITERS)
     }
 
     /// Makes `owner` the owner, or nobody.
     #[inline(always)]
     pub(super) fn set_owner(&self, owner: Option<At<T>>) {
-        let owner = owner.map_or(ptr::null_mut(), |owner| owner.0.as_ptr());
-        let word = if self.waiters.is_empty() { owner } else { tagged(owner) };
-        self.owner.store(word, Ordering::Release);
+        let owner = owner.map_or(0, |owner| address_of(&*owner));
+        let bit = if self.waiters.is_empty() { 0 } else { HAS_WAITERS };
+        self.owner.store(owner | bit, Ordering::Release);
     }
 
     /// Makes it free: a pinned lock that nobody waits for.
@@ -322,11 +323,12 @@ impl<T> PiLock<T> {
 }
 
 #[inline(always)]
-fn tagged<T>(owner: *mut T) -> *mut T {
-    owner.map_addr(|address| address | HAS_WAITERS)
+fn address_of<T>(task: &T) -> usize {
+    ptr::from_ref(task).expose_provenance()
 }
 
+/// The task at an address from an owner word.
 #[inline(always)]
-fn untagged<T>(word: *mut T) -> *mut T {
-    word.map_addr(|address| address & !HAS_WAITERS)
+fn at_address<T>(address: usize) -> Option<At<T>> {
+    NonNull::new(ptr::with_exposed_provenance_mut(address)).map(At)
 }

@@ -7,6 +7,7 @@ mod fair_preempt;
 mod oracle;
 mod params;
 mod rt;
+mod setprio;
 mod vectors;
 
 use std::{boxed::Box, vec::Vec};
@@ -126,6 +127,11 @@ impl Cpu {
     pub(super) fn wake(&mut self, p: SchedRef) -> Resched {
         self.rq.enqueue_task(p, EnqueueFlags::WAKEUP);
         self.rq.check_preempt_curr(p, WakeFlags::empty())
+    }
+
+    /// Where it cannot be refused.
+    pub(super) fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Resched {
+        self.rq.set_scheduler(p, attr).unwrap()
     }
 
     pub(super) fn rt_order(&self) -> Vec<SchedRef> {

@@ -3,8 +3,11 @@
 
 mod irqs;
 mod load;
+#[cfg(debug_assertions)]
+mod lockdep;
 mod machine;
 mod power;
+mod preempt_stats;
 mod tasks;
 mod text;
 
@@ -14,7 +17,7 @@ shell_command!("help", "[command]", "list the commands, or show one", text::help
 shell_command!("echo", "[word…]", "print the words", text::echo);
 shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
 shell_command!("dmesg", "", "show the log", text::dmesg);
-shell_command!("trace", "[events]", "show the last scheduler events (boot with trace=1)", text::trace_events);
+shell_command!("trace", "[events] | on | off", "show the last scheduler events", text::trace_events);
 shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine::uname);
 shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
 shell_command!("free", "", "how memory is used", machine::free);
@@ -32,7 +35,15 @@ shell_command!(
     "measure wake-up latency under load",
     load::measure
 );
+shell_command!(
+    "preempt-stats",
+    "[top] | on | off | reset | budget <us>|off",
+    "time the sections in which nobody else can run",
+    preempt_stats::preempt_stats
+);
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
+#[cfg(debug_assertions)]
+shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);

@@ -1,7 +1,8 @@
 //! Semaphores, mutexes and message queues.
 
-use crate::HIGH;
 use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
+use crate::{HIGH, LOW};
+use alloc::vec::Vec;
 use core::hint::black_box;
 use stint::ipc::MsgQueue;
 use stint::locking::{Mutex, Semaphore};
@@ -102,7 +103,8 @@ pub fn mutex_unlock() -> Bench {
     bench
 }
 
-pub fn mutex_handoff() -> Bench {
+/// Unlock by a boosted holder → the waiter that boosted it owns the mutex and runs.
+pub fn mutex_pi_handoff() -> Bench {
     static TURN: Semaphore = Semaphore::new(0);
     let waiter = high(|| {
         let mut bench = Bench::with_overhead(stamp_overhead());
@@ -123,6 +125,49 @@ pub fn mutex_handoff() -> Bench {
         drop(guard);
     }
     waiter.join().expect("samples")
+}
+
+/// Eight mutexes, each holder waiting for the one before: the highest thread wants the last → the holder of the first,
+/// which is the one that can run, goes on with its priority.
+pub fn pi_chain_8() -> Bench {
+    const LOCKS: usize = 8;
+    static MUTEXES: [Mutex<()>; LOCKS] = [const { Mutex::new(()) }; LOCKS];
+    static TURNS: [Semaphore; LOCKS] = [const { Semaphore::new(0) }; LOCKS];
+    let mut tasks = Vec::new();
+    for index in 1..LOCKS {
+        // Each above the one before, so that it comes at once, whatever the boosts.
+        let link = task::build("link").fifo(LOW + index as i32).spawn(move || {
+            for _ in 0..ROUNDS {
+                TURNS[index].take();
+                let own = MUTEXES[index].lock();
+                drop(MUTEXES[index - 1].lock());
+                drop(own);
+            }
+        });
+        tasks.push(link.expect("a thread"));
+    }
+    tasks.push(high(|| {
+        for _ in 0..ROUNDS {
+            TURNS[0].take();
+            START.now();
+            drop(MUTEXES[LOCKS - 1].lock());
+        }
+    }));
+    let mut bench = Bench::with_overhead(stamp_overhead());
+    for _ in 0..ROUNDS {
+        let first = MUTEXES[0].lock();
+        for turn in &TURNS[1..] {
+            let _ = turn.give();
+        }
+        let _ = TURNS[0].give();
+        let now = cycles();
+        bench.add(now - START.get());
+        drop(first);
+    }
+    for task in tasks {
+        task.join();
+    }
+    bench
 }
 
 pub fn queue_put() -> Bench {

@@ -14,6 +14,7 @@
 pub mod clock;
 pub mod events;
 pub mod interrupt;
+pub mod lock_problems;
 mod runner;
 pub mod runs;
 mod surroundings;

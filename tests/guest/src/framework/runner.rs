@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use arch::patch::{Key, is_enabled};
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
-use stint::{kprintln, power, start, task};
+use stint::{klog, kprintln, power, preempt_stats, start, task};
 
 /// A test that takes longer than this, by the machine's clock, hangs. Seconds of idling pass in no time on a
 /// machine with virtual time.
@@ -66,8 +66,26 @@ fn run_all(skip: usize) -> usize {
             Err(Failure::Ignored(_)) => {}
         }
     }
+    failed += check_budget();
     kprintln!("ktest: {passed} passed, {failed} failed");
     failed
+}
+
+/// With `latency_budget_us=` a section that was longer, in whichever test, fails the run (M4).
+fn check_budget() -> usize {
+    let Some(budget_us) = preempt_stats::budget_us() else { return 0 };
+    preempt_stats::report::tell_violations();
+    klog::drain();
+    let violations = preempt_stats::violations();
+    kprintln!("run no_section_is_over_the_latency_budget");
+    if violations == 0 {
+        kprintln!("test no_section_is_over_the_latency_budget ... ok");
+        return 0;
+    }
+    kprintln!(
+        "test no_section_is_over_the_latency_budget ... FAILED: {violations} sections of more than {budget_us} us"
+    );
+    1
 }
 
 fn run_only(name: &str) -> usize {
@@ -75,15 +93,15 @@ fn run_only(name: &str) -> usize {
         kprintln!("ktest: there is no test {name}; test=list names them");
         return 1;
     };
-    let failed = usize::from(run(test).is_err());
-    kprintln!("ktest: {} passed, {failed} failed", 1 - failed);
+    let failed = usize::from(run(test).is_err()) + check_budget();
+    kprintln!("ktest: {} passed, {failed} failed", usize::from(failed == 0));
     failed
 }
 
 fn run(test: &'static Test) -> Outcome {
     kprintln!("run {}", test.name);
     become_the_test_task();
-    let watchdog = Timer::new(hang);
+    let watchdog = Timer::new_hard(hang);
     watchdog.start_once(WATCHDOG_NS);
     let surroundings = Surroundings::take();
     let mut outcome = if test.inert == is_enabled(Key::PreemptInert) {

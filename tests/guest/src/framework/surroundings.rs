@@ -1,6 +1,6 @@
 //! What every test must leave as it found it; checked by the runner after each.
 
-use super::Outcome;
+use super::{Outcome, lock_problems};
 use crate::{check, check_eq};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -16,6 +16,7 @@ const ROUND_NS: u64 = 1_000_000;
 pub struct Surroundings {
     tasks: Vec<u32>,
     heap_used_bytes: usize,
+    lock_problems: usize,
 }
 
 impl Surroundings {
@@ -24,7 +25,7 @@ impl Surroundings {
         let mut tasks = Vec::new();
         task::for_each(|task| tasks.push(task.id()));
         let heap_used_bytes = mm::stats().heap.used_bytes;
-        Self { tasks, heap_used_bytes }
+        Self { tasks, heap_used_bytes, lock_problems: lock_problems::count() }
     }
 
     /// Checks that nothing of the test is left: no task, no memory, no count, no request, no mask, and queues that agree
@@ -47,9 +48,16 @@ impl Surroundings {
             arch::thread_info::PREEMPT_ENABLED,
             "the preempt word after the test"
         );
-        let (rt, fair) = with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent()));
+        let (rt, fair, deadline) =
+            with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent(), rq.dl().is_consistent()));
+        check!(deadline, "trees and tasks of the deadline queue disagree");
         check!(rt, "bitmap and lists of the real-time queue disagree");
         check!(fair, "sums and tree of the fair queue disagree");
+        check_eq!(
+            lock_problems::count(),
+            self.lock_problems,
+            "problems with locks that were found; they are in the log"
+        );
         Ok(())
     }
 

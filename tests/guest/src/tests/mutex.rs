@@ -3,6 +3,7 @@
 use crate::framework::Outcome;
 use crate::framework::clock::{LATE_NS, TickOff, is_exact, work};
 use crate::framework::events::Events;
+use crate::framework::lock_problems;
 use crate::tests::{HIGH, LOW, MIDDLE};
 use crate::{check, check_eq, ktest};
 use stint::locking::{Mutex, Semaphore};
@@ -195,6 +196,7 @@ ktest! {
 ktest! {
     fn locking_a_mutex_that_one_holds_is_an_error_where_errors_are_returned() {
         static MUTEX: Mutex<()> = Mutex::new(());
+        let _expected = lock_problems::expected();
         let guard = MUTEX.lock();
         for limit in [Timeout::In(1_000), Timeout::Never, Timeout::Until(0)] {
             check_eq!(MUTEX.lock_timeout(limit).map(drop), Err(Error::Deadlock), "with the limit {limit:?}");

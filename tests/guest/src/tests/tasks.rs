@@ -187,11 +187,16 @@ ktest! {
 }
 
 ktest! {
-    fn abort_ends_a_task_that_is_ready_and_refuses_any_other() {
+    fn abort_ends_a_task_that_is_ready_or_sleeps_and_refuses_any_other() {
         static LOG: Events = Events::new();
-        let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| task::sleep_ms(2))?;
-        // SAFETY: it is refused.
-        check_eq!(unsafe { sleeper.task().abort() }, Err(Error::Busy), "abort of a sleeping task");
+        let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| {
+            task::sleep_ms(2);
+            LOG.mark('s');
+        })?;
+        // SAFETY: it holds nothing.
+        check_eq!(unsafe { sleeper.task().abort() }, Ok(()), "abort of a sleeping task");
+        check_eq!(sleeper.join(), None, "the value of a sleeper that was aborted");
+        task::sleep_ms(3);
         // SAFETY: it is refused.
         check_eq!(unsafe { task::current_ref().abort() }, Err(Error::Busy), "abort of the running task");
         let ready = task::build("ready").create(|_| LOG.mark('r'), 0)?;
@@ -202,7 +207,6 @@ ktest! {
         ready.wait_exited();
         // SAFETY: it is refused.
         check_eq!(unsafe { ready.abort() }, Err(Error::Busy), "abort of a dead task");
-        sleeper.join();
         check_eq!(LOG.text(), "");
     }
 }

@@ -4,6 +4,7 @@
 mod ipc;
 mod locks;
 mod mutex;
+mod pi;
 mod pool;
 mod registers;
 mod semaphores;
@@ -17,11 +18,12 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 9] = [
+    let groups: [&'static [Path]; 10] = [
         locks::PATHS,
         semaphores::PATHS,
         sleeping::PATHS,
         mutex::PATHS,
+        pi::PATHS,
         ipc::PATHS,
         timers::PATHS,
         tasks::PATHS,
