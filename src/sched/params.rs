@@ -197,7 +197,8 @@ impl Rq {
         }
         match (class, class != old_class) {
             (Class::Deadline, _) => self.dl.changed(curr, p),
-            (Class::Rt, true) => RtRq::switched_to(curr, p),
+            (Class::Rt, true) if p == curr => self.loses_to_another(p),
+            (Class::Rt, true) => RtRq::check_preempt(curr, p),
             (Class::Rt, false) => self.rt.prio_changed(curr, p),
             (_, true) if p == curr => Resched::Yes,
             (_, true) => self.check_preempt_curr(p, WakeFlags::empty()),
