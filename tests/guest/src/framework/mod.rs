@@ -19,6 +19,7 @@ pub mod lock_problems;
 pub mod models;
 mod runner;
 pub mod runs;
+pub mod softirqs;
 mod surroundings;
 
 pub use models::Models;
