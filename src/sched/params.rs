@@ -19,7 +19,7 @@ use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
 use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
-use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, nice_to_prio};
+use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, is_rt_prio, nice_to_prio};
 use super::rq::Rq;
 use super::rt::RtRq;
 
@@ -109,12 +109,13 @@ impl Rq {
     #[inline(always)]
     pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
         let old_prio = p.prio();
-        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
-        if old_prio == prio && prio >= 0 {
-            return Resched::No;
-        }
-        // What happens when a real-time task releases a lock that a more important one waits for.
-        if p.is_rt() && p.is_queued() && Class::of_prio(prio) == Class::Rt {
+        // What happens when a real-time task releases a lock that a more important one waits for, and what
+        // happens in a chain of them.
+        if p.is_rt() && is_rt_prio(prio) {
+            if !p.is_queued() || old_prio == prio {
+                p.prio.set(prio);
+                return Resched::No;
+            }
             self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
             p.prio.set(prio);
             let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
@@ -126,6 +127,10 @@ impl Rq {
 
     #[inline(never)]
     fn setprio_slow(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if p.prio() == prio && prio >= 0 {
+            return Resched::No;
+        }
         // A deadline of its own that is earlier is no reason to take another's.
         let donor = donor.filter(|donor| {
             prio < 0
