@@ -119,8 +119,7 @@ pub(crate) fn rr_interval(task: &Task) -> Interval {
     interval
 }
 
-/// Before the last switch of a deadline task, or its abortion: it gives its reservation back and leaves the
-/// class, so that nothing of it stays behind among those who wait for a budget.
+/// A deadline task that was never started goes: it gives its reservation back.
 #[cold]
 #[inline(never)]
 pub(crate) fn exit_deadline(task: &Task) {
