@@ -19,7 +19,7 @@ use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
 use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
-use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, nice_to_prio};
+use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, is_rt_prio, nice_to_prio};
 use super::rq::Rq;
 use super::rt::RtRq;
 
@@ -108,7 +108,7 @@ impl Rq {
     /// Needs the clock unless all three, the task before and after and the running one, are real-time.
     #[inline]
     pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
-        if p.is_rt() && Class::of_prio(prio) == Class::Rt {
+        if p.is_rt() && is_rt_prio(prio) {
             return self.setprio_rt(p, prio);
         }
         // Among deadline tasks it is the donor's deadline that counts, and that may be another.
@@ -136,6 +136,10 @@ impl Rq {
 
     #[inline(never)]
     fn setprio_slow(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if p.prio() == prio && prio >= 0 {
+            return Resched::No;
+        }
         // A deadline of its own that is earlier is no reason to take another's.
         let donor = donor.filter(|donor| {
             prio < 0
