@@ -2,6 +2,9 @@
 
 use core::fmt;
 
+use crate::sched::deadline_admit::DlRefused;
+use crate::sched::prio::{DL_PERIOD_MAX_NS, DL_PERIOD_MIN_NS, DL_RUNTIME_MIN_NS, PrioError};
+
 /// The kernel's error type: every failing call says which of these, and the numbered ones say the value.
 /// Eight bytes: it comes back in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +45,37 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
+    /// A timer's period, so short that it would take the whole CPU.
+    BadTimerPeriod {
+        /// What was asked for, in nanoseconds.
+        ns: u32,
+    },
     /// Waiting for it would never end: the caller holds it, or waits for itself.
     Deadlock,
+    /// A deadline task's runtime that is too short, or longer than its deadline.
+    BadRuntime {
+        /// What was asked for.
+        ns: u32,
+    },
+    /// A relative deadline that is longer than the period.
+    BadDeadline {
+        /// What was asked for.
+        ns: u32,
+    },
+    /// A deadline task's period outside the allowed range.
+    BadPeriod {
+        /// What was asked for.
+        ns: u32,
+    },
+    /// A reservation that does not fit. In hundredths of a percent of the CPU.
+    NoBandwidth {
+        /// What was asked for.
+        asked: u16,
+        /// What the others have.
+        in_use: u16,
+        /// What all together may have.
+        limit: u16,
+    },
 }
 
 /// A result of the kernel.
@@ -68,7 +100,63 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
+            Self::BadTimerPeriod { ns } => write!(f, "a timer period of {ns} ns is below 1000 ns"),
             Self::Deadlock => write!(f, "would wait for itself"),
+            Self::BadRuntime { ns } => {
+                write!(f, "a runtime of {ns} ns is not between {DL_RUNTIME_MIN_NS} ns and the deadline")
+            }
+            Self::BadDeadline { ns } => {
+                write!(f, "a deadline of {ns} ns is not between the runtime and the period")
+            }
+            Self::BadPeriod { ns } => {
+                write!(f, "a period of {ns} ns is not between {DL_PERIOD_MIN_NS} and {DL_PERIOD_MAX_NS} ns")
+            }
+            Self::NoBandwidth { asked, in_use, limit } => write!(
+                f,
+                "{} of the CPU cannot be reserved: {} is, and {} is the limit",
+                Hundredths(asked),
+                Hundredths(in_use),
+                Hundredths(limit)
+            ),
+        }
+    }
+}
+
+/// 9500 is 95 %.
+struct Hundredths(u16);
+
+impl fmt::Display for Hundredths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:02} %", self.0 / 100, self.0 % 100)
+    }
+}
+
+impl From<PrioError> for Error {
+    fn from(error: PrioError) -> Self {
+        let ns = |ns: u64| u32::try_from(ns).unwrap_or(u32::MAX);
+        match error {
+            PrioError::Nice(nice) => Self::BadNice { nice },
+            PrioError::RtPriority(n) | PrioError::RtPriorityOfFair(n) => {
+                Self::BadPriority { priority: i32::try_from(n).unwrap_or(i32::MAX) }
+            }
+            PrioError::DlRuntime(runtime) => Self::BadRuntime { ns: ns(runtime) },
+            PrioError::DlDeadline { runtime_ns, .. } => Self::BadRuntime { ns: ns(runtime_ns) },
+            PrioError::DlDeadlineBehindPeriod { deadline_ns, .. } => {
+                Self::BadDeadline { ns: ns(deadline_ns) }
+            }
+            PrioError::DlPeriod(period) => Self::BadPeriod { ns: ns(period) },
+            PrioError::Policy(_) | PrioError::DeadlineWithoutTimes => Self::BadPeriod { ns: 0 },
+        }
+    }
+}
+
+impl From<DlRefused> for Error {
+    fn from(refused: DlRefused) -> Self {
+        let hundredths = DlRefused::hundredths_of_percent;
+        Self::NoBandwidth {
+            asked: hundredths(refused.asked),
+            in_use: hundredths(refused.in_use),
+            limit: hundredths(refused.limit),
         }
     }
 }

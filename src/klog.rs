@@ -176,8 +176,15 @@ static UNDRAINED: AtomicBool = AtomicBool::new(false);
 #[cfg(target_os = "none")]
 static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0, 1);
 
-/// From the tick: wakes the drain thread if there is something. Logging itself wakes nobody, so it may be
-/// done under any lock.
+/// Has the drain thread look soon, for what is to be logged by a thread. Any context, wakes nobody.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub(crate) fn ask_for_drain() {
+    UNDRAINED.store(true, Ordering::Relaxed);
+}
+
+/// From the tick, and before the CPU idles, which stops the tick: wakes the drain thread if there is something.
+/// Logging itself wakes nobody, so it may be done under any lock.
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn tick() {
@@ -200,6 +207,7 @@ fn wake_drainer() {
 pub(crate) fn start_drain() {
     let drainer = crate::task::build("klogd").spawn(|| {
         loop {
+            crate::preempt_stats::report::tell_violations();
             drain();
             WORK.take();
         }

@@ -14,6 +14,7 @@
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
+//! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
@@ -59,11 +60,13 @@ pub mod locking;
 pub mod mm;
 #[cfg(target_os = "none")]
 pub mod panic;
+pub mod patching;
 pub mod percpu;
 pub mod plist;
 #[cfg(target_os = "none")]
 pub mod power;
 pub mod preempt;
+pub mod preempt_stats;
 pub mod sched;
 pub mod shell;
 #[cfg(target_os = "none")]

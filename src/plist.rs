@@ -7,7 +7,7 @@
 //! order. The *leader ring* holds the first node of each distinct priority, so
 //! an insertion steps over priorities, not over waiters. Waiters are filed
 //! under [`wait_prio`], which maps everything below the RT range to one value:
-//! at most 101 distinct priorities, so **an insertion takes at most 101 steps**
+//! at most 102 distinct priorities, so **an insertion takes at most 102 steps**
 //! whatever the number of waiters; deletion and `first` take none. Empty, one
 //! waiter, and "goes to the end" are taken care of before any stepping.
 //!
@@ -26,7 +26,7 @@ use core::ptr::{self, NonNull};
 use crate::sched::prio::MAX_RT_PRIO;
 
 /// The priority under which a waiter of kernel priority `prio` is filed: its
-/// own if it is a real-time one, one common value for all others (they are
+/// own if it is a deadline or real-time one, one common value for all others (they are
 /// served in order of arrival, whatever their nice values).
 #[inline(always)]
 pub const fn wait_prio(prio: i32) -> i32 {

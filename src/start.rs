@@ -5,7 +5,7 @@
 
 use crate::boot_info::BootInfo;
 use crate::drivers::console;
-use crate::sched::{core, event};
+use crate::sched::{core, resched_irq};
 use crate::time::{self, hrtimer, tick};
 use crate::{irq, klog, preempt, task};
 
@@ -30,11 +30,13 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
     core::init_idle(task::idle_task(), hz);
+    core::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
     unsafe { arch::exception::set_vectors() };
     arch::irqflags::open_daf();
 
+    time::soft::init();
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }
@@ -43,15 +45,25 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     {
         log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
     }
-    event::init();
+    resched_irq::init();
     tick::start_this_cpu();
     task::start_reaper();
     irq::softirq::start(info.bootargs.threadirqs);
     klog::start_drain();
-    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(stint_main) {
+    if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
     preempt::system_runs();
     arch::irqflags::local_irq_enable();
     core::cpu_idle_loop()
+}
+
+/// The first task: what the boot arguments switch on that needs a thread, and then the image's own.
+fn first_task() {
+    if let Some(budget_us) = boot_info().bootargs.latency_budget_us
+        && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
+    {
+        log::error!("latency_budget_us={budget_us}: {failure}; nothing is timed");
+    }
+    stint_main();
 }

@@ -142,7 +142,7 @@ fn measure(params: Params, shared: &Arc<Shared>) -> Box<Report> {
 /// The timer whose handler notes when it ran and wakes the task.
 fn alarm(shared: &Arc<Shared>) -> Timer {
     let shared = Arc::clone(shared);
-    Timer::new(move || {
+    Timer::new_hard(move || {
         shared.handler_cycles.store(arch::pmu::cycles(), Ordering::Relaxed);
         shared.handler_ns.store(time::now_ns(), Ordering::Relaxed);
         // The limit is out of reach: one alarm at a time.

@@ -17,6 +17,8 @@ pub mod stack;
 #[cfg(target_os = "none")]
 pub use setup::{MemoryFault, MemoryInfo, init};
 #[cfg(target_os = "none")]
+pub(crate) use space::PatchWindow;
+#[cfg(target_os = "none")]
 pub use space::{SpaceError, ioremap};
 
 /// How memory is used.

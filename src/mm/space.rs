@@ -5,7 +5,10 @@
 //!
 //! Context: thread, boot. Locks: SPACE; the page allocator's is never taken while it is held.
 
-use arch::mmu::{KernelSpace, MMIO_BASE, MMIO_BYTES, MmuError, PAGE_BYTES, PhysAddr, Prot, linear_to_phys};
+use arch::mmu::{
+    KernelSpace, MMIO_BASE, MMIO_BYTES, MmuError, PAGE_BYTES, PATCH_PAGE, PhysAddr, Prot, linear_to_phys,
+};
+use arch::patch::TextWindow;
 use heapless::Vec;
 
 use super::frames;
@@ -104,6 +107,43 @@ pub(super) fn unmap(va: usize, bytes: usize) -> Result<(), SpaceError> {
     let mut guard = SPACE.lock();
     let space = guard.as_mut().ok_or(SpaceError::TooEarly)?;
     space.kernel.unmap(va, bytes).map_err(SpaceError::Mmu)
+}
+
+/// The page behind the device window, at which text can be written to while it is patched. One at a time: whoever has
+/// it has the lock of its static.
+pub(crate) struct PatchWindow {
+    mapped: bool,
+}
+
+impl PatchWindow {
+    /// Shows nothing yet.
+    pub(crate) const fn new() -> Self {
+        Self { mapped: false }
+    }
+}
+
+// SAFETY: `map` makes a readable and writable mapping of the physical page behind `page`; it stays until the next `show`
+// or the drop, because nobody else maps at PATCH_PAGE.
+unsafe impl TextWindow for PatchWindow {
+    type Error = SpaceError;
+
+    fn show(&mut self, page: usize) -> Result<*mut u8, SpaceError> {
+        if core::mem::take(&mut self.mapped) {
+            unmap(PATCH_PAGE, PAGE_BYTES)?;
+        }
+        map(PATCH_PAGE, arch::boot::image_to_phys(page), PAGE_BYTES)?;
+        self.mapped = true;
+        Ok(PATCH_PAGE as *mut u8)
+    }
+}
+
+impl Drop for PatchWindow {
+    fn drop(&mut self) {
+        if self.mapped {
+            // It was mapped, so it can be unmapped; if not, the next `show` says so.
+            let _ = unmap(PATCH_PAGE, PAGE_BYTES);
+        }
+    }
 }
 
 /// Maps device registers and returns where `phys` is. Never executable, never cached; the mapping stays

@@ -5,8 +5,8 @@
 //! pointers. The run queue asks "real-time?" with one compare on its hottest
 //! paths and calls the class directly, so everything inlines.
 //!
-//! Order: rt, fair, idle. In the range below 0 there is room for deadline and
-//! stop.
+//! Order: deadline, rt, fair, idle. Deadline tasks are the range below 0, so
+//! "real-time?" is one unsigned compare.
 //!
 //! Decisions are values: a class never reschedules, it answers [`Resched`].
 //! Contexts: any. Locks: none.
@@ -18,6 +18,8 @@ use super::prio::{MAX_PRIO, MAX_RT_PRIO};
 /// Which set of rules a task is under, most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
+    /// SCHED_DEADLINE.
+    Deadline,
     /// SCHED_FIFO and SCHED_RR.
     Rt,
     /// SCHED_NORMAL, SCHED_BATCH and SCHED_IDLE.
@@ -30,7 +32,9 @@ impl Class {
     /// The class whose range this kernel priority is in.
     #[inline(always)]
     pub const fn of_prio(prio: i32) -> Self {
-        if prio < MAX_RT_PRIO {
+        if prio < 0 {
+            Self::Deadline
+        } else if prio < MAX_RT_PRIO {
             Self::Rt
         } else if prio < MAX_PRIO {
             Self::Fair

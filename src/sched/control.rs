@@ -2,9 +2,11 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::{Class, DequeueFlags};
+use super::class::{Class, DequeueFlags, Resched};
 use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::entity::SchedRef;
 use super::prio::SchedAttr;
+use super::rq::{Interval, Rq};
 use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};
@@ -41,6 +43,7 @@ fn yield_to_others() {
     } else {
         rq.update_clock(crate::time::now_ns());
         rq.yield_task();
+        this.event.program_if_deadline(rq, sched_ref(prev));
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };
@@ -54,8 +57,25 @@ fn yield_to_others() {
     irqflags::local_irq_restore(flags);
 }
 
-/// Changes policy and priority. Any context.
-pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) {
+/// Runs `f` on the run queue, with the clock up to date, and acts on its answer. Any context.
+pub(super) fn change_rq<E>(f: impl FnOnce(&mut Rq) -> Result<Resched, E>) -> Result<(), E> {
+    let flags = irqflags::local_irq_save();
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    let result = f(rq).map(|decision| resched_if(rq, decision));
+    this.event.program(rq);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    check_resched(flags);
+    irqflags::local_irq_restore(flags);
+    result
+}
+
+/// Changes policy and parameters. Any context.
+pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
     let pi = PI.lock();
     let donated = donated_prio(task);
     // SAFETY: IRQs masked.
@@ -63,21 +83,63 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let decision = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
-    resched_if(rq, decision);
+    let result = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
+    if let Ok(decision) = result {
+        resched_if(rq, decision);
+    }
+    this.event.program(rq);
     retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
-    let rest = priority_changed(task);
+    let rest = if result.is_ok() { priority_changed(task) } else { None };
     let (_, flags) = pi.unlock_irqs_off();
     if rest.is_some() {
         irqflags::local_irq_restore(flags);
         // Too long a chain has been logged.
         let _ = walk(rest, Follow::Change, None);
-        return;
+    } else {
+        check_resched(flags);
+        irqflags::local_irq_restore(flags);
     }
-    check_resched(flags);
-    irqflags::local_irq_restore(flags);
+    result.map(drop).map_err(Error::from)
+}
+
+/// Changes the nice value. Any context.
+pub(crate) fn set_nice(task: &Task, nice: i32) -> Result<()> {
+    change_rq(|rq| rq.set_nice(sched_ref(task), nice)).map_err(|_| Error::BadNice { nice })
+}
+
+/// `sched_rr_get_interval`.
+pub(crate) fn rr_interval(task: &Task) -> Interval {
+    let mut interval = Interval::Unlimited;
+    let _ = change_rq(|rq| {
+        interval = rq.rr_interval(sched_ref(task));
+        Ok::<_, core::convert::Infallible>(Resched::No)
+    });
+    interval
+}
+
+/// Before the last switch of a deadline task, or its abortion: it gives its reservation back and leaves the
+/// class, so that nothing of it stays behind among those who wait for a budget.
+#[cold]
+#[inline(never)]
+pub(crate) fn exit_deadline(task: &Task) {
+    // Nobody is refused the fair class.
+    let _ = set_scheduler(task, SchedAttr::NORMAL);
+}
+
+/// A task that is not real-time, and is to be dequeued for ever, gives its reservation back. Brings the clock
+/// up to date. The run queue is locked.
+#[inline(never)]
+fn leave_deadline(this: &RunQueue, p: SchedRef) {
+    // SAFETY: locked by the caller, who has no reference of its own.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    if p.is_deadline() {
+        // Nobody is refused the fair class, and one who only waits does not go on running for it.
+        let _ = rq.set_scheduler(p, SchedAttr::NORMAL);
+        this.event.program(rq);
+    }
 }
 
 /// Puts an inherited priority in force, or the task's own again. IRQs masked, the PI lock held; asks for a switch
@@ -95,6 +157,9 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     }
     let decision = rq.setprio(p, prio, donor.map(sched_ref));
     resched_if(rq, decision);
+    if !real_time {
+        this.event.program(rq);
+    }
     retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
@@ -115,14 +180,13 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq(task) };
     retry(this, task, wait::try_leave);
-    // SAFETY: locked above.
-    let rq = unsafe { this.rq() };
     let p = sched_ref(task);
+    if !p.is_rt() {
+        leave_deadline(this, p);
+    }
     if p.is_queued() {
-        if p.is_fair() {
-            rq.update_clock(crate::time::now_ns());
-        }
-        rq.dequeue_task(p, DequeueFlags::SLEEP);
+        // SAFETY: locked above.
+        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
     }
     task.state.store(state::DEAD, Ordering::Relaxed);
     // Of a sleep, or of a wait: the task would have taken its timer back.

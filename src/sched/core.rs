@@ -17,6 +17,7 @@
 
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
+use super::event::EventTimer;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -31,7 +32,11 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::Ordering;
 
-pub(crate) use super::control::{abort, set_scheduler, setprio, yield_task};
+pub(crate) use super::control::{
+    abort, exit_deadline, rr_interval, set_nice, set_scheduler, setprio, yield_task,
+};
+pub(crate) use super::event::init_rt_bandwidth;
+pub use super::event::set_rt_bandwidth;
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
 
@@ -41,11 +46,18 @@ pub(crate) struct RunQueue {
     /// The cycle counter at the last switch: what has run since belongs to the running task.
     switch_cycles: Cell<u64>,
     lock: RawLock,
+    /// For what the classes want to happen later.
+    pub(super) event: EventTimer,
 }
 
 per_cpu! {
     static RUNQUEUES: RunQueue =
-        RunQueue { rq: UnsafeCell::new(Rq::new()), switch_cycles: Cell::new(0), lock: RawLock::new() };
+        RunQueue {
+            rq: UnsafeCell::new(Rq::new()),
+            switch_cycles: Cell::new(0),
+            lock: RawLock::new(),
+            event: EventTimer::new(),
+        };
 }
 
 /// Which run queue a task belongs to: the one it is on, or will be put on when it wakes.
@@ -141,7 +153,12 @@ pub(super) unsafe fn __schedule<const WHY: u8>() {
     if sleeps {
         rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
     }
-    let next = task_of(rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns));
+    let next = if rq.special().is_empty() {
+        rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
+    } else {
+        pick_special(this)
+    };
+    let next = task_of(next);
 
     // Both halves of the request, together, now that the pick has taken it into account.
     prev.arch.thread_info.clear_need_resched();
@@ -154,6 +171,18 @@ pub(super) unsafe fn __schedule<const WHY: u8>() {
         unsafe { context_switch(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch();
+}
+
+/// The pick where there is a deadline task, or real-time tasks are throttled. The run queue is locked.
+#[cold]
+#[inline(never)]
+fn pick_special(this: &RunQueue) -> SchedRef {
+    // SAFETY: locked by the caller, who does not use its own reference meanwhile.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    let next = rq.pick_next_task(rq.curr());
+    this.event.program(rq);
+    next
 }
 
 /// The one place that switches. Returns as `prev`, when it runs again, maybe on another CPU: no local of the
@@ -270,12 +299,13 @@ pub(crate) fn cpu_idle_loop() -> ! {
         #[cfg(debug_assertions)]
         crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
-            arch::cpu::wait_for_interrupt();
+            crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.
             arch::cpu::synchronize();
             irqflags::local_irq_disable();
         }
+        crate::time::idle::leave_irqs_off();
         // SAFETY: idle is a task like any other to `__schedule`, always ready; count 1 to 2 and back.
         unsafe {
             thread_info::preempt_count_set::<2>();

@@ -11,17 +11,20 @@
 //!
 //! Contexts: any, under the run-queue lock, as said.
 
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
 use core::fmt;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::ops::Deref;
 use core::ptr::NonNull;
 
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
+use super::deadline::{DlParams, SchedDlEntity};
 use super::load::LoadWeight;
-use super::prio::{DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice};
+use super::prio::{
+    DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice, rt_priority_to_prio,
+};
 use crate::emplace::emplace;
 use crate::list::Link;
 
@@ -58,6 +61,8 @@ pub struct SchedEntity {
     pub(super) run_node: RBTreeLink,
     /// Counted in a fair run queue's load (running or waiting).
     pub(super) on_rq: Cell<bool>,
+    /// The task's deadline part has been written. (Here, so that a new task is cleared of both in one store.)
+    has_dl: Cell<bool>,
 }
 
 impl SchedEntity {
@@ -102,6 +107,8 @@ pub struct SchedTask {
     pub(super) static_prio: Cell<i32>,
     pub(super) normal_prio: Cell<i32>,
     pub(super) se: SchedEntity,
+    /// The deadline class's part. Making a task does not write it: few tasks ever need it.
+    dl: UnsafeCell<MaybeUninit<SchedDlEntity>>,
 }
 
 const _: () = assert!(offset_of!(SchedTask, se) <= 64, "the real-time part fits one cache line");
@@ -117,9 +124,18 @@ impl SchedTask {
     ///
     /// # Safety
     /// `at` is valid for writes.
+    ///
+    /// # Panics
+    /// For a deadline policy: that is not to be had without being admitted.
     #[inline(always)]
     pub unsafe fn emplace(at: *mut Self, attr: SchedAttr) {
-        let prio = attr.normal_prio();
+        let prio = if attr.policy().is_rt() {
+            rt_priority_to_prio(u32::from(attr.rt_priority()))
+        } else if attr.policy() == Policy::Deadline {
+            born_with_a_deadline()
+        } else {
+            nice_to_prio(attr.nice())
+        };
         let load = match attr.policy() {
             Policy::Idle => LoadWeight::IDLE_POLICY,
             _ => LoadWeight::of_nice(attr.nice()),
@@ -138,6 +154,7 @@ impl SchedTask {
                 prev_sum_exec_runtime: Cell::new(0),
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
+                has_dl: Cell::new(false),
             } except);
             emplace!(at => SchedTask {
                 prio: Cell::new(prio),
@@ -147,7 +164,7 @@ impl SchedTask {
                 is_new: Cell::new(true),
                 static_prio: Cell::new(nice_to_prio(attr.nice())),
                 normal_prio: Cell::new(prio),
-            } except rt, se);
+            } except rt, se, dl);
         }
     }
 
@@ -162,6 +179,7 @@ impl SchedTask {
             is_new: Cell::new(true),
             static_prio: Cell::new(DEFAULT_PRIO),
             normal_prio: Cell::new(DEFAULT_PRIO),
+            dl: UnsafeCell::new(MaybeUninit::uninit()),
             se: SchedEntity {
                 vruntime: Cell::new(0),
                 load: Cell::new(LoadWeight::of_nice(0)),
@@ -170,6 +188,7 @@ impl SchedTask {
                 prev_sum_exec_runtime: Cell::new(0),
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
+                has_dl: Cell::new(false),
             },
         }
     }
@@ -238,10 +257,51 @@ impl SchedTask {
         Class::of_prio(self.prio.get())
     }
 
-    /// True under the real-time class.
+    /// True under the real-time class, and not for a deadline task: hot paths are about 0..100, and
+    /// everybody else takes the long way.
     #[inline(always)]
     pub fn is_rt(&self) -> bool {
-        self.prio.get() < MAX_RT_PRIO
+        (self.prio.get() as u32) < MAX_RT_PRIO as u32
+    }
+
+    /// True under the deadline class.
+    #[inline(always)]
+    pub fn is_deadline(&self) -> bool {
+        self.prio.get() < 0
+    }
+
+    /// The deadline class's part of a task that is, or was, in it.
+    ///
+    /// # Panics
+    /// If it never was.
+    pub fn dl(&self) -> &SchedDlEntity {
+        match self.try_dl() {
+            Some(dl) => dl,
+            None => panic!("deadline: a task of prio {} was never in the class", self.prio()),
+        }
+    }
+
+    /// The deadline class's part, if there is one.
+    pub fn try_dl(&self) -> Option<&SchedDlEntity> {
+        // SAFETY: `has_dl` says that it has been written, and after that nobody writes to it but through its
+        // cells (`make_dl` does only once).
+        self.se.has_dl.get().then(|| unsafe { (*self.dl.get()).assume_init_ref() })
+    }
+
+    /// Writes the deadline class's part if there is none yet.
+    pub(super) fn make_dl(&self) -> &SchedDlEntity {
+        if !self.se.has_dl.get() {
+            // SAFETY: nobody has a reference to it, because `try_dl` gives none out so far.
+            unsafe { (*self.dl.get()).write(SchedDlEntity::new()) };
+            self.se.has_dl.set(true);
+        }
+        self.dl()
+    }
+
+    /// Policy and parameters as they were given.
+    pub fn attr(&self) -> SchedAttr {
+        let dl = if self.policy() == Policy::Deadline { self.dl().params() } else { DlParams::NONE };
+        SchedAttr::known(self.policy(), self.rt_priority(), self.nice(), dl)
     }
 
     /// True under the fair class.
@@ -288,8 +348,11 @@ impl SchedTask {
         self.policy.set(attr.policy());
         self.rt_priority.set(attr.rt_priority());
         self.normal_prio.set(attr.normal_prio());
-        if !attr.policy().is_rt() {
+        if attr.policy().is_fair() {
             self.static_prio.set(nice_to_prio(attr.nice()));
+        }
+        if attr.policy() == Policy::Deadline {
+            self.make_dl().set_params(attr.dl());
         }
         self.set_load_weight();
     }
@@ -303,6 +366,12 @@ impl SchedTask {
             _ => LoadWeight::of_nice(self.nice()),
         });
     }
+}
+
+#[cold]
+#[inline(never)]
+fn born_with_a_deadline() -> ! {
+    panic!("a task is made with a deadline policy; make it under another one, and set_scheduler before start")
 }
 
 /// A run queue's pointer to a task. Two are equal when they mean the same task.

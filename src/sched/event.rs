@@ -1,33 +1,135 @@
-//! The interrupt of the event-driven style: a request to switch, made while interrupts are masked, that nobody
-//! will look for (docs/adr/0006).
+//! The timer behind deadline budgets and real-time throttling.
 //!
-//! Its handler does nothing; the return from it is the preemption point. It may find that the request has been
-//! served meanwhile, by a task that went to sleep: then it was an interrupt for nothing.
+//! The classes tell, as a time, when a budget ends or begins ([`Rq::next_event_ns`]); each CPU has one timer
+//! that is kept at that time, and [`Rq::event`] is what happens then. It is looked after only where something
+//! special is going on, so that a CPU with real-time and fair tasks alone pays two interrupts a second.
 //!
-//! Context: [`interrupt_this_cpu`]: any. Locks: none.
-#![forbid(unsafe_code)]
+//! Invariant: whenever the run queue's lock is released, the timer is at, or before, the next event.
+//! Contexts: any, IRQs masked. Locks: the run queue, and the timer base below it. Messages are logged when the
+//! run queue is released again.
 
-/// The software-generated interrupt: the number that Linux gives to rescheduling.
-#[cfg(target_os = "none")]
-const SGI_RESCHEDULE: u32 = 0;
+use super::control::change_rq;
+use super::core::{RunQueue, lock_this_rq, task_of};
+use super::deadline_rq::DlReport;
+use super::entity::SchedRef;
+use super::rq::{Rq, Special};
+use super::wakeup::resched_if;
+use crate::error::Result;
+use crate::time::hrtimer::{Hrtimer, Restart};
+use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Interrupts this CPU as soon as it lets interrupts in.
-#[cfg(target_os = "none")]
-pub(super) fn interrupt_this_cpu() {
-    crate::drivers::irqchip::send_sgi_self(SGI_RESCHEDULE);
+/// A CPU's timer, and what it is set to.
+pub(super) struct EventTimer {
+    timer: Hrtimer,
+    armed_ns: Cell<u64>,
 }
 
-/// There are no interrupts on a PC.
-#[cfg(not(target_os = "none"))]
-pub(super) fn interrupt_this_cpu() {}
+impl EventTimer {
+    pub(super) const fn new() -> Self {
+        Self { timer: Hrtimer::new(), armed_ns: Cell::new(u64::MAX) }
+    }
 
-/// Takes the interrupt into use, if this boot has the style. Once, at boot.
-#[cfg(target_os = "none")]
-pub(crate) fn init() {
-    use arch::patch::{Key, is_enabled};
-    if is_enabled(Key::EventStyle)
-        && let Err(error) = crate::irq::request(SGI_RESCHEDULE, |_| {}, 0)
+    /// Keeps the timer at the next event. The run queue is locked.
+    pub(super) fn program(&self, rq: &Rq) {
+        let next_ns = rq.next_event_ns();
+        if next_ns == self.armed_ns.replace(next_ns) {
+            return;
+        }
+        if next_ns == u64::MAX {
+            self.timer.cancel_irqs_off();
+        } else {
+            self.timer.start_irqs_off(next_ns, expired);
+        }
+    }
+
+    /// [`Self::program`] after an operation on `p`.
+    #[inline(always)]
+    pub(super) fn program_if_deadline(&self, rq: &Rq, p: SchedRef) {
+        if p.is_deadline() {
+            self.program(rq);
+        }
+    }
+}
+
+fn expired(_: &Hrtimer) -> Restart {
+    // SAFETY: hard interrupt, IRQs masked; the timer is this CPU's.
+    let this = unsafe { lock_this_rq() };
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    this.event.armed_ns.set(u64::MAX);
+    rq.update_clock(crate::time::now_ns());
+    let was_throttled = rq.special().contains(Special::RT_THROTTLED);
+    let decision = rq.event();
+    resched_if(rq, decision);
+    this.event.program(rq);
+    let report = rq.take_dl_report();
+    let throttled = !was_throttled && rq.special().contains(Special::RT_THROTTLED);
+    let (curr, limits) = (rq.curr(), rq.rt_bandwidth().limits());
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    if report.is_some() || throttled {
+        tell(this, report, throttled.then_some((curr, limits)));
+    }
+    Restart::No
+}
+
+/// What people are told, each once: of every task its first overrun, of the machine its first throttling and
+/// its first lag. IRQs masked, so that the tasks are still there.
+#[cold]
+#[inline(never)]
+fn tell(_: &RunQueue, report: Option<DlReport>, throttled: Option<(SchedRef, (u64, u64))>) {
+    static THROTTLING_TOLD: AtomicBool = AtomicBool::new(false);
+    match report {
+        Some(DlReport::Overrun(p)) => {
+            let (task, params) = (task_of(p), p.dl().params());
+            log::warn!(
+                target: "sched",
+                "deadline task {}/{} has used up its runtime of {} us before its period of {} us was over; it waits for the next",
+                task.name(), task.id(), params.runtime_ns() / 1000, params.period_ns() / 1000
+            );
+        }
+        Some(DlReport::Lagged(p)) => {
+            log::warn!(target: "sched", "DL replenish lagged too much: {}/{}", task_of(p).name(), task_of(p).id());
+        }
+        None => {}
+    }
+    if let Some((curr, (runtime_ns, period_ns))) = throttled
+        && !THROTTLING_TOLD.swap(true, Ordering::Relaxed)
     {
-        panic!("preempt_style=event needs the interrupt {SGI_RESCHEDULE}: {error}");
+        log::warn!(
+            target: "sched",
+            "RT throttling activated: real-time tasks have used {} us of {} us; {}/{} runs",
+            runtime_ns / 1000, period_ns / 1000, task_of(curr).name(), task_of(curr).id()
+        );
+    }
+}
+
+/// Sets what real-time tasks may have of this CPU: `runtime_us` of every `period_us`, or nothing is held back
+/// if it is none. Deadline tasks may reserve the same share. Any context.
+///
+/// # Errors
+/// [`crate::Error::BadRuntime`], [`crate::Error::BadPeriod`] for values that make no sense,
+/// [`crate::Error::NoBandwidth`] if deadline tasks have reserved more.
+pub fn set_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) -> Result<()> {
+    const PERIOD_US: core::ops::RangeInclusive<u32> = 1_000..=1_000_000;
+    if !PERIOD_US.contains(&period_us) {
+        return Err(crate::Error::BadPeriod { ns: period_us.saturating_mul(1000) });
+    }
+    let runtime_us = runtime_us.unwrap_or(0);
+    if runtime_us > period_us {
+        return Err(crate::Error::BadRuntime { ns: runtime_us.saturating_mul(1000) });
+    }
+    change_rq(|rq| rq.set_rt_bandwidth(u64::from(runtime_us) * 1000, u64::from(period_us) * 1000))
+        .map_err(crate::Error::from)
+}
+
+/// What the boot arguments say. Once per CPU, before its first task.
+pub(crate) fn init_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) {
+    if let Err(error) = set_rt_bandwidth(runtime_us, period_us) {
+        // The same share of another period is what was meant, most likely.
+        let runtime_us = (u64::from(period_us) * 95 / 100) as u32;
+        log::warn!(target: "sched", "rt_runtime_us with rt_period_us={period_us}: {error}; using {runtime_us}");
+        let _ = set_rt_bandwidth(Some(runtime_us), period_us);
     }
 }

@@ -1,7 +1,7 @@
 //! The run queue for a caller that has not read the clock.
 //!
-//! Only the fair class looks at the time, and reading it costs more than a real-time pick. These are the
-//! operations of [`Rq`] with the clock as a function, called when a fair task is concerned and not otherwise.
+//! Only the fair and the deadline class look at the time, and reading it costs more than a real-time pick. These are the
+//! operations of [`Rq`] with the clock as a function, called when a task of theirs is concerned and not otherwise.
 //! Still pure: the function is the caller's.
 //!
 //! Contexts and locks: as for [`Rq`].
@@ -14,20 +14,6 @@ use super::rq::Rq;
 use super::rt::RtRq;
 
 impl Rq {
-    /// [`Rq::enqueue_task`].
-    #[inline(always)]
-    pub(super) fn enqueue_task_lazily(
-        &mut self,
-        p: SchedRef,
-        flags: EnqueueFlags,
-        now_ns: impl FnOnce() -> u64,
-    ) {
-        if !p.is_rt() {
-            self.update_clock(now_ns());
-        }
-        self.enqueue_task(p, flags);
-    }
-
     /// [`Rq::enqueue_task`] of a real-time task, and the answer of [`Rq::check_preempt_curr`].
     #[inline(always)]
     pub(super) fn wake_rt(&mut self, p: SchedRef) -> Resched {
@@ -68,9 +54,10 @@ impl Rq {
     /// [`Rq::pick_next_task`].
     #[inline(always)]
     pub(super) fn pick_next_task_lazily(&mut self, prev: SchedRef, now_ns: impl FnOnce() -> u64) -> SchedRef {
+        debug_assert!(self.special.is_empty(), "rq: {:?} is for pick_next_special", self.special);
         match self.rt().pick() {
             Some(next) => {
-                self.set_next_rt(prev, next, now_ns);
+                self.set_next_rt(prev, next, |_| now_ns());
                 next
             }
             None => {
@@ -104,18 +91,21 @@ impl Rq {
 
     /// Makes `next`, the most important queued real-time task, the running one in the place of `prev`.
     #[inline(always)]
-    pub(super) fn set_next_rt(&mut self, prev: SchedRef, next: SchedRef, now_ns: impl FnOnce() -> u64) {
+    pub(super) fn set_next_rt(&mut self, prev: SchedRef, next: SchedRef, now_ns: impl FnOnce(&Self) -> u64) {
         debug_assert!(prev == self.curr(), "rq: {prev:?} is not running, {:?} is", self.curr());
         debug_assert!(next.is_rt() && next.is_queued());
         if !prev.is_rt() {
-            self.put_prev_below_rt(prev, now_ns());
+            let now_ns = now_ns(self);
+            self.put_prev_below_rt(prev, now_ns);
         }
         self.curr = next;
     }
 
     #[inline(never)]
     fn put_prev_below_rt(&mut self, prev: SchedRef, now_ns: u64) {
+        debug_assert!(!prev.is_deadline(), "rq: {prev:?} runs and {:?} does not say so", self.special);
         self.update_clock(now_ns);
+        self.rt_bandwidth.begin(now_ns);
         if prev.is_fair() {
             self.cfs.put_prev(self.clock_task_ns());
         }

@@ -10,20 +10,27 @@
 //! | `load` | fixed-point weight arithmetic |
 //! | `class` | the classes' order, flags, and the `Resched` answer |
 //! | `entity` | what the classes know of a task, and how they point at it |
+//! | `deadline`, `deadline_rq` | CBS: a task's budget; earliest deadline first (`deadline_tree`, `deadline_admit`) |
 //! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
 //! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
 //! | `idle` | what runs otherwise |
 //! | `core` | the run queues, and the one place that switches |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
-//! | `event` | the interrupt that `preempt_style=event` makes of a request |
+//! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
-//! | `rq`, `lazy`, `params` | a CPU's run queue: the door to it all |
+//! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
+//! | `bandwidth`, `event` | real-time throttling; the timer behind it and behind deadline budgets |
 
+pub mod bandwidth;
 pub mod class;
 mod control;
 pub mod core;
+pub mod deadline;
+pub mod deadline_admit;
+pub mod deadline_rq;
+mod deadline_tree;
 pub mod entity;
-pub(crate) mod event;
+mod event;
 pub mod fair;
 mod fair_preempt;
 mod idle;
@@ -32,8 +39,10 @@ pub mod load;
 mod params;
 pub mod prio;
 mod prio_array;
+pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
+mod special;
 mod timeline;
 pub mod tunables;
 pub mod wait;

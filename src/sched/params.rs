@@ -16,34 +16,66 @@
 //! whenever the task or the running one is, or becomes, fair.
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
+use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
-use super::prio::{MAX_NICE, MIN_NICE, PrioError, SchedAttr, nice_to_prio};
+use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, nice_to_prio};
 use super::rq::Rq;
 use super::rt::RtRq;
 
 impl Rq {
     /// Gives `p`, queued here or asleep, another policy and parameters. The
     /// answer is about this run queue's running task.
-    pub fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Resched {
+    ///
+    /// # Errors
+    /// [`DlRefused`] if it asks for a reservation that does not fit; nothing is
+    /// changed then.
+    pub fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Result<Resched, DlRefused> {
         self.set_scheduler_boosted(p, attr, i32::MAX)
     }
 
     /// [`Self::set_scheduler`] of a task to which waiters lend the priority `donated`: the parameters are its
     /// own, the priority is the more important of the two.
-    pub fn set_scheduler_boosted(&mut self, p: SchedRef, attr: SchedAttr, donated: i32) -> Resched {
+    ///
+    /// # Errors
+    /// As [`Self::set_scheduler`].
+    pub fn set_scheduler_boosted(
+        &mut self,
+        p: SchedRef,
+        attr: SchedAttr,
+        donated: i32,
+    ) -> Result<Resched, DlRefused> {
         if !changes_anything(p, attr) {
-            return Resched::No;
+            return Ok(Resched::No);
         }
+        self.change_reservation(p, attr)?;
         let new_prio = attr.normal_prio().min(donated);
-        let moves = new_prio != p.prio();
-        self.change(p, moves, |p| {
+        // Among deadline tasks the deadline decides, which may be another now.
+        let moves = new_prio != p.prio() || attr.policy() == Policy::Deadline;
+        Ok(self.change(p, moves, |p| {
             p.set_params(attr);
             p.prio.set(new_prio);
-        })
+        }))
+    }
+
+    /// Admission, and the giving back of what is not wanted any more.
+    fn change_reservation(&mut self, p: SchedRef, attr: SchedAttr) -> Result<(), DlRefused> {
+        let now = self.clock_ns();
+        let has = p.policy() == Policy::Deadline;
+        if attr.policy() == Policy::Deadline {
+            let held = if has { p.dl().params() } else { DlParams::NONE };
+            self.dl_bandwidth.reserve(attr.dl(), held, now)?;
+            if !has {
+                p.make_dl().start_anew();
+            }
+        } else if has {
+            self.release_reservation(p);
+        }
+        Ok(())
     }
 
     /// Changes the nice value of `p`. Under a real-time policy it is kept for
-    /// later and nothing else happens.
+    /// later and nothing else happens; under the deadline policy too.
     ///
     /// # Errors
     /// [`PrioError::Nice`] outside -20..=19; nothing is changed then.
@@ -55,7 +87,7 @@ impl Rq {
             return Ok(Resched::No);
         }
         let prio = nice_to_prio(nice);
-        if p.policy().is_rt() {
+        if !p.policy().is_fair() {
             p.static_prio.set(prio);
             return Ok(Resched::No);
         }
@@ -76,10 +108,9 @@ impl Rq {
     /// Needs the clock unless all three, the task before and after and the running one, are real-time.
     #[inline(always)]
     pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
-        // The deadline class takes the donor's deadline from it.
-        let _ = donor;
         let old_prio = p.prio();
-        if old_prio == prio {
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if old_prio == prio && prio >= 0 {
             return Resched::No;
         }
         // What happens when a real-time task releases a lock that a more important one waits for.
@@ -90,12 +121,28 @@ impl Rq {
             self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
             return self.rt.prio_changed(self.curr, p);
         }
-        self.setprio_slow(p, prio)
+        self.setprio_slow(p, prio, donor)
     }
 
     #[inline(never)]
-    fn setprio_slow(&mut self, p: SchedRef, prio: i32) -> Resched {
-        self.change(p, true, |p| p.prio.set(prio))
+    fn setprio_slow(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // A deadline of its own that is earlier is no reason to take another's.
+        let donor = donor.filter(|donor| {
+            prio < 0
+                && donor.is_deadline()
+                && (p.normal_prio() >= 0 || dl_time_before(donor.dl().deadline_ns(), p.dl().deadline_ns()))
+        });
+        if donor.is_some() {
+            self.dl.end_throttle(p.make_dl(), p);
+        }
+        self.change(p, true, |p| {
+            p.prio.set(prio);
+            match donor {
+                Some(donor) => p.dl().inherit_from(donor.dl()),
+                // The end of a loan.
+                None => p.try_dl().into_iter().for_each(SchedDlEntity::end_loan),
+            }
+        })
     }
 
     /// Takes `p` out of its class, applies `apply`, puts it back. `moves`: its
@@ -113,19 +160,23 @@ impl Rq {
         if is_queued {
             self.class_dequeue(p, save);
         }
-        if is_running && old_class == Class::Fair {
-            self.cfs.put_prev(self.clock_task_ns());
+        if is_running {
+            self.stop_running(old_class);
         }
         apply(p);
+        if p.class() != old_class {
+            self.switched_class(p, old_class);
+        }
         if is_queued {
             if old_prio < p.prio() {
                 restore |= EnqueueFlags::HEAD;
             }
             self.class_enqueue(p, restore);
         }
-        if is_running && p.is_fair() {
-            self.cfs.set_next(p, self.clock_task_ns());
+        if is_running {
+            self.start_running(p);
         }
+        self.update_special();
         self.check_class_changed(p, old_class, old_prio)
     }
 
@@ -136,14 +187,16 @@ impl Rq {
             // Nothing to preempt, but the meaning of `vruntime` changes with
             // the class. A task never woken is relative in either.
             if class != old_class && !p.is_new.get() {
-                match class {
-                    Class::Fair => self.cfs.attach_sleeping(p),
-                    _ => self.cfs.detach_sleeping(p),
+                match (old_class, class) {
+                    (_, Class::Fair) => self.cfs.attach_sleeping(p),
+                    (Class::Fair, _) => self.cfs.detach_sleeping(p),
+                    _ => {}
                 }
             }
             return Resched::No;
         }
         match (class, class != old_class) {
+            (Class::Deadline, _) => self.dl.changed(curr, p),
             (Class::Rt, true) => RtRq::switched_to(curr, p),
             (Class::Rt, false) => self.rt.prio_changed(curr, p),
             (_, true) if p == curr => Resched::Yes,
@@ -163,7 +216,8 @@ fn changes_anything(p: SchedRef, attr: SchedAttr) -> bool {
     }
     match attr.policy() {
         policy if policy.is_rt() => attr.rt_priority() != p.rt_priority(),
-        super::prio::Policy::Idle => false,
+        Policy::Deadline => attr.dl() != p.dl().params(),
+        Policy::Idle => false,
         _ => attr.nice() != p.nice(),
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! One number orders everything: the *kernel priority*, 0 the most important.
 //! Real-time tasks are 0..=98 (`99 - rt_priority`, users say 1..=99), fair ones
-//! 100..=139 (`120 + nice`), the idle task 140. The scheduling class of a task
+//! 100..=139 (`120 + nice`), the idle task 140, and deadline tasks all have -1:
+//! among themselves their deadlines decide. The scheduling class of a task
 //! is a range of this number, so that comparing two priorities also compares
 //! the classes.
 //!
@@ -14,6 +15,10 @@
 
 use core::fmt;
 
+use super::deadline::DlParams;
+
+/// Kernel priority of every deadline task.
+pub const MAX_DL_PRIO: i32 = -1;
 /// First kernel priority that is not real-time.
 pub const MAX_RT_PRIO: i32 = 100;
 /// First kernel priority behind all tasks: that of the idle task.
@@ -61,6 +66,13 @@ pub const SCHED_PRIO_TO_WMULT: [u32; 40] = [
     /*  15 */ 119304647, 148102320, 186737708, 238609294, 286331153,
 ];
 
+/// The shortest runtime of a deadline task: below, the arithmetic of its budget would round to nothing.
+pub const DL_RUNTIME_MIN_NS: u64 = 1 << 10;
+/// The shortest period of a deadline task: below, its timer alone would keep the CPU busy.
+pub const DL_PERIOD_MIN_NS: u64 = 100_000;
+/// The longest period of a deadline task: 2^22 us.
+pub const DL_PERIOD_MAX_NS: u64 = (1 << 22) * 1000;
+
 /// Kernel priority of a nice value.
 #[inline(always)]
 pub const fn nice_to_prio(nice: i32) -> i32 {
@@ -94,6 +106,8 @@ pub enum Policy {
     Batch = 3,
     /// Time sharing with the smallest weight there is.
     Idle = 5,
+    /// So much CPU time in every period, by earliest deadline first.
+    Deadline = 6,
 }
 
 impl Policy {
@@ -108,6 +122,7 @@ impl Policy {
             2 => Ok(Self::Rr),
             3 => Ok(Self::Batch),
             5 => Ok(Self::Idle),
+            6 => Ok(Self::Deadline),
             _ => Err(PrioError::Policy(number)),
         }
     }
@@ -116,6 +131,12 @@ impl Policy {
     #[inline(always)]
     pub const fn is_rt(self) -> bool {
         matches!(self, Self::Fifo | Self::Rr)
+    }
+
+    /// True for the policies of the fair class, which have a nice value.
+    #[inline(always)]
+    pub const fn is_fair(self) -> bool {
+        matches!(self, Self::Normal | Self::Batch | Self::Idle)
     }
 }
 
@@ -130,18 +151,61 @@ pub enum PrioError {
     RtPriority(u32),
     /// A time-sharing policy with a real-time priority other than 0.
     RtPriorityOfFair(u32),
+    /// The deadline policy without its three times.
+    DeadlineWithoutTimes,
+    /// A runtime too short to be kept, in ns.
+    DlRuntime(u64),
+    /// A runtime that does not fit in front of the deadline.
+    DlDeadline {
+        /// What was asked for, in ns.
+        runtime_ns: u64,
+        /// What was asked for, in ns.
+        deadline_ns: u64,
+    },
+    /// A period that ends before the deadline.
+    DlDeadlineBehindPeriod {
+        /// What was asked for, in ns.
+        deadline_ns: u64,
+        /// What was asked for, in ns.
+        period_ns: u64,
+    },
+    /// A period outside 100 us ..= 2^22 us, in ns.
+    DlPeriod(u64),
 }
 
 impl fmt::Display for PrioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Policy(n) => {
-                write!(f, "no scheduling policy {n}: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)")
+                write!(
+                    f,
+                    "no scheduling policy {n}: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch), 5 (idle) or 6 (deadline)"
+                )
             }
             Self::Nice(n) => write!(f, "nice {n} is out of range: use -20..=19"),
             Self::RtPriority(n) => write!(f, "real-time priority {n} is out of range: use 1..=99"),
             Self::RtPriorityOfFair(n) => {
                 write!(f, "a time-sharing policy has no real-time priority, but {n} was given: use 0")
+            }
+            Self::DeadlineWithoutTimes => {
+                write!(
+                    f,
+                    "the deadline policy needs a runtime, a deadline and a period: use SchedAttr::deadline"
+                )
+            }
+            Self::DlRuntime(ns) => {
+                write!(f, "a runtime of {ns} ns is too short: use {DL_RUNTIME_MIN_NS} ns or more")
+            }
+            Self::DlDeadline { runtime_ns, deadline_ns } => write!(
+                f,
+                "a runtime of {runtime_ns} ns does not fit a deadline of {deadline_ns} ns: use a deadline of {runtime_ns} ns or more"
+            ),
+            Self::DlDeadlineBehindPeriod { deadline_ns, period_ns } => write!(
+                f,
+                "a deadline of {deadline_ns} ns is behind a period of {period_ns} ns: use a period of {deadline_ns} ns or more, or 0 for the same"
+            ),
+            Self::DlPeriod(ns) => {
+                write!(f, "a period of {ns} ns is out of range: use {DL_PERIOD_MIN_NS}..={DL_PERIOD_MAX_NS}")
             }
         }
     }
@@ -153,14 +217,18 @@ impl core::error::Error for PrioError {}
 /// the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SchedAttr {
+    /// All zero under the other policies.
+    dl: DlParams,
     policy: Policy,
     rt_priority: u8,
     nice: i8,
 }
 
+const _: () = assert!(size_of::<SchedAttr>() <= 16, "a SchedAttr is passed in two registers");
+
 impl SchedAttr {
     /// Nice 0 under [`Policy::Normal`].
-    pub const NORMAL: Self = Self { policy: Policy::Normal, rt_priority: 0, nice: 0 };
+    pub const NORMAL: Self = Self { dl: DlParams::NONE, policy: Policy::Normal, rt_priority: 0, nice: 0 };
 
     /// Checks policy and parameters. `nice` counts for the time-sharing
     /// policies, `rt_priority` (1..=99) for the real-time ones; for the others
@@ -172,6 +240,9 @@ impl SchedAttr {
         if nice < MIN_NICE || nice > MAX_NICE {
             return Err(PrioError::Nice(nice));
         }
+        if matches!(policy, Policy::Deadline) {
+            return Err(PrioError::DeadlineWithoutTimes);
+        }
         if policy.is_rt() {
             if rt_priority == 0 || rt_priority > MAX_USER_RT_PRIO {
                 return Err(PrioError::RtPriority(rt_priority));
@@ -179,7 +250,24 @@ impl SchedAttr {
         } else if rt_priority != 0 {
             return Err(PrioError::RtPriorityOfFair(rt_priority));
         }
-        Ok(Self { policy, rt_priority: rt_priority as u8, nice: nice as i8 })
+        Ok(Self { dl: DlParams::NONE, policy, rt_priority: rt_priority as u8, nice: nice as i8 })
+    }
+
+    /// [`Policy::Deadline`]: `runtime_ns` of CPU time in every `period_ns`, to be had within `deadline_ns`
+    /// of its beginning. A period of 0 means one as long as the deadline.
+    ///
+    /// # Errors
+    /// The [`PrioError`] that names the time in the way.
+    pub const fn deadline(runtime_ns: u64, deadline_ns: u64, period_ns: u64) -> Result<Self, PrioError> {
+        match DlParams::new(runtime_ns, deadline_ns, period_ns) {
+            Ok(dl) => Ok(Self { dl, policy: Policy::Deadline, rt_priority: 0, nice: 0 }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As it is known of a task: trusted.
+    pub(super) const fn known(policy: Policy, rt_priority: u8, nice: i32, dl: DlParams) -> Self {
+        Self { dl, policy, rt_priority, nice: nice as i8 }
     }
 
     /// [`Policy::Fifo`] at 1..=99.
@@ -224,11 +312,19 @@ impl SchedAttr {
         self.nice as i32
     }
 
+    /// Runtime, deadline and period; all zero under the other policies.
+    #[inline(always)]
+    pub const fn dl(self) -> DlParams {
+        self.dl
+    }
+
     /// The kernel priority these parameters give, without any inheritance.
     #[inline(always)]
     pub const fn normal_prio(self) -> i32 {
         if self.policy.is_rt() {
             rt_priority_to_prio(self.rt_priority as u32)
+        } else if matches!(self.policy, Policy::Deadline) {
+            MAX_DL_PRIO
         } else {
             nice_to_prio(self.nice as i32)
         }

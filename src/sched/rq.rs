@@ -5,10 +5,15 @@
 //! held and IRQs off, gets decisions back as values, and does the rest (flags,
 //! switch, IPIs) itself; nothing in here knows a global, a clock or a CPU.
 //!
-//! **The clock is lazy.** Only the fair class looks at it. The core brings it
-//! up to date, with [`Rq::update_clock`], before any call that concerns a fair
-//! task: enqueueing or dequeueing one, a tick or yield while one runs, and a
-//! pick when [`Rq::needs_clock`]. Real-time paths never read a clock.
+//! **The clock is lazy.** Only the fair and the deadline class look at it. The
+//! core brings it up to date, with [`Rq::update_clock`], before any call that
+//! concerns a task of theirs: enqueueing or dequeueing one, a tick or yield
+//! while one runs, and a pick when [`Rq::needs_clock`]. Real-time paths never
+//! read a clock.
+//!
+//! **One word for all that is rare.** [`Special`] says that there is a deadline
+//! task, or that real-time tasks are throttled: the hot paths test it once and
+//! leave for `special`, which does the same in general.
 //!
 //! Invariants: `curr` is the task that runs, or will when the current switch
 //! is complete; the tasks with `on_rq() == Queued` are exactly `curr` (unless
@@ -17,13 +22,17 @@
 //!
 //! Contexts: task and hard IRQ, under the run-queue lock, IRQs off.
 
+use super::bandwidth::RtBandwidth;
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::deadline_admit::DlBandwidth;
+use super::deadline_rq::DlRq;
 use super::entity::{OnRq, SchedRef};
 use super::fair::CfsRq;
 use super::idle;
 use super::prio::Policy;
 use super::rt::RtRq;
 use super::tunables::Tunables;
+use bitflags::bitflags;
 
 /// A CPU's run queue.
 #[repr(C)]
@@ -32,9 +41,26 @@ pub struct Rq {
     pub(super) rt: RtRq,
     pub(super) curr: SchedRef,
     pub(super) idle: SchedRef,
+    pub(super) special: Special,
     clock_ns: u64,
     clock_task_ns: u64,
+    pub(super) rt_bandwidth: RtBandwidth,
     pub(super) cfs: CfsRq,
+    pub(super) dl: DlRq,
+    pub(super) dl_bandwidth: DlBandwidth,
+}
+
+bitflags! {
+    /// Why a pick, or a switch to a woken task, cannot take the short way.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Special: u32 {
+        /// A deadline task runs or may run.
+        const DEADLINE = 0x01;
+        /// Real-time tasks are held back.
+        const RT_THROTTLED = 0x02;
+        /// The next real-time task to run starts the throttling's period.
+        const RT_PERIOD_OFF = 0x04;
+    }
 }
 
 impl Default for Rq {
@@ -50,9 +76,13 @@ impl Rq {
             rt: RtRq::new(),
             curr: SchedRef::nobody(),
             idle: SchedRef::nobody(),
+            special: Special::empty(),
             clock_ns: 0,
             clock_task_ns: 0,
+            rt_bandwidth: RtBandwidth::new(),
             cfs: CfsRq::new(),
+            dl: DlRq::new(),
+            dl_bandwidth: DlBandwidth::new(),
         }
     }
 
@@ -97,8 +127,33 @@ impl Rq {
 
     /// Runnable tasks, the running one included, idle not. Walks the real-time
     /// queues (their hot paths keep no count): for `ps` and tests.
+    ///
+    /// Deadline tasks that wait for their next budget count: they want the CPU.
     pub fn nr_running(&self) -> usize {
-        self.cfs.nr_running() as usize + self.rt.iter().count()
+        let held_back = self.dl.iter_throttled().filter(|p| p.is_queued()).count();
+        self.cfs.nr_running() as usize + self.rt.iter().count() + self.dl.iter().count() + held_back
+    }
+
+    /// The deadline queue.
+    #[inline(always)]
+    pub fn dl(&self) -> &DlRq {
+        &self.dl
+    }
+
+    /// What deadline tasks have reserved.
+    pub fn dl_bandwidth(&self) -> &DlBandwidth {
+        &self.dl_bandwidth
+    }
+
+    /// The share of the CPU that real-time tasks may have, and what they have had of it.
+    pub fn rt_bandwidth(&self) -> &RtBandwidth {
+        &self.rt_bandwidth
+    }
+
+    /// What is out of the ordinary.
+    #[inline(always)]
+    pub fn special(&self) -> Special {
+        self.special
     }
 
     /// Time of the last [`Self::update_clock`].
@@ -129,7 +184,10 @@ impl Rq {
     /// dequeued. (Dequeueing a fair task needs the clock itself.)
     #[inline(always)]
     pub fn needs_clock(&self) -> bool {
-        self.cfs.curr.is_some() || (self.rt.is_empty() && self.cfs.nr_running != 0)
+        self.cfs.curr.is_some()
+            || !self.special.is_empty()
+            || self.rt_bandwidth.is_enabled()
+            || (self.rt.is_empty() && self.cfs.nr_running != 0)
     }
 
     /// Makes `p` runnable. Who preempts whom is [`Self::check_preempt_curr`]'s
@@ -155,7 +213,7 @@ impl Rq {
         if p.is_rt() {
             self.rt.enqueue(p, flags);
         } else {
-            self.cfs.enqueue(p, flags, self.clock_task_ns);
+            self.enqueue_not_rt(p, flags);
         }
     }
 
@@ -163,10 +221,8 @@ impl Rq {
     pub(super) fn class_dequeue(&mut self, p: SchedRef, flags: DequeueFlags) {
         if p.is_rt() {
             self.rt.dequeue(p, flags);
-        } else if p != self.idle {
-            self.cfs.dequeue(p, flags, self.clock_task_ns);
         } else {
-            idle::dequeue(p);
+            self.dequeue_not_rt(p, flags);
         }
     }
 
@@ -176,12 +232,11 @@ impl Rq {
     #[inline(always)]
     pub fn pick_next_task(&mut self, prev: SchedRef) -> SchedRef {
         debug_assert!(prev == self.curr, "rq: {prev:?} is not running, {:?} is", self.curr);
+        if !self.special.is_empty() {
+            return self.pick_next_special();
+        }
         if let Some(next) = self.rt.pick() {
-            // A real-time `prev` is where it belongs already; idle has no place.
-            if self.cfs.curr.is_some() {
-                self.cfs.put_prev(self.clock_task_ns);
-            }
-            self.curr = next;
+            self.set_next_rt(prev, next, |rq| rq.clock_ns);
             return next;
         }
         self.pick_next_below_rt()
@@ -189,6 +244,7 @@ impl Rq {
 
     #[inline(never)]
     pub(super) fn pick_next_below_rt(&mut self) -> SchedRef {
+        self.rt_bandwidth.end(self.clock_ns);
         let next = if self.cfs.nr_running == 0 && self.cfs.curr.is_none() {
             self.idle
         } else {
@@ -207,7 +263,7 @@ impl Rq {
             // One compare covers the classes below as well.
             return RtRq::check_preempt(curr, p);
         }
-        self.check_preempt_fair(curr, p, flags)
+        self.check_preempt_not_rt(curr, p, flags)
     }
 
     /// Wakes `p` up: makes it runnable, and says whether `curr` should make
@@ -222,21 +278,24 @@ impl Rq {
             self.rt.enqueue(p, EnqueueFlags::WAKEUP);
             RtRq::check_preempt(self.curr, p)
         } else {
-            self.wake_up_fair(p, flags)
+            self.wake_up_not_rt(p, flags)
         }
     }
 
     #[inline(never)]
-    fn wake_up_fair(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+    fn wake_up_not_rt(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
         p.on_rq.set(OnRq::Queued);
-        self.cfs.enqueue(p, EnqueueFlags::WAKEUP, self.clock_task_ns);
-        self.check_preempt_fair(self.curr, p, flags)
+        self.enqueue_not_rt(p, EnqueueFlags::WAKEUP);
+        self.check_preempt_not_rt(self.curr, p, flags)
     }
 
     #[inline(never)]
-    fn check_preempt_fair(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
+    pub(super) fn check_preempt_not_rt(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
+        if p.is_deadline() {
+            return self.dl.check_preempt(curr, p);
+        }
         match curr.class() {
-            Class::Rt => Resched::No,
+            Class::Deadline | Class::Rt => Resched::No,
             Class::Fair => self.cfs.check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
             Class::Idle => idle::check_preempt(),
         }
@@ -246,6 +305,7 @@ impl Rq {
     #[inline(never)]
     pub fn task_tick(&mut self) -> Resched {
         match self.curr.class() {
+            Class::Deadline => self.dl.task_tick(self.clock_ns),
             Class::Rt => self.rt.task_tick(self.curr),
             Class::Fair => self.cfs.task_tick(self.clock_task_ns),
             Class::Idle => idle::task_tick(),
@@ -258,6 +318,7 @@ impl Rq {
     pub fn yield_task(&mut self) {
         let curr = self.curr;
         match curr.class() {
+            Class::Deadline => self.dl.yield_task(curr, self.clock_ns),
             Class::Rt => self.rt.yield_task(curr),
             Class::Fair => {
                 let is_alone = self.cfs.nr_running() == 1 && self.rt.is_empty();
@@ -289,7 +350,7 @@ impl Rq {
     /// policy and, for a fair task, by the present load.
     pub fn rr_interval(&mut self, p: SchedRef) -> Interval {
         match p.policy() {
-            Policy::Fifo => Interval::Unlimited,
+            Policy::Fifo | Policy::Deadline => Interval::Unlimited,
             Policy::Rr => Interval::Ticks(self.rt.rr_timeslice_ticks()),
             _ if self.cfs.load.weight() == 0 => Interval::Ns(0),
             _ => Interval::Ns(self.cfs.sched_slice(p)),
@@ -300,7 +361,7 @@ impl Rq {
 /// The length of a task's turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interval {
-    /// It runs until it gives up the CPU.
+    /// It runs until it gives up the CPU, or its budget is used up. Linux says 0.
     Unlimited,
     /// In ticks.
     Ticks(u32),

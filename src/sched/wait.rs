@@ -18,6 +18,7 @@
 //! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
 
 use super::core as sched;
+use crate::emplace::emplace;
 use crate::error::{Error, Result};
 use crate::locking::{RawLock, SchedLock, SchedLockGuard};
 use crate::plist::{PlistHead, PlistNode, wait_prio};
@@ -55,6 +56,24 @@ impl WaitNode {
             slot: Cell::new(ptr::null_mut()),
             queue: Cell::new(ptr::null()),
             lock: Cell::new(ptr::null()),
+        }
+    }
+
+    /// [`Self::new`], written where it is to live.
+    ///
+    /// # Safety
+    /// `at` is valid for writes.
+    #[inline(always)]
+    pub(crate) unsafe fn emplace(at: *mut Self) {
+        // SAFETY: by contract; every field is inside `at`.
+        unsafe {
+            emplace!(at => WaitNode {
+                node: PlistNode::new(0),
+                status: Cell::new(WaitStatus::Granted),
+                slot: Cell::new(ptr::null_mut()),
+                queue: Cell::new(ptr::null()),
+                lock: Cell::new(ptr::null()),
+            } except);
         }
     }
 

@@ -39,7 +39,7 @@ fn resched_curr(rq: &Rq) {
 fn request_by_interrupt() {
     thread_info::set_preempt_need_resched();
     if thread_info::preempt_count() == 0 && !static_branch::<PREEMPT_INERT>() {
-        super::event::interrupt_this_cpu();
+        super::resched_irq::interrupt_this_cpu();
     }
 }
 
@@ -60,8 +60,14 @@ pub(crate) fn wake_up_granted(task: &Task) {
     let this = unsafe { lock_task_rq(task) };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    let decision = activate(rq, task);
-    resched_if(rq, decision);
+    if task.sched.is_rt() {
+        task.state.store(state::RUNNING, Ordering::Relaxed);
+        trace::sched_wakeup(task);
+        let decision = rq.wake_rt(sched_ref(task));
+        resched_if(rq, decision);
+    } else {
+        activate_not_rt(this, task);
+    }
     // SAFETY: locked above.
     unsafe { this.unlock() };
 }
@@ -76,7 +82,7 @@ pub(crate) fn wake_up_granted(task: &Task) {
 pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     debug_assert!(irqflags::irqs_disabled());
     if !task.sched.is_rt() {
-        return wake_up_fair(task, flags);
+        return wake_up_not_rt(task, flags);
     }
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq(task) };
@@ -103,12 +109,14 @@ unsafe fn unlock_and_run_rt(
     flags: irqflags::Flags,
 ) {
     if decision == Resched::Yes {
+        // Something special: a deadline task goes first, or real-time tasks are throttled. The pick knows.
         let may_switch = !irqflags::irqs_disabled_flags(flags)
             && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
+            && rq.special().is_empty()
             && !static_branch::<PREEMPT_INERT>();
         if may_switch {
             let prev = task::current();
-            rq.set_next_rt(sched_ref(prev), sched_ref(task), crate::time::now_ns);
+            rq.set_next_rt(sched_ref(prev), sched_ref(task), |_| crate::time::now_ns());
             // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
             // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
             unsafe {
@@ -127,7 +135,7 @@ unsafe fn unlock_and_run_rt(
 }
 
 #[inline(never)]
-fn wake_up_fair(task: &Task, flags: irqflags::Flags) {
+fn wake_up_not_rt(task: &Task, flags: irqflags::Flags) {
     wake_up_granted(task);
     check_resched(flags);
 }
@@ -140,19 +148,27 @@ pub(super) fn check_resched(flags: irqflags::Flags) {
     }
 }
 
-/// Puts a sleeping task on the queue. The run queue is locked. Returns whether it should run now.
-#[inline(always)]
-fn activate(rq: &mut Rq, task: &Task) -> Resched {
+/// Puts a sleeping task that is not real-time on the queue, and asks for a switch if it should run now. The run
+/// queue is locked.
+#[inline(never)]
+fn activate_not_rt(this: &RunQueue, task: &Task) {
+    // SAFETY: locked by the caller, who does not use its own reference any more.
+    let rq = unsafe { this.rq() };
     let p = sched_ref(task);
+    rq.update_clock(crate::time::now_ns());
     // A task that was preempted on its way into `schedule` is still queued: only its state changes.
     if !p.is_queued() {
-        rq.enqueue_task_lazily(p, EnqueueFlags::WAKEUP, crate::time::now_ns);
+        rq.enqueue_task(p, EnqueueFlags::WAKEUP);
     }
     task.state.store(state::RUNNING, Ordering::Relaxed);
     trace::sched_wakeup(task);
     // A request that is already there leaves the fair class nothing to decide.
     let flagged = task_of(rq.curr()).arch.thread_info.tif_need_resched();
-    rq.check_preempt_curr(p, if flagged { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() })
+    let decision =
+        rq.check_preempt_curr(p, if flagged { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() });
+    resched_if(rq, decision);
+    // It may have to wait for its next budget.
+    this.event.program_if_deadline(rq, p);
 }
 
 /// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
@@ -212,6 +228,7 @@ pub(crate) fn wake_up_new_task(task: &Task) {
         rq.update_clock(crate::time::now_ns());
         let decision = rq.wake_up_new_task(p);
         resched_if(rq, decision);
+        this.event.program_if_deadline(rq, p);
         // SAFETY: locked above.
         unsafe { this.unlock() };
         check_resched(flags);

@@ -24,8 +24,13 @@ pub(super) fn cpu_hz() -> u64 {
 }
 
 /// The time that so many cycles take.
-pub(super) fn cycles_to_ns(cycles: u64) -> u64 {
+pub(crate) fn cycles_to_ns(cycles: u64) -> u64 {
     (u128::from(cycles) * u128::from(NSEC_PER_SEC) / u128::from(cpu_hz())) as u64
+}
+
+/// The cycles in so much time.
+pub(crate) fn ns_to_cycles(ns: u64) -> u64 {
+    (u128::from(ns) * u128::from(cpu_hz()) / u128::from(NSEC_PER_SEC)) as u64
 }
 
 fn measure() -> u64 {

@@ -20,7 +20,7 @@ pub mod command;
 #[cfg(target_os = "none")]
 mod commands;
 #[cfg(target_os = "none")]
-mod cpu_clock;
+pub(crate) mod cpu_clock;
 pub mod line;
 pub mod terminal;
 #[cfg(test)]

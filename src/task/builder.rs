@@ -72,6 +72,15 @@ impl Builder {
         self
     }
 
+    /// A reservation: `runtime_ns` of CPU time in every `period_ns`, to be had within `deadline_ns` of the
+    /// period's beginning; earliest deadline first, above all real-time tasks. A period of 0 is as long as the
+    /// deadline. [`super::yield_now`] ends the work of a period. There is no fork, so nobody inherits a
+    /// reservation.
+    pub fn deadline(mut self, runtime_ns: u64, deadline_ns: u64, period_ns: u64) -> Self {
+        self.attr = SchedAttr::deadline(runtime_ns, deadline_ns, period_ns).map_err(Error::from);
+        self
+    }
+
     /// Any policy.
     pub fn attr(mut self, attr: SchedAttr) -> Self {
         self.attr = Ok(attr);
@@ -125,10 +134,17 @@ impl Builder {
         paint(low, top);
         let task = Box::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
         let (entry, arg) = (job.entry(), job.argument());
+        // A reservation is asked for when there is a task to have it.
+        let is_deadline = attr.policy() == Policy::Deadline;
+        let first = if is_deadline { SchedAttr::NORMAL } else { attr };
         // SAFETY: the memory is ours, and the stack is the task's alone.
-        Ok(unsafe {
-            init(task, self.name, attr, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg)
-        })
+        let task = unsafe {
+            init(task, self.name, first, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg)
+        };
+        if is_deadline {
+            task.set_scheduler(attr)?;
+        }
+        Ok(task)
     }
 
     fn check_affinity(&self) -> Result<()> {
@@ -248,7 +264,7 @@ impl<const STACK: usize> TaskMem<STACK> {
     }
 
     /// Makes a task in this memory that will run `entry(arg)`, which never returns (it may call
-    /// [`super::exit`]). Start it with [`TaskRef::start`]. Allocates nothing.
+    /// [`super::exit`]). Not with a deadline policy, which may be refused: `set_scheduler` before the start. Start it with [`TaskRef::start`]. Allocates nothing.
     ///
     /// # Safety
     /// The memory holds no other task that is not dead and dropped, and two calls do not race.

@@ -38,10 +38,16 @@ pub(crate) fn try_current() -> Option<&'static Task> {
 }
 
 /// Gives up the CPU to an equal. Linux's rules: a FIFO or RR task goes to the tail of its level, a fair
-/// task is passed over once. Nobody else ready: returns at once. Thread context.
+/// task is passed over once, a deadline task is done for this period and runs again in its next. Nobody else ready: returns at once. Thread context.
 #[inline]
 pub fn yield_now() {
     sched::yield_task();
+}
+
+/// Cycles that the running task has had so far, to this moment: `CLOCK_THREAD_CPUTIME_ID`.
+#[must_use]
+pub fn cpu_cycles() -> u64 {
+    sched::runtime_cycles(current())
 }
 
 /// Ends the running task. Destructors of its stack do not run: return from its function where you can.
@@ -56,6 +62,9 @@ pub fn exit() -> ! {
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
+    if task.sched.is_deadline() {
+        sched::exit_deadline(task);
+    }
     task.state.store(state::DEAD, Ordering::Relaxed);
     if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
         super::reaper::bury(task);

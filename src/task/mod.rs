@@ -25,8 +25,8 @@ pub(crate) use builder::stack_is_sane;
 pub use builder::{Builder, JoinHandle, TaskMem, build};
 #[cfg(debug_assertions)]
 pub(crate) use current::try_current;
+pub use current::{cpu_cycles, exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub(crate) use current::{current, idle_task};
-pub use current::{exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub use list::for_each;
 pub(crate) use list::register_idle;
 pub use name::Name;
@@ -134,6 +134,8 @@ pub struct TaskInfo {
     pub policy: crate::sched::prio::Policy,
     /// Kernel priority: 0 highest … 139.
     pub prio: i32,
+    /// What it has reserved, under the deadline policy.
+    pub deadline: Option<DeadlineInfo>,
     /// Cycles run, to this moment for the caller itself, otherwise to its last switch.
     pub runtime_cycles: u64,
     /// Voluntary and involuntary switches.
@@ -142,6 +144,25 @@ pub struct TaskInfo {
     pub stack_bytes: usize,
     /// See `stack_bytes`; 0 where it is not known.
     pub stack_used_bytes: usize,
+}
+
+/// A deadline task's reservation and how it gets on with it. Times in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlineInfo {
+    /// CPU time per period.
+    pub runtime_ns: u64,
+    /// From the beginning of a period to when its runtime is to have been had.
+    pub deadline_ns: u64,
+    /// From one beginning to the next.
+    pub period_ns: u64,
+    /// What is left of this period's runtime, as of the last charge.
+    pub left_ns: i64,
+    /// The present deadline, on the monotonic clock.
+    pub absolute_ns: u64,
+    /// Held back until the next period.
+    pub throttled: bool,
+    /// How often it has used up its runtime.
+    pub overruns: u32,
 }
 
 impl Task {
@@ -196,6 +217,7 @@ impl Task {
         // SAFETY: by contract; every field is inside `at`.
         unsafe {
             SchedTask::emplace(&raw mut (*at).sched, attr);
+            WaitNode::emplace(&raw mut (*at).wait);
             emplace!(at => Task {
                 state: AtomicU32::new(state::NEW),
                 usage: AtomicU32::new(2),
@@ -203,7 +225,6 @@ impl Task {
                 runtime_cycles: Cell::new(0),
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
-                wait: WaitNode::new(),
                 pi: PiTask::new(),
                 timer: Hrtimer::new(),
                 parked: Semaphore::with_limit(0, 1),
@@ -218,7 +239,7 @@ impl Task {
                 preempt_disabled_at: Cell::new(None),
                 #[cfg(debug_assertions)]
                 held: crate::lockdep::HeldStack::new(),
-            } except arch, sched);
+            } except arch, sched, wait);
         }
     }
 
@@ -232,6 +253,12 @@ impl Task {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub(crate) fn name_copy(&self) -> Name {
+        self.name
     }
 
     /// The state bits, see [`state`].
@@ -261,14 +288,55 @@ impl Task {
     /// Changes policy and priority, with Linux's queueing rules: raised goes to the tail of the new level,
     /// lowered to the head, no change is no change. May switch at once. From any context.
     ///
+    /// [`SchedAttr::deadline`] makes it a deadline task, if the CPU has what it reserves.
+    ///
     /// # Errors
-    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does.
+    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does;
+    /// [`crate::Error::NoBandwidth`] for a reservation that does not fit.
     pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
         if self.sched.class() == crate::sched::Class::Idle {
             return Err(crate::Error::Busy);
         }
-        crate::sched::core::set_scheduler(self, attr);
-        Ok(())
+        crate::sched::core::set_scheduler(self, attr)
+    }
+
+    /// `sched_setparam`: another real-time priority, 1..=99, under the same policy; as [`Self::set_scheduler`].
+    ///
+    /// # Errors
+    /// [`crate::Error::BadPriority`] for a value out of range, and for any but 0 under a policy that has no
+    /// real-time priority.
+    pub fn set_param(&self, priority: i32) -> Result<()> {
+        let now = self.scheduler();
+        let bad = crate::Error::BadPriority { priority };
+        if now.policy() == crate::sched::Policy::Deadline {
+            return if priority == 0 { Ok(()) } else { Err(bad) };
+        }
+        let wanted = u32::try_from(priority).map_err(|_| bad)?;
+        self.set_scheduler(SchedAttr::new(now.policy(), wanted, now.nice()).map_err(|_| bad)?)
+    }
+
+    /// `sched_getscheduler`, `sched_getparam`, `sched_getattr`: policy and parameters as they were given, without
+    /// what may be inherited for the moment.
+    #[must_use]
+    pub fn scheduler(&self) -> SchedAttr {
+        self.sched.attr()
+    }
+
+    /// Changes the nice value, which counts under the fair policies and is kept for later under the others.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadNice`] outside -20..=19, [`crate::Error::Busy`] for an idle task.
+    pub fn set_nice(&self, nice: i32) -> Result<()> {
+        if self.sched.class() == crate::sched::Class::Idle {
+            return Err(crate::Error::Busy);
+        }
+        crate::sched::core::set_nice(self, nice)
+    }
+
+    /// `sched_rr_get_interval`: the length of the task's turn.
+    #[must_use]
+    pub fn rr_interval(&self) -> crate::sched::Interval {
+        crate::sched::core::rr_interval(self)
     }
 
     /// Lowest address and top of the stack, if known.
@@ -282,6 +350,25 @@ impl Task {
         }
     }
 
+    /// What the task has reserved and how it gets on with it, under the deadline policy.
+    #[must_use]
+    pub fn deadline_info(&self) -> Option<DeadlineInfo> {
+        if self.sched.policy() != crate::sched::Policy::Deadline {
+            return None;
+        }
+        let dl = self.sched.try_dl()?;
+        let params = dl.params();
+        Some(DeadlineInfo {
+            runtime_ns: params.runtime_ns(),
+            deadline_ns: params.deadline_ns(),
+            period_ns: params.period_ns(),
+            left_ns: dl.runtime_ns(),
+            absolute_ns: dl.deadline_ns(),
+            throttled: dl.is_throttled(),
+            overruns: dl.overruns(),
+        })
+    }
+
     /// What `ps` shows.
     #[must_use]
     pub fn info(&self) -> TaskInfo {
@@ -293,6 +380,7 @@ impl Task {
             queued: self.sched.is_queued(),
             policy: self.sched.policy(),
             prio: self.sched.prio(),
+            deadline: self.deadline_info(),
             runtime_cycles: crate::sched::core::runtime_cycles(self),
             switches: (self.nvcsw.get(), self.nivcsw.get()),
             stack_bytes: stack.map_or(0, |(low, top)| top - low),

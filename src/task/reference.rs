@@ -152,6 +152,10 @@ pub(super) unsafe fn release(task: NonNull<Task>) {
     // SAFETY: nobody else can reach the task any more.
     let shared = unsafe { task.as_ref() };
     debug_assert!(matches!(shared.state(), state::DEAD | state::NEW), "a living task was released");
+    if shared.sched.is_deadline() {
+        // Never started: what it has reserved is free again.
+        sched::exit_deadline(shared);
+    }
     list::remove(shared);
     // SAFETY: alone, as above.
     if let Memory::Kernel { .. } = unsafe { &*shared.memory.get() } {

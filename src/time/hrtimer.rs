@@ -1,24 +1,27 @@
-//! One-shot high-resolution timers (R3): a compare value of the generic timer, not a tick.
+//! High-resolution timers (R3): a compare value of the generic timer, not a tick.
 //!
-//! Each CPU has a red-black tree of its pending timers, ordered by expiry (equal ones in the order they
-//! were started), with the first expiry cached; the hardware is set to the earlier of that and the next
-//! tick. A timer is part of what it belongs to and allocates nothing.
+//! Each CPU has two trees of pending timers (`tree`). **Hard** ones expire in the timer interrupt, with
+//! IRQs masked: task sleeps, timeouts of waits, and what was asked to. **Soft** ones (`soft`) expire in the
+//! HRTIMER softirq, with IRQs open; the timer interrupt only raises it. The hardware is set to what comes
+//! first: a hard timer, a soft one, the tick. A timer is part of what it belongs to and allocates nothing.
 //!
-//! Callbacks run in hard-interrupt context with IRQs masked. **Bound:** one interrupt runs at most
-//! [`EXPIRED_PER_IRQ`] of them; if more are due, the compare value is left in the past, and the next
-//! interrupt follows at once, behind the preemption check.
+//! **Bound:** one interrupt runs at most [`EXPIRED_PER_IRQ`] hard callbacks; if more are due, the compare
+//! value is left in the past, and the next interrupt follows at once, behind the preemption check.
 //!
-//! Invariant: after every operation the hardware fires at or before the earliest pending expiry.
+//! Invariant: after every operation the hardware fires at or before the earliest pending expiry; while the
+//! softirq is raised, soft expiries do not count, so that what is due and waits does not fire again and again
+//! (Linux: `softirq_activated`).
 //! Context: any; everything under masked IRQs on the CPU's own base.
 
 use super::ns_to_ticks;
 use super::tick::Tick;
+use super::tree::TimerTree;
 use crate::locking::RawLock;
 use crate::per_cpu;
 use arch::irqflags;
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use core::ptr;
-use intrusive_collections::{Bound, KeyAdapter, RBTree, RBTreeLink, UnsafeRef, intrusive_adapter};
+use intrusive_collections::RBTreeLink;
 
 /// The most callbacks that one interrupt runs.
 pub const EXPIRED_PER_IRQ: usize = 16;
@@ -32,42 +35,50 @@ pub enum Restart {
     At(u64),
 }
 
-/// A callback: hard-interrupt context, IRQs masked, a few dozen instructions.
+/// A callback. Called with IRQs masked, and returns so: a hard one in hard-interrupt context, a few dozen
+/// instructions; a soft one in the softirq, where it opens them for its work.
 pub type Callback = fn(&Hrtimer) -> Restart;
 
-/// A timer. Pinned while it is pending: it is a node of the CPU's tree.
+/// A timer. Pinned while it is pending: it is a node of one of the CPU's trees. Whoever has it starts and
+/// cancels it either as a hard or as a soft one, always the same.
 pub struct Hrtimer {
-    link: RBTreeLink,
+    pub(super) link: RBTreeLink,
     expires_ns: Cell<u64>,
-    callback: Cell<Option<Callback>>,
+    pub(super) callback: Cell<Option<Callback>>,
 }
 
-intrusive_adapter!(ByExpiry = UnsafeRef<Hrtimer>: Hrtimer { link => RBTreeLink });
-impl<'a> KeyAdapter<'a> for ByExpiry {
-    type Key = u64;
-    fn get_key(&self, timer: &'a Hrtimer) -> u64 {
-        timer.expires_ns.get()
-    }
+/// A CPU's timers.
+pub(super) struct Base {
+    /// The first expiry that the hardware must not miss, the tick apart: the earlier of the first hard one
+    /// and `soft_armed_ns`.
+    next_ns: Cell<u64>,
+    /// The tick: always there, so it is not in a tree.
+    pub(super) tick: Tick,
+    pub(super) lock: RawLock,
+    hard: TimerTree,
+    pub(super) soft: TimerTree,
+    /// The first soft expiry, or `u64::MAX` while the softirq is raised for what is due.
+    soft_armed_ns: Cell<u64>,
+    pub(super) soft_raised: Cell<bool>,
+    /// The soft timer whose callback runs, and (where softirqs are threads) by whom it is run.
+    pub(super) running: Cell<*const Hrtimer>,
+    pub(super) runner: Cell<*const crate::task::Task>,
 }
 
-struct Base {
-    /// Expiry of the first pending timer; `u64::MAX` if there is none.
-    first_ns: Cell<u64>,
-    /// The tick: always there, so it is not in the tree.
-    tick: Tick,
-    lock: RawLock,
-    tree: RefCell<RBTree<ByExpiry>>,
-}
-
-// SAFETY: the timers in the tree are reached with IRQs masked, on the CPU of the base.
+// SAFETY: the timers in the trees are reached with IRQs masked, on the CPU of the base; `runner` is compared.
 unsafe impl Send for Base {}
 
 per_cpu! {
-    static BASE: Base = Base {
-        first_ns: Cell::new(u64::MAX),
+    pub(super) static BASE: Base = Base {
+        next_ns: Cell::new(u64::MAX),
         tick: Tick::new(),
         lock: RawLock::new(),
-        tree: RefCell::new(RBTree::new(ByExpiry::NEW)),
+        hard: TimerTree::new(),
+        soft: TimerTree::new(),
+        soft_armed_ns: Cell::new(u64::MAX),
+        soft_raised: Cell::new(false),
+        running: Cell::new(ptr::null()),
+        runner: Cell::new(ptr::null()),
     };
 }
 
@@ -79,46 +90,59 @@ impl Hrtimer {
     }
 
     /// When it is, or was, due.
+    #[inline(always)]
     pub fn expires_ns(&self) -> u64 {
         self.expires_ns.get()
     }
 
+    /// Only while it is in no tree: the tree is ordered by it.
+    #[inline(always)]
+    pub(super) fn set_expires_ns(&self, expires_ns: u64) {
+        self.expires_ns.set(expires_ns);
+    }
+
     /// Whether it is pending. IRQs masked, on the CPU that started it.
+    #[inline(always)]
     pub(crate) fn is_pending_irqs_off(&self) -> bool {
         self.link.is_linked()
     }
 
-    /// Starts the timer on this CPU, or moves it if it is pending. IRQs masked. A time in the past fires as
-    /// soon as IRQs are open. The timer stays where it is in memory until it has fired or is cancelled.
+    /// Starts the timer on this CPU as a hard one, or moves it if it is pending. IRQs masked. A time in the
+    /// past fires as soon as IRQs are open. The timer stays where it is in memory until it has fired or is
+    /// cancelled.
     pub(crate) fn start_irqs_off(&self, expires_ns: u64, callback: Callback) {
         debug_assert!(irqflags::irqs_disabled());
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };
         base.lock.lock();
-        base.remove(self);
-        self.callback.set(Some(callback));
-        base.insert(self, expires_ns);
-        if expires_ns == base.first_ns.get() {
-            program(base);
+        if self.link.is_linked() {
+            base.remove_hard(self);
         }
+        self.callback.set(Some(callback));
+        base.insert_hard(self, expires_ns);
         // SAFETY: taken above.
         unsafe { base.lock.unlock() };
     }
 
-    /// Takes the timer back if it is pending; returns whether it was. IRQs masked, on the CPU that started
+    /// Takes a hard timer back if it is pending; returns whether it was. IRQs masked, on the CPU that started
     /// it: then its callback is not running. The hardware is left alone: an early interrupt finds nothing.
+    #[inline(always)]
     pub(crate) fn cancel_irqs_off(&self) -> bool {
         debug_assert!(irqflags::irqs_disabled());
         if !self.link.is_linked() {
             return false;
         }
+        self.cancel_pending_irqs_off();
+        true
+    }
+
+    fn cancel_pending_irqs_off(&self) {
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };
         base.lock.lock();
-        let removed = base.remove(self);
+        base.remove_hard(self);
         // SAFETY: taken above.
         unsafe { base.lock.unlock() };
-        removed
     }
 }
 
@@ -129,54 +153,68 @@ impl Default for Hrtimer {
 }
 
 impl Base {
-    fn insert(&self, timer: &Hrtimer, expires_ns: u64) {
-        timer.expires_ns.set(expires_ns);
-        let mut tree = self.tree.borrow_mut();
-        // SAFETY: the timer is pinned while it is pending (contract of `start_irqs_off`).
-        let node = unsafe { UnsafeRef::from_raw(ptr::from_ref(timer)) };
-        if expires_ns < self.first_ns.get() {
-            // The new first: no search.
-            self.first_ns.set(expires_ns);
-            tree.front_mut().insert_before(node);
-        } else {
-            // Behind its equals.
-            tree.upper_bound_mut(Bound::Included(&expires_ns)).insert_after(node);
+    /// The timer is in no tree; the base is locked.
+    #[inline(always)]
+    fn insert_hard(&self, timer: &Hrtimer, expires_ns: u64) {
+        timer.set_expires_ns(expires_ns);
+        // SAFETY: it is pinned while it is pending (contract of `start_irqs_off`).
+        if unsafe { self.hard.insert(timer) } {
+            self.came_first(expires_ns);
         }
     }
 
-    fn remove(&self, timer: &Hrtimer) -> bool {
-        if !timer.link.is_linked() {
-            return false;
+    /// The timer is pending as a hard one; the base is locked.
+    #[inline(always)]
+    fn remove_hard(&self, timer: &Hrtimer) {
+        // SAFETY: linked, and it is started as a hard timer only.
+        if unsafe { self.hard.remove(timer) } {
+            self.update_next();
         }
-        let mut tree = self.tree.borrow_mut();
-        // SAFETY: linked, and a timer is linked into its CPU's tree only.
-        let mut cursor = unsafe { tree.cursor_mut_from_ptr(ptr::from_ref(timer)) };
-        cursor.remove();
-        if timer.expires_ns.get() == self.first_ns.get() {
-            self.first_ns.set(tree.front().get().map_or(u64::MAX, Hrtimer::expires_ns));
-        }
-        true
     }
 
-    /// Takes off the first timer if it is due.
-    fn pop_due(&self, now_ns: u64) -> Option<*const Hrtimer> {
-        if self.first_ns.get() > now_ns {
-            return None;
+    /// A timer has become the first of its tree: it may be the first of all.
+    #[inline(always)]
+    pub(super) fn came_first(&self, expires_ns: u64) {
+        if expires_ns < self.next_ns.get() {
+            self.next_ns.set(expires_ns);
+            program(self);
         }
-        let mut tree = self.tree.borrow_mut();
-        let mut cursor = tree.front_mut();
-        let timer = cursor.remove()?;
-        self.first_ns.set(cursor.get().map_or(u64::MAX, Hrtimer::expires_ns));
-        Some(UnsafeRef::into_raw(timer))
+    }
+
+    /// `next_ns` anew, from both trees. The hardware is left alone.
+    #[inline(always)]
+    fn update_next(&self) {
+        self.next_ns.set(self.hard.first_ns().min(self.soft_armed_ns.get()));
+    }
+
+    /// A new first soft timer, which the hardware has to care for.
+    #[inline(always)]
+    pub(super) fn arm_soft_first(&self, first_ns: u64) {
+        self.soft_armed_ns.set(first_ns);
+        self.came_first(first_ns);
+    }
+
+    /// The first soft expiry that the hardware has to care for; `u64::MAX` if it has not. It is left alone.
+    #[inline(always)]
+    pub(super) fn arm_soft(&self, first_ns: u64) {
+        self.soft_armed_ns.set(first_ns);
+        self.update_next();
+    }
+
+    /// The next expiry in counter ticks; `u64::MAX` if there is none.
+    #[inline(always)]
+    pub(super) fn next_timer_ticks(&self) -> u64 {
+        let next_ns = self.next_ns.get();
+        if next_ns == u64::MAX { u64::MAX } else { ns_to_ticks(next_ns) }
     }
 }
 
 /// Sets the hardware to what comes first: a timer or the tick.
 #[inline(always)]
-fn program(base: &Base) {
+pub(super) fn program(base: &Base) {
     let next_tick = base.tick.next_ticks();
-    let first_ns = base.first_ns.get();
-    let next = if first_ns == u64::MAX { next_tick } else { next_tick.min(ns_to_ticks(first_ns)) };
+    let next_ns = base.next_ns.get();
+    let next = if next_ns == u64::MAX { next_tick } else { next_tick.min(ns_to_ticks(next_ns)) };
     arch::timer::set_compare(next);
 }
 
@@ -204,7 +242,7 @@ pub(crate) fn timer_interrupt(_: usize) {
     let now_ticks = arch::timer::counter();
     // SAFETY: hard interrupt, IRQs masked.
     let base = unsafe { BASE.this_cpu() };
-    if base.first_ns.get() != u64::MAX {
+    if base.next_ns.get() != u64::MAX {
         run_expired(base, super::ticks_to_ns(now_ticks));
     }
     base.tick.run_if_due(now_ticks);
@@ -215,20 +253,29 @@ pub(crate) fn timer_interrupt(_: usize) {
 fn run_expired(base: &Base, now_ns: u64) {
     for _ in 0..EXPIRED_PER_IRQ {
         base.lock.lock();
-        let due = base.pop_due(now_ns);
+        let due = base.hard.pop_due(now_ns);
         // SAFETY: taken above.
         unsafe { base.lock.unlock() };
-        let Some(timer) = due else { return };
+        let Some(timer) = due else { break };
         // SAFETY: it was pending a moment ago, so it is alive; with IRQs masked nobody on this CPU can
         // cancel and free it before its callback has returned.
-        let timer = unsafe { &*timer };
+        let timer = unsafe { timer.as_ref() };
         if let Some(callback) = timer.callback.get()
             && let Restart::At(expires_ns) = callback(timer)
         {
-            base.lock.lock();
-            base.insert(timer, expires_ns);
-            // SAFETY: taken above.
-            unsafe { base.lock.unlock() };
+            restart(base, timer, expires_ns);
         }
     }
+    if base.soft_armed_ns.get() <= now_ns {
+        super::soft::raise(base);
+    }
+    base.update_next();
+}
+
+#[inline(never)]
+fn restart(base: &Base, timer: &Hrtimer, expires_ns: u64) {
+    base.lock.lock();
+    base.insert_hard(timer, expires_ns);
+    // SAFETY: taken above.
+    unsafe { base.lock.unlock() };
 }

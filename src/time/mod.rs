@@ -1,15 +1,30 @@
-//! Time: one monotonic clock, one-shot timers on it, and the tick.
+//! Time: one monotonic clock, timers on it, and the tick.
 //!
 //! The clock is the virtual counter of the generic timer, in nanoseconds. Conversion is one 64×64→128
 //! multiplication and a shift, so there is no range to run out of and nothing to re-base.
 //!
+//! | module | what |
+//! |---|---|
+//! | [`Timer`] | calls a function at a time, or every so often |
+//! | [`Periodic`] | a task that does something every so often |
+//! | [`hrtimer`], `soft`, `tree` | what is pending; expiry in the interrupt, and in the softirq |
+//! | [`tick`], [`idle`] | `hz` times a second, but not on an idle CPU; idle time |
+//! | `forward` | grids |
+//!
 //! Context: reading from any.
 
+mod forward;
 pub mod hrtimer;
+pub mod idle;
+mod periodic;
+pub(crate) mod soft;
 pub mod tick;
 mod timer;
+mod tree;
 
-pub use timer::Timer;
+pub use periodic::Periodic;
+pub use soft::EXPIRED_PER_SOFTIRQ;
+pub use timer::{MIN_PERIOD_NS, Timer};
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

@@ -2,8 +2,10 @@
 //!
 //! It is one of the CPU's timers, but not in the tree: it is always there and always restarts, so it has a
 //! place of its own beside it. Kept in counter ticks, on one grid: the k-th tick is due at t0 + k·period,
-//! however late the ones before were taken.
+//! however late the ones before were taken. An idle CPU stops its tick (`idle`); the grid goes on without it,
+//! and jiffies are right at any time: where ticks were skipped they follow from the clock.
 
+use super::forward::forward;
 use super::hrtimer;
 use crate::sched::core as sched;
 use core::cell::Cell;
@@ -19,6 +21,10 @@ pub(super) struct Tick {
     /// When the next one is due, in counter ticks; `u64::MAX` while it is stopped.
     next_ticks: Cell<u64>,
     jiffies: Cell<u64>,
+    /// While it is stopped because the CPU is idle: when the next one would have been due. Otherwise 0.
+    resume_ticks: Cell<u64>,
+    /// Of the jiffies, those that no interrupt has come for.
+    skipped: Cell<u64>,
 }
 
 /// Ticks per second.
@@ -27,10 +33,17 @@ pub fn hz() -> u32 {
     HZ.load(Ordering::Relaxed)
 }
 
-/// Ticks taken by this CPU since boot; missed ones are counted.
+/// Ticks that have passed on this CPU since boot, whether they were taken or not.
 #[must_use]
 pub fn jiffies() -> u64 {
-    hrtimer::peek_tick(|tick| tick.jiffies.get())
+    hrtimer::peek_tick(Tick::jiffies)
+}
+
+/// Of the [`jiffies`], those for which no interrupt came: the CPU was idle, or had masked interrupts for longer
+/// than a tick.
+#[must_use]
+pub fn skipped() -> u64 {
+    hrtimer::peek_tick(|tick| tick.skipped.get())
 }
 
 pub(crate) fn init(hz: u32, counter_hz: u64) {
@@ -52,7 +65,12 @@ pub fn stop_this_cpu() {
 
 impl Tick {
     pub(super) const fn new() -> Self {
-        Self { next_ticks: Cell::new(u64::MAX), jiffies: Cell::new(0) }
+        Self {
+            next_ticks: Cell::new(u64::MAX),
+            jiffies: Cell::new(0),
+            resume_ticks: Cell::new(0),
+            skipped: Cell::new(0),
+        }
     }
 
     #[inline(always)]
@@ -85,8 +103,46 @@ impl Tick {
     #[cold]
     #[inline(never)]
     fn catch_up(&self, now_ticks: u64, period: u64) {
-        let passed = (now_ticks - self.next_ticks.get()) / period + 1;
-        self.next_ticks.set(self.next_ticks.get() + passed * period);
+        let passed = self.advance(self.next_ticks.get(), now_ticks, period);
+        // One of them is being taken.
+        self.skipped.set(self.skipped.get() + passed - 1);
+    }
+
+    /// Counts the ticks from the one at `due` up to now and sets the next. Returns how many they are.
+    #[inline(always)]
+    fn advance(&self, due: u64, now_ticks: u64, period: u64) -> u64 {
+        let passed = forward(due, now_ticks, period);
+        self.next_ticks.set(due + passed * period);
         self.jiffies.set(self.jiffies.get() + passed);
+        passed
+    }
+
+    fn jiffies(&self) -> u64 {
+        let resume = self.resume_ticks.get();
+        let uncounted = if resume == 0 {
+            0
+        } else {
+            forward(resume, arch::timer::counter(), PERIOD_TICKS.load(Ordering::Relaxed))
+        };
+        self.jiffies.get() + uncounted
+    }
+
+    /// Whether it was stopped by [`Self::stop_for_idle`].
+    #[inline(always)]
+    pub(super) fn is_idle_stopped(&self) -> bool {
+        self.resume_ticks.get() != 0
+    }
+
+    /// The CPU is idle and has no use for the tick. It runs, and is not due before the CPU sleeps.
+    pub(super) fn stop_for_idle(&self) {
+        self.resume_ticks.set(self.next_ticks.replace(u64::MAX));
+    }
+
+    /// The CPU has work again: counts what was skipped and goes on on the same grid.
+    #[inline(always)]
+    pub(super) fn resume(&self, now_ticks: u64) {
+        let due = self.resume_ticks.replace(0);
+        let passed = self.advance(due, now_ticks, PERIOD_TICKS.load(Ordering::Relaxed));
+        self.skipped.set(self.skipped.get() + passed);
     }
 }

@@ -1,45 +1,103 @@
 //! The software timer: call a function at a time, or every so often.
 //!
-//! The function runs in hard-interrupt context and must be as short as an interrupt handler: wake somebody,
-//! give a semaphore, count. Dropping the timer cancels it.
+//! By default the function is called in the HRTIMER softirq ([`Timer::new`]): IRQs are open, so it delays no
+//! interrupt, and after each function the softirq makes room for whoever is more important. It may not sleep.
+//! In `preempt=rt` softirqs are threads, and it can be preempted. [`Timer::new_hard`] calls it in the timer
+//! interrupt itself: nothing is more punctual, and it must be as short as an interrupt handler: wake
+//! somebody, give a semaphore, count.
+//!
+//! **Periods** keep to a grid and do not drift. A point of the grid that passes without a call of its own is
+//! an *overrun* of the next call (POSIX's meaning), so calls and overruns together are the points that have
+//! passed. Times are never early.
+//!
+//! **Cancelling** does not race with expiry: once [`Timer::cancel`] has returned, the function is not running and
+//! will not run, whatever interrupted what. Dropping the timer cancels it.
+//!
+//! Context: made and dropped in thread context; started, asked and [tried to be cancelled](Timer::try_cancel)
+//! from any; cancelled from threads, from functions of timers (its own included), and, if it is hard, from any.
 
+use super::forward::forward;
 use super::hrtimer::{Hrtimer, Restart};
+use super::soft::{self, Stopped};
 use crate::error::{Error, Result};
 use alloc::boxed::Box;
 use arch::irqflags;
 use core::cell::Cell;
 use core::fmt;
-use core::mem::offset_of;
-use core::ptr;
+use core::mem::{ManuallyDrop, offset_of};
+use core::ptr::{self, NonNull};
 
-/// A timer with a function. Made, started and dropped in thread context.
+/// The shortest period: below it a timer would take the whole CPU.
+pub const MIN_PERIOD_NS: u64 = 1000;
+
+/// A timer with a function. See the module's text.
 pub struct Timer {
-    inner: Box<Inner>,
+    /// From a `Box`, which would claim to be the only way to it; its function knows another one.
+    inner: NonNull<Inner>,
 }
+
+type Function = dyn Fn(&Timer) + Send + Sync;
 
 #[repr(C)]
 struct Inner {
     hrtimer: Hrtimer,
+    is_soft: bool,
+    /// 0: it calls once, or not at all.
     period_ns: Cell<u64>,
-    function: Box<dyn Fn() + Send + Sync>,
+    /// Of the last call.
+    overruns: Cell<u64>,
+    /// Points that passed during the last call: overruns of the next one.
+    skipped: Cell<u64>,
+    function: Box<Function>,
 }
 
-// SAFETY: the cells are touched with IRQs masked on the CPU that runs the timer; one CPU is online.
+// SAFETY: the cells are touched with IRQs masked on the CPU that runs the timer; one CPU is online. The
+// function is `Send` and `Sync`.
 unsafe impl Send for Timer {}
 // SAFETY: as above.
 unsafe impl Sync for Timer {}
 
 impl Timer {
-    /// A stopped timer that will call `function`.
+    /// A stopped timer that will call `function` in the HRTIMER softirq.
     #[must_use]
     pub fn new(function: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            inner: Box::new(Inner {
-                hrtimer: Hrtimer::new(),
-                period_ns: Cell::new(0),
-                function: Box::new(function),
-            }),
-        }
+        Self::make(true, Box::new(move |_| function()))
+    }
+
+    /// A stopped timer that will call `function` in the timer interrupt, IRQs masked.
+    #[must_use]
+    pub fn new_hard(function: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::make(false, Box::new(move |_| function()))
+    }
+
+    /// As [`Timer::new`], for a function that wants its timer: to ask for overruns, start it anew, cancel it.
+    #[must_use]
+    pub fn with_self(function: impl Fn(&Self) + Send + Sync + 'static) -> Self {
+        Self::make(true, Box::new(function))
+    }
+
+    /// As [`Timer::with_self`], in the timer interrupt.
+    #[must_use]
+    pub fn hard_with_self(function: impl Fn(&Self) + Send + Sync + 'static) -> Self {
+        Self::make(false, Box::new(function))
+    }
+
+    fn make(is_soft: bool, function: Box<Function>) -> Self {
+        let inner = Box::new(Inner {
+            hrtimer: Hrtimer::new(),
+            is_soft,
+            period_ns: Cell::new(0),
+            overruns: Cell::new(0),
+            skipped: Cell::new(0),
+            function,
+        });
+        Self { inner: NonNull::from(Box::leak(inner)) }
+    }
+
+    #[inline(always)]
+    fn inner(&self) -> &Inner {
+        // SAFETY: from a `Box` that `drop` alone frees. What changes is in cells.
+        unsafe { self.inner.as_ref() }
     }
 
     /// Calls the function once, `ns` nanoseconds from now. Replaces an earlier start.
@@ -53,76 +111,186 @@ impl Timer {
         self.start(expires_ns, 0);
     }
 
-    /// Calls the function every `period_ns` nanoseconds on a grid that begins now: no drift. If an expiry
-    /// comes so late that the next one is past too, the missed ones are left out.
+    /// Calls the function every `period_ns` nanoseconds, the first time one period from now: no drift, and what
+    /// is missed is counted ([`Self::overruns`]). Replaces an earlier start.
     ///
     /// # Errors
-    /// [`Error::Busy`] for a period below 1 µs: the timer would take the whole CPU.
+    /// [`Error::BadTimerPeriod`] for a period below [`MIN_PERIOD_NS`]; then the timer is as it was.
     pub fn start_periodic(&self, period_ns: u64) -> Result<()> {
-        if period_ns < 1000 {
-            return Err(Error::Busy);
+        self.start_periodic_at(super::now_ns().saturating_add(period_ns), period_ns)
+    }
+
+    /// As [`Self::start_periodic`], the first time when the monotonic clock shows `first_ns`; if that is past, the
+    /// first call comes at once and has the points of the grid since then as its overruns.
+    ///
+    /// # Errors
+    /// As [`Self::start_periodic`].
+    pub fn start_periodic_at(&self, first_ns: u64, period_ns: u64) -> Result<()> {
+        if period_ns < MIN_PERIOD_NS {
+            return Err(Error::BadTimerPeriod { ns: period_ns as u32 });
         }
-        self.start(super::now_ns().saturating_add(period_ns), period_ns);
+        self.start(first_ns, period_ns);
         Ok(())
     }
 
     fn start(&self, expires_ns: u64, period_ns: u64) {
+        let inner = self.inner();
         let flags = irqflags::local_irq_save();
-        self.inner.period_ns.set(period_ns);
-        self.inner.hrtimer.start_irqs_off(expires_ns, expired);
+        inner.period_ns.set(period_ns);
+        inner.overruns.set(0);
+        inner.skipped.set(0);
+        match (inner.is_soft, period_ns) {
+            (true, 0) => soft::start_irqs_off(&inner.hrtimer, expires_ns, once::<true>),
+            (true, _) => soft::start_irqs_off(&inner.hrtimer, expires_ns, periodic::<true>),
+            (false, 0) => inner.hrtimer.start_irqs_off(expires_ns, once::<false>),
+            (false, _) => inner.hrtimer.start_irqs_off(expires_ns, periodic::<false>),
+        }
         irqflags::local_irq_restore(flags);
     }
 
-    /// Stops the timer; returns whether it was running. Its function is not running when this returns, unless
-    /// it is the function that calls: a periodic timer that is cancelled by its function does not run again.
+    /// Stops the timer; returns whether it was to call its function again. When this returns, the function is not
+    /// running, unless it is the function that calls, and will not run until the next start.
+    ///
+    /// In `preempt=rt`, where the function of a soft timer can be preempted, this waits for it and lends it the
+    /// caller's priority. Of the other models only an interrupt handler can find the function of a soft timer
+    /// running.
+    ///
+    /// # Panics
+    /// If it would have to wait in an interrupt handler: there, use [`Self::try_cancel`].
     pub fn cancel(&self) -> bool {
+        let mut was_started = false;
+        loop {
+            let (started, stopped) = self.stop();
+            was_started |= started;
+            if stopped != Stopped::Runs {
+                return was_started;
+            }
+            soft::wait_for_running();
+        }
+    }
+
+    /// As [`Self::cancel`], without waiting.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if the caller has interrupted the function. Then that call is the last, but it is not
+    /// over yet.
+    pub fn try_cancel(&self) -> Result<bool> {
+        match self.stop() {
+            (_, Stopped::Runs) => Err(Error::Busy),
+            (was_started, _) => Ok(was_started),
+        }
+    }
+
+    fn stop(&self) -> (bool, Stopped) {
+        let inner = self.inner();
         let flags = irqflags::local_irq_save();
         // While its function runs, a periodic timer is not pending, and its period says that it will be.
-        let was_periodic = self.inner.period_ns.replace(0) != 0;
-        let was_pending = self.inner.hrtimer.cancel_irqs_off();
+        let was_periodic = inner.period_ns.replace(0) != 0;
+        let stopped = if inner.is_soft {
+            soft::stop_irqs_off(&inner.hrtimer)
+        } else if inner.hrtimer.cancel_irqs_off() {
+            Stopped::WasPending
+        } else {
+            // In the interrupt that calls it nobody else can be.
+            Stopped::Idle
+        };
         irqflags::local_irq_restore(flags);
-        was_pending || was_periodic
+        (was_periodic || stopped == Stopped::WasPending, stopped)
     }
 
     /// Whether it will call its function again.
     #[must_use]
     pub fn is_running(&self) -> bool {
+        let inner = self.inner();
         let flags = irqflags::local_irq_save();
-        let pending = self.inner.hrtimer.is_pending_irqs_off();
+        let running = inner.hrtimer.is_pending_irqs_off() || inner.period_ns.get() != 0;
         irqflags::local_irq_restore(flags);
-        pending
+        running
+    }
+
+    /// How many points of the grid passed before the last call, or the present one, without a call of their own.
+    /// 0 if it came in its period, and for timers that are not periodic. Starting the timer sets it to 0.
+    #[must_use]
+    pub fn overruns(&self) -> u64 {
+        self.inner().overruns.get()
     }
 }
 
-fn expired(timer: &Hrtimer) -> Restart {
-    // SAFETY: only `Timer` starts a timer with this callback, and it is inside an `Inner`.
-    let inner = unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Inner, hrtimer)).cast::<Inner>() };
-    (inner.function)();
+/// # Safety
+/// `timer` is inside an `Inner`.
+#[inline(always)]
+unsafe fn inner_of(timer: &Hrtimer) -> &Inner {
+    // SAFETY: by contract.
+    unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Inner, hrtimer)).cast::<Inner>() }
+}
+
+/// Calls the function. IRQs masked before and after.
+#[inline(always)]
+fn call<const SOFT: bool>(inner: &Inner) {
+    let handle = ManuallyDrop::new(Timer { inner: NonNull::from(inner) });
+    if SOFT {
+        irqflags::local_irq_enable();
+    }
+    (inner.function)(&handle);
+    if SOFT {
+        irqflags::local_irq_disable();
+    }
+}
+
+/// The callback of timers that call once.
+fn once<const SOFT: bool>(timer: &Hrtimer) -> Restart {
+    // SAFETY: only `Timer::start` starts a timer with this callback.
+    call::<SOFT>(unsafe { inner_of(timer) });
+    Restart::No
+}
+
+/// The callback of timers that have a period.
+fn periodic<const SOFT: bool>(timer: &Hrtimer) -> Restart {
+    // SAFETY: only `Timer::start` starts a timer with this callback.
+    let inner = unsafe { inner_of(timer) };
     let period_ns = inner.period_ns.get();
-    // The function may have cancelled the timer, or started it anew: then it is where it wants to be.
-    if period_ns == 0 || timer.is_pending_irqs_off() {
+    // This call stands for every point up to now.
+    let late = forward(timer.expires_ns(), super::now_ns(), period_ns).saturating_sub(1);
+    let served_ns = timer.expires_ns().saturating_add(late.saturating_mul(period_ns));
+    inner.overruns.set(inner.skipped.get() + late);
+    call::<SOFT>(inner);
+    // The function, or an interrupt meanwhile, may have cancelled the timer, or started it anew: then it is
+    // where it is to be.
+    if inner.period_ns.get() == 0 || timer.is_pending_irqs_off() {
         return Restart::No;
     }
-    let now_ns = super::now_ns();
-    let due_ns = timer.expires_ns();
-    // The first point of the grid that is after now (reference 6.3, `forward`).
-    let periods = now_ns.saturating_sub(due_ns) / period_ns + 1;
-    Restart::At(due_ns + periods * period_ns)
+    // Never for a point that has passed: a function that takes longer than its period leaves time to others.
+    let periods = forward(served_ns, super::now_ns(), period_ns);
+    inner.skipped.set(periods.saturating_sub(1));
+    Restart::At(served_ns.saturating_add(periods.saturating_mul(period_ns)))
 }
 
 impl Drop for Timer {
     fn drop(&mut self) {
         // The running function is part of the timer, and may have reached it.
+        let in_function = {
+            let flags = irqflags::local_irq_save();
+            let own = soft::called_by(&self.inner().hrtimer);
+            irqflags::local_irq_restore(flags);
+            own
+        };
         assert!(
-            !crate::preempt::in_hardirq(),
-            "a timer is dropped in a hard interrupt; expected thread context"
+            crate::preempt::in_task() && !in_function,
+            "a timer is dropped in {}; expected thread context",
+            if crate::preempt::in_hardirq() { "a hard interrupt" } else { "a softirq or its own function" }
         );
         self.cancel();
+        // SAFETY: made by `Box` in `make`, and freed here alone: neither pending nor running, nobody else
+        // knows it.
+        drop(unsafe { Box::from_raw(self.inner.as_ptr()) });
     }
 }
 
 impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timer").field("expires_ns", &self.inner.hrtimer.expires_ns()).finish_non_exhaustive()
+        f.debug_struct("Timer")
+            .field("expires_ns", &self.inner().hrtimer.expires_ns())
+            .field("period_ns", &self.inner().period_ns.get())
+            .finish_non_exhaustive()
     }
 }

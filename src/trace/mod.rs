@@ -1,6 +1,6 @@
 //! The trace ring: the last scheduler events of each CPU, for the panic message and the shell.
 //!
-//! Off, a hook is one `nop` (`arch::patch`). On (`trace=1`), it stores four words into the CPU's own ring
+//! Off, a hook is one `nop` (`arch::patch`). On (`trace=1`, or `trace on` in the shell), it stores four words into the CPU's own ring
 //! and does nothing else: no lock, no allocation, no timer, nothing that could schedule. The ring
 //! overwrites its oldest events.
 //!

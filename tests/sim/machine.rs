@@ -239,7 +239,7 @@ impl Sim {
     fn set_scheduler(&mut self, i: usize, attr: SchedAttr) {
         self.charge();
         self.clock();
-        let answer = self.rq.set_scheduler(self.slots[i].p, attr);
+        let answer = self.rq.set_scheduler(self.slots[i].p, attr).unwrap();
         self.request(answer);
     }
 

@@ -47,3 +47,13 @@ pub fn walk(mut fp: u64, limit: usize, mut f: impl FnMut(u64)) {
         fp = next;
     }
 }
+
+/// [`walk`] from a hook in interrupted code, which may have been about to read PAR_EL1: gives it back.
+pub fn walk_interrupted(fp: u64, limit: usize, f: impl FnMut(u64)) {
+    let par: u64;
+    // SAFETY: reads a register. No `nomem`: it stays before the walk.
+    unsafe { asm!("mrs {}, par_el1", out(reg) par, options(nostack, preserves_flags)) };
+    walk(fp, limit, f);
+    // SAFETY: puts back what was there.
+    unsafe { asm!("msr par_el1, {}", "isb", in(reg) par, options(nostack, preserves_flags)) };
+}

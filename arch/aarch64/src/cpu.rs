@@ -4,6 +4,7 @@
 //! them reads must be read again, and the `nomem` accessors of register crates would not see to that. (For
 //! the identification registers, which never change, those accessors are right.)
 
+use crate::patch::PREEMPT_STATS;
 use aarch64_cpu::registers::{CurrentEL, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable};
 use core::arch::asm;
 
@@ -56,8 +57,36 @@ fn name_of(midr: u64) -> &'static str {
 /// Sleeps until an interrupt is pending, masked or not; all memory accesses are complete before.
 #[inline(always)]
 pub fn wait_for_interrupt() {
-    // SAFETY: waiting has no effect of its own. No `nomem`: an interrupt handler may change any memory.
-    unsafe { asm!("dsb sy", "wfi", options(nostack, preserves_flags)) };
+    // SAFETY: waiting has no effect of its own. No `nomem`: an interrupt handler may change any memory. The `wfi` is a
+    // site of preempt-stats (hooks.rs): a section ends before it and another one begins behind it, so that no idling is
+    // taken for latency.
+    unsafe {
+        asm!(
+            "dsb sy",
+            "2: wfi",
+            ".pushsection .text.hooks, \"ax\"",
+            ".balign 4",
+            "3: stp x29, x30, [sp, #-32]!",
+            "mrs x29, daif",
+            "msr daifset, #2",
+            "stp x29, x29, [sp, #16]",
+            "adrp x29, 2b",
+            "add x29, x29, :lo12:2b",
+            "bl preempt_hook_idle_enter",
+            "wfi",
+            "adrp x29, 2b",
+            "add x29, x29, :lo12:2b",
+            "bl preempt_hook_idle_leave",
+            "ldr x29, [sp, #16]",
+            "msr daif, x29",
+            "ldr x29, [sp], #32",
+            "b 2b + 4",
+            ".popsection",
+            hook_entry!("wfi"),
+            key = const PREEMPT_STATS,
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// Context synchronisation: a pending interrupt that is not masked is taken here at the latest.
@@ -77,11 +106,8 @@ pub fn relax() {
 /// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.
 #[inline(always)]
 pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
-    let daif: u64;
-    // SAFETY: masks interrupts. No `nomem`: nothing may move out of the section, here or below.
-    unsafe { asm!("mrs {}, daif", "msr daifset, #2", out(reg) daif, options(nostack, preserves_flags)) };
+    let flags = crate::irqflags::local_irq_save();
     let result = f();
-    // SAFETY: restores the mask that was in force.
-    unsafe { asm!("msr daif, {}", in(reg) daif, options(nostack, preserves_flags)) };
+    crate::irqflags::local_irq_restore(flags);
     result
 }

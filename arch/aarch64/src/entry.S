@@ -47,7 +47,17 @@ el1_irq_return:
 	ldp	x2, x3, [sp, #{IRQ_X} + 16 * 1]
 	ldp	x0, x1, [sp, #{IRQ_X} + 16 * 0]
 	add	sp, sp, #{IRQ_FRAME_SIZE}
+	// A site of preempt-stats (hooks.S).
+.global el1_irq_eret
+el1_irq_eret:
 	eret
+	.pushsection .patch, "a"
+	.balign	4
+	.long	el1_irq_eret - .
+	.long	preempt_thunk_irq_exit - .
+	.long	{KEY_PREEMPT_STATS}
+	eret
+	.popsection
 	// No speculation past the return (straight-line).
 	dsb	nsh
 	isb

@@ -6,6 +6,9 @@
 #![no_std]
 #![cfg(target_os = "none")]
 
+#[macro_use]
+pub mod hooks;
+
 pub mod backtrace;
 pub mod boot;
 pub mod cache;

@@ -21,7 +21,9 @@ pub const TEXT_OFFSET: usize = 0x8_0000;
 /// Device registers.
 pub const MMIO_BASE: usize = 0xffff_ffd0_0000_0000;
 /// Bytes of the device window.
-pub const MMIO_BYTES: usize = 1 << 30;
+pub const MMIO_BYTES: usize = (1 << 30) - PAGE_BYTES;
+/// The page behind the device window: where text that is being patched is writable (`patch.rs`).
+pub const PATCH_PAGE: usize = MMIO_BASE + MMIO_BYTES;
 /// Kernel stacks.
 pub const STACK_BASE: usize = 0xffff_ffe0_0000_0000;
 /// Bytes of a page.

@@ -1,15 +1,30 @@
-//! Code patching at boot: one mechanism for everything that is decided once.
+//! Code patching: one mechanism for everything that is decided rarely and asked often.
 //!
-//! [`static_branch`] is a single `nop` in the instruction stream. If its key is switched on before the
-//! text is sealed, [`apply`] turns the `nop` into a branch to the cold side. A feature that is off costs
-//! one instruction and no data access. Uses: spin locks that need a lock word only when there is more
-//! than one CPU, preemption points that a model switches off, trace hooks.
+//! [`static_branch`] is a single `nop` in the instruction stream. If its key is switched on, the `nop` is a branch to the
+//! cold side. A feature that is off costs one instruction and no data access. Uses: spin locks that need a lock word
+//! only when there is more than one CPU, preemption points that a model switches off, trace hooks.
 //!
-//! Invariant: a key never changes after `apply`, so a critical section sees one answer throughout.
 //! The table is built by the assembler: site and target (32 bits, self-relative), the key, and the instruction
 //! that the branch replaces. That need not be a `nop`: a site can be an instruction that works anyway, and then
-//! a feature that is off costs nothing at all.
+//! a feature that is off costs nothing at all (`hooks.rs`).
+//!
+//! * **At boot** [`apply`] writes the sites of every enabled key, before the text is sealed. Most keys never change
+//!   afterwards, so a critical section sees one answer throughout.
+//! * **While the kernel runs** [`set`] switches a key of [`Key::is_switchable`], through a second, writable mapping of the
+//!   text page that its caller provides ([`TextWindow`]).
+//!
+//! Invariant of a site while the kernel runs: whatever the site holds, old or new, it is a whole instruction, and both
+//! are right at any moment. Everybody who uses a switchable key must be able to live with sites that change one by one.
+//!
+//! **With more than one CPU** (not yet): the architecture lets a CPU change an instruction that another one executes only if
+//! both the old and the new one are B, BL, NOP, BRK, SVC, HVC, SMC or ISB (Arm ARM B2.2.5). A `nop` site may thus be
+//! changed at any time; for any other original the other CPUs must be stopped with their interrupts masked outside
+//! of patched text, and execute an `isb` before they go on. On one CPU, masked interrupts are enough.
+//!
+//! Context: `enable` and `apply` at boot; `set` in a thread, one at a time. Locks: none. Bound of a masked section: one site.
 
+use crate::irqflags::{raw_local_irq_restore, raw_local_irq_save};
+use crate::mmu::PAGE_BYTES;
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -37,6 +52,14 @@ pub enum Key {
     PreemptStats = 8,
     /// Interrupt handlers are timed.
     IrqStats = 9,
+}
+
+impl Key {
+    /// Whether [`set`] may change it after the boot: who uses it can live with sites that change one by one.
+    #[must_use]
+    pub const fn is_switchable(self) -> bool {
+        matches!(self, Self::Trace | Self::PreemptStats | Self::IrqStats)
+    }
 }
 
 /// [`Key::SmpLocks`] as a const argument.
@@ -86,23 +109,14 @@ pub fn static_branch<const KEY: u32>() -> bool {
     false
 }
 
-/// For `asm!`: an instruction that works while `{key}` is off, and is a branch to `{target}` while it is on. It may
-/// be any that the code needs anyway, so a feature that is off costs nothing.
+/// For `asm!`: an instruction that works while the key in the operand `$key` is off, and is a branch to the label
+/// `$target` while it is on. It may be any that the code needs anyway, so a feature that is off costs nothing.
 macro_rules! site {
-    ($instruction:literal) => {
+    ($instruction:literal, $key:literal, $target:literal) => {
         concat!(
             "2: ",
             $instruction,
-            "\n.pushsection .patch, \"a\"\n.balign 4\n.long 2b - .\n.long {target} - .\n.long {key}\n",
-            $instruction,
-            "\n.popsection"
-        )
-    };
-    ($instruction:literal, $key:literal, $target:literal) => {
-        concat!(
-            "3: ",
-            $instruction,
-            "\n.pushsection .patch, \"a\"\n.balign 4\n.long 3b - .\n.long {",
+            "\n.pushsection .patch, \"a\"\n.balign 4\n.long 2b - .\n.long {",
             $target,
             "} - .\n.long {",
             $key,
@@ -139,6 +153,39 @@ pub fn is_enabled(key: Key) -> bool {
     ENABLED.load(Ordering::Relaxed) & (1 << key as u32) != 0
 }
 
+/// The table, entry by entry: the address of the site, what it branches to, the key, the original instruction.
+fn sites() -> impl Iterator<Item = (usize, usize, u32, u32)> {
+    let start = &raw const __patch_start;
+    // SAFETY: both symbols delimit one table of whole entries.
+    let count = unsafe { (&raw const __patch_end).offset_from_unsigned(start) };
+    (0..count).map(move |at| {
+        // SAFETY: inside the table, which is read-only data.
+        let (entry, Site { site, target, key, original }) = unsafe { (start.add(at), start.add(at).read()) };
+        let site_at = (entry as usize).wrapping_add_signed(site as isize);
+        let target_at = (entry as usize + 4).wrapping_add_signed(target as isize);
+        (site_at, target_at, key, original)
+    })
+}
+
+/// `b target`, for the place `site`.
+fn branch(site: usize, target: usize) -> u32 {
+    let distance = (target as isize - site as isize) >> 2;
+    0x1400_0000 | (distance as u32 & 0x03ff_ffff)
+}
+
+/// Writes one instruction, and makes the instruction side see it (clean to PoU, invalidate, synchronise).
+///
+/// # Safety
+/// `writable` is a mapping of the instruction at `site`; what is written is right there at any moment.
+unsafe fn write_site(writable: *mut u32, site: usize, instruction: u32) {
+    // SAFETY: by contract. The data side is cleaned where it was written, the instruction side invalidated where it
+    // is fetched: an instruction cache may be virtually indexed.
+    unsafe {
+        writable.write_volatile(instruction);
+        asm!("dc cvau, {w}", "dsb ish", "ic ivau, {s}", "dsb ish", "isb", w = in(reg) writable, s = in(reg) site, options(nostack, preserves_flags));
+    }
+}
+
 /// Writes the branches. Returns the number of patched sites.
 ///
 /// # Safety
@@ -148,26 +195,95 @@ pub unsafe fn apply() -> usize {
     SEALED.store(true, Ordering::Relaxed);
     let enabled = ENABLED.load(Ordering::Relaxed);
     let mut patched = 0;
-    let mut entry = &raw const __patch_start;
-    let end = &raw const __patch_end;
-    while entry < end {
-        // SAFETY: the table lies between the two linker symbols and holds whole entries.
-        let Site { site, target, key, original: _ } = unsafe { entry.read() };
+    for (site, target, key, _) in sites() {
         if enabled & (1 << key) != 0 {
-            let site_at = (entry as usize).wrapping_add_signed(site as isize);
-            let target_at = (entry as usize + 4).wrapping_add_signed(target as isize);
-            let distance = (target_at as isize - site_at as isize) >> 2;
-            let branch = 0x1400_0000 | (distance as u32 & 0x03ff_ffff);
-            // SAFETY: the site is an aligned instruction of ours in writable text; the instruction side
-            // is made to see it (clean to PoU, invalidate, synchronise) before anybody executes it.
-            unsafe {
-                (site_at as *mut u32).write_volatile(branch);
-                asm!("dc cvau, {a}", "dsb ish", "ic ivau, {a}", "dsb ish", "isb", a = in(reg) site_at, options(nostack, preserves_flags));
-            }
+            // SAFETY: the site is an aligned instruction of ours in writable text, and nobody executes it now.
+            unsafe { write_site(site as *mut u32, site, branch(site, target)) };
             patched += 1;
         }
-        // SAFETY: stays within or one past the table.
-        entry = unsafe { entry.add(1) };
     }
     patched
+}
+
+/// A writable view of sealed text, one page at a time.
+///
+/// # Safety
+/// What [`show`](Self::show) returns is a mapping of the page of text at the given address, readable and writable until the
+/// next call of it.
+pub unsafe trait TextWindow {
+    /// Why a page cannot be shown.
+    type Error;
+    /// Maps the page of text at `page` writable, somewhere; the one before may go.
+    ///
+    /// # Errors
+    /// The owner of the page tables refuses.
+    fn show(&mut self, page: usize) -> Result<*mut u8, Self::Error>;
+}
+
+/// Why a key was not switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchError<E> {
+    /// The key is decided at boot.
+    BootOnly(Key),
+    /// The text cannot be written to. Sites already changed stay changed: ask again, or for the opposite.
+    Window(E),
+}
+
+impl<E: core::fmt::Display> core::fmt::Display for PatchError<E> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::BootOnly(key) => {
+                write!(f, "{key:?} is decided at boot; expected Trace, PreemptStats or IrqStats")
+            }
+            Self::Window(error) => write!(f, "the kernel's text cannot be written to: {error}"),
+        }
+    }
+}
+
+/// Switches `key` while the kernel runs, site by site, with IRQs masked for one site at a time. Returns how many sites
+/// were changed. Thread context; one call at a time.
+///
+/// # Errors
+/// See [`PatchError`].
+pub fn set<W: TextWindow>(key: Key, on: bool, window: &mut W) -> Result<usize, PatchError<W::Error>> {
+    if !key.is_switchable() {
+        return Err(PatchError::BootOnly(key));
+    }
+    let mut shown = None;
+    let mut changed = 0;
+    for (site, target, _, original) in sites().filter(|&(_, _, of, _)| of == key as u32) {
+        let wanted = if on { branch(site, target) } else { original };
+        // SAFETY: an aligned instruction of ours; text is readable.
+        if unsafe { (site as *const u32).read_volatile() } == wanted {
+            continue;
+        }
+        let page = site & !(PAGE_BYTES - 1);
+        let base = match shown {
+            Some((known, base)) if known == page => base,
+            _ => window.show(page).map_err(PatchError::Window)?,
+        };
+        shown = Some((page, base));
+        let flags = raw_local_irq_save();
+        // SAFETY: the window shows the page, and the offset stays inside it. One CPU with IRQs masked: nobody is at the
+        // site; the two instructions are both right there, by the invariant of switchable keys.
+        unsafe { write_site(base.add(site - page).cast(), site, wanted) };
+        raw_local_irq_restore(flags);
+        changed += 1;
+    }
+    if on {
+        ENABLED.fetch_or(1 << key as u32, Ordering::Relaxed);
+    } else {
+        ENABLED.fetch_and(!(1 << key as u32), Ordering::Relaxed);
+    }
+    Ok(changed)
+}
+
+/// How many sites `key` has, and how many of them hold their original instruction.
+#[must_use]
+pub fn count_sites(key: Key) -> (usize, usize) {
+    sites().filter(|&(_, _, of, _)| of == key as u32).fold((0, 0), |(all, same), (site, _, _, original)| {
+        // SAFETY: an aligned instruction of ours; text is readable.
+        let found = unsafe { (site as *const u32).read_volatile() };
+        (all + 1, same + usize::from(found == original))
+    })
 }

@@ -18,9 +18,11 @@
 //! operation; a 64-bit store would undo that and lose a preemption. Hence the explicit `w` and `x`
 //! registers: overlapping accesses of two widths are outside Rust's memory model, so they are assembly.
 //!
+//! The stores are sites of preempt-stats (`hooks.rs`).
+//!
 //! Context: any, always on the CPU's own word.
 
-use crate::patch::site;
+use crate::patch::{PREEMPT_STATS, site};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -183,14 +185,16 @@ pub unsafe fn preempt_count_set<const COUNT: u32>() {
     if COUNT == 0 {
         // SAFETY: as below, with the zero register.
         unsafe {
-            asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+            asm!(word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_count"),
+                ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags))
         };
         return;
     }
     // SAFETY: `sp_el0` points at a live `ThreadInfo`; 4 bytes inside it. No `nomem`: this is a barrier
     // for the compiler, so that a critical section cannot leak out of its markers.
     unsafe {
-        asm!("str {c:w}, [{ti}, #{o}]", c = in(reg) COUNT, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags))
+        asm!(word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = in(reg) u64::from(COUNT), ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 
@@ -200,8 +204,8 @@ pub fn preempt_count_add(val: u32) {
     // SAFETY: as in `preempt_count_set`. Load, add and store are not atomic and need not be: only this
     // CPU writes the word, and an interrupt in between gives the count back unchanged.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, {v:w}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, {v:w}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -211,8 +215,8 @@ pub fn preempt_count_add(val: u32) {
 pub fn preempt_count_sub(val: u32) {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, {v:w}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, {v:w}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = in(reg) val, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -221,8 +225,8 @@ pub fn preempt_count_sub(val: u32) {
 pub fn preempt_count_add_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -231,8 +235,8 @@ pub fn preempt_count_add_const<const VAL: u32>() {
 pub fn preempt_count_sub_const<const VAL: u32>() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "sub {c:w}, {c:w}, #{v}", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, v = const VAL, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -241,8 +245,8 @@ pub fn preempt_count_sub_const<const VAL: u32>() {
 pub fn preempt_count_inc() {
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #1", "str {c:w}, [{ti}, #{o}]",
-            c = out(reg) _, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {c:w}, [{ti}, #{o}]", "add {c:w}, {c:w}, #1", word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
 }
 
@@ -257,8 +261,9 @@ pub fn preempt_count_dec_and_test() -> bool {
     let word: u64;
     // SAFETY: as in `preempt_count_add`.
     unsafe {
-        asm!("ldr {w:w}, [{ti}, #{o}]", "sub {w:w}, {w:w}, #1", "str {w:w}, [{ti}, #{o}]", "ldr {w}, [{ti}, #{o}]",
-            w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, options(nostack, preserves_flags));
+        asm!("ldr {w:w}, [{ti}, #{o}]", "sub {w:w}, {w:w}, #1", word_site!("str {w:w}, [{ti}, #{o}]", "{w}", "preempt_hook_count"),
+            "ldr {w}, [{ti}, #{o}]",
+            w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
     word == 0
 }
@@ -282,16 +287,17 @@ pub fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counte
     // SAFETY: as in `preempt_count_add`. Neither site has stored anything when it is reached.
     unsafe {
         asm!(
-            site!("ldr {c:w}, [{ti}, #{o}]"),
-            site!("add {c:w}, {c:w}, #1", "second", "other"),
-            "str {c:w}, [{ti}, #{o}]",
+            site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
+            site!("add {c:w}, {c:w}, #1", "second", "two"),
+            word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
             c = out(reg) _,
             ti = in(reg) current_thread_info(),
             o = const PREEMPT,
-            key = const FIRST,
+            key = const PREEMPT_STATS,
+            first = const FIRST,
             second = const SECOND,
-            target = label { return Counted::First },
-            other = label { return Counted::Second },
+            one = label { return Counted::First },
+            two = label { return Counted::Second },
             options(nostack, preserves_flags)
         );
     }
@@ -306,16 +312,17 @@ pub fn preempt_count_dec_unless<const FIRST: u32, const SECOND: u32>() -> Counte
     // SAFETY: as in `preempt_count_inc_unless`.
     unsafe {
         asm!(
-            site!("ldr {c:w}, [{ti}, #{o}]"),
-            site!("sub {c:w}, {c:w}, #1", "second", "other"),
-            "str {c:w}, [{ti}, #{o}]",
+            site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
+            site!("sub {c:w}, {c:w}, #1", "second", "two"),
+            word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
             c = out(reg) _,
             ti = in(reg) current_thread_info(),
             o = const PREEMPT,
-            key = const FIRST,
+            key = const PREEMPT_STATS,
+            first = const FIRST,
             second = const SECOND,
-            target = label { return Counted::First },
-            other = label { return Counted::Second },
+            one = label { return Counted::First },
+            two = label { return Counted::Second },
             options(nostack, preserves_flags)
         );
     }
@@ -329,13 +336,13 @@ pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
     // SAFETY: as in `preempt_count`.
     unsafe {
         asm!(
-            site!("ldr {w}, [{ti}, #{o}]"),
+            site!("ldr {w}, [{ti}, #{o}]", "off", "instead"),
             "cbz {w}, {zero}",
             w = out(reg) _,
             ti = in(reg) current_thread_info(),
             o = const PREEMPT,
-            key = const KEY,
-            target = label { return false },
+            off = const KEY,
+            instead = label { return false },
             zero = label { return true },
             options(nostack, readonly, preserves_flags)
         );
@@ -347,14 +354,17 @@ pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
 #[inline(always)]
 #[must_use]
 pub fn set_preempt_need_resched_unless<const KEY: u32>() -> bool {
-    // SAFETY: as in `set_preempt_need_resched`.
+    // SAFETY: as in `set_preempt_need_resched`. The register is read here and not by the compiler: the reading is the
+    // patch site, because the store is one of preempt-stats.
     unsafe {
         asm!(
-            site!("str wzr, [{ti}, #{o}]"),
-            ti = in(reg) current_thread_info(),
+            site!("mrs {ti}, sp_el0", "off", "instead"),
+            word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_request"),
+            ti = out(reg) _,
             o = const NEED_RESCHED,
-            key = const KEY,
-            target = label { return false },
+            key = const PREEMPT_STATS,
+            off = const KEY,
+            instead = label { return false },
             options(nostack, preserves_flags)
         );
     }
@@ -378,7 +388,8 @@ pub fn preempt_word() -> u64 {
 pub fn set_preempt_need_resched() {
     // SAFETY: as in `preempt_count_set`; stores the flag half only.
     unsafe {
-        asm!("str wzr, [{ti}, #{o}]", ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+        asm!(word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_request"),
+            ti = in(reg) current_thread_info(), o = const NEED_RESCHED, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 
@@ -387,7 +398,8 @@ pub fn set_preempt_need_resched() {
 pub fn clear_preempt_need_resched() {
     // SAFETY: as in `set_preempt_need_resched`.
     unsafe {
-        asm!("str {one:w}, [{ti}, #{o}]", one = in(reg) 1, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, options(nostack, preserves_flags))
+        asm!(word_site!("str {one:w}, [{ti}, #{o}]", "xzr", "preempt_hook_served"),
+            one = in(reg) 1u64, ti = in(reg) current_thread_info(), o = const NEED_RESCHED, key = const PREEMPT_STATS, options(nostack, preserves_flags))
     };
 }
 

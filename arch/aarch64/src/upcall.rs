@@ -9,6 +9,7 @@
 //! | `arm64_preempt_schedule_irq()` | kernel `preempt.rs` | task stack, IRQs masked, word zero |
 //! | `schedule_tail()` | kernel `sched/core.rs` | first code of a task, IRQs masked, count 2 |
 //! | `kernel_fault(&mut PtRegs, Fault) -> bool` | kernel `panic.rs` | faulting task's stack, or overflow stack |
+//! | `preempt_stats_hook(site, daif, count, now, fp, event, pc)` | kernel `preempt_stats/recorder.rs` | any; IRQs masked; may reach no hook |
 //! | `irq_stack_top`, `overflow_stack_top` | kernel `percpu.rs` | per-CPU variables: stack pointers |
 
 use crate::frame::PtRegs;

@@ -53,6 +53,9 @@ vectors:
 	// this stack; no other register is needed for it. D, A, I and F stay masked throughout the handler: it
 	// acknowledges, wakes and returns, so an SError waits that long at the most.
 	.org	vectors + 0x280
+	// The first instruction is a site of preempt-stats (hooks.S).
+.global el1_irq
+el1_irq:
 	stp	x0, x1, [sp, #-{IRQ_FRAME_SIZE}]!
 	stp	x2, x3, [sp, #{IRQ_X} + 16 * 1]
 	stp	x4, x5, [sp, #{IRQ_X} + 16 * 2]
@@ -97,6 +100,10 @@ vectors:
 	.long	el1_irq_gicv2 - .
 	.long	{KEY_GIC_V2}
 	nop
+	.long	el1_irq - .
+	.long	preempt_thunk_irq_entry - .
+	.long	{KEY_PREEMPT_STATS}
+	stp	x0, x1, [sp, #-{IRQ_FRAME_SIZE}]!
 	.popsection
 
 	.org	vectors + 0x300

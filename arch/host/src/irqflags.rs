@@ -28,6 +28,15 @@ pub fn local_irq_disable() {
 pub fn local_irq_enable() {
     DAIF.set(0);
 }
+/// As [`local_irq_save`].
+#[must_use]
+pub fn raw_local_irq_save() -> Flags {
+    local_irq_save()
+}
+/// As [`local_irq_restore`].
+pub fn raw_local_irq_restore(flags: Flags) {
+    local_irq_restore(flags);
+}
 /// Nothing to open.
 pub fn open_daf() {}
 /// Masks.

@@ -66,3 +66,92 @@ pub fn enable(key: Key) {
 pub fn is_enabled(key: Key) -> bool {
     ENABLED.load(Ordering::Relaxed) & (1 << key as u32) != 0
 }
+
+impl Key {
+    /// Whether [`set`] may change it.
+    #[must_use]
+    pub const fn is_switchable(self) -> bool {
+        matches!(self, Self::Trace | Self::PreemptStats | Self::IrqStats)
+    }
+}
+
+/// A writable view of text.
+///
+/// # Safety
+/// As in the AArch64 crate; never asked here.
+pub unsafe trait TextWindow {
+    /// Why a page cannot be shown.
+    type Error;
+    /// Shows a page.
+    ///
+    /// # Errors
+    /// As the implementation says.
+    fn show(&mut self, page: usize) -> Result<*mut u8, Self::Error>;
+}
+
+/// Why a key was not switched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatchError<E> {
+    /// The key is decided at boot.
+    BootOnly(Key),
+    /// Never on a PC.
+    Window(E),
+}
+
+impl<E: std::fmt::Display> std::fmt::Display for PatchError<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::BootOnly(key) => {
+                write!(f, "{key:?} is decided at boot; expected Trace, PreemptStats or IrqStats")
+            }
+            Self::Window(error) => write!(f, "the kernel's text cannot be written to: {error}"),
+        }
+    }
+}
+
+/// Switches a key, for the whole test process. There are no sites.
+///
+/// # Errors
+/// For a key that is decided at boot.
+pub fn set<W: TextWindow>(key: Key, on: bool, _window: &mut W) -> Result<usize, PatchError<W::Error>> {
+    if !key.is_switchable() {
+        return Err(PatchError::BootOnly(key));
+    }
+    if on {
+        ENABLED.fetch_or(1 << key as u32, Ordering::Relaxed);
+    } else {
+        ENABLED.fetch_and(!(1 << key as u32), Ordering::Relaxed);
+    }
+    Ok(0)
+}
+
+/// No sites on a PC.
+#[must_use]
+pub fn count_sites(_key: Key) -> (usize, usize) {
+    (0, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoWindow;
+    // SAFETY: never shows a page.
+    unsafe impl TextWindow for NoWindow {
+        type Error = &'static str;
+        fn show(&mut self, _page: usize) -> Result<*mut u8, Self::Error> {
+            Err("not on a PC")
+        }
+    }
+
+    #[test]
+    fn a_boot_key_is_refused_by_name_and_a_switchable_one_is_switched() {
+        let error = set(Key::PreemptInert, true, &mut NoWindow).unwrap_err();
+        assert!(std::format!("{error}").starts_with("PreemptInert is decided at boot"));
+        assert!(!is_enabled(Key::PreemptInert));
+        assert_eq!(set(Key::IrqStats, true, &mut NoWindow), Ok(0));
+        assert!(is_enabled(Key::IrqStats));
+        assert_eq!(set(Key::IrqStats, false, &mut NoWindow), Ok(0));
+        assert!(!is_enabled(Key::IrqStats));
+    }
+}

@@ -127,7 +127,8 @@ pub fn adjust<T: PiEntity>(task: &T, follow: Follow) -> Option<At<T>> {
 #[inline(always)]
 fn update_prio<T: PiEntity>(task: &T) {
     let (prio, donor) = effective_prio(task);
-    if prio != task.prio() {
+    // Deadline tasks all have one priority, and lend their deadlines.
+    if prio != task.prio() || prio < 0 {
         task.set_prio(prio, donor.as_deref());
     }
 }

@@ -129,6 +129,11 @@ impl Cpu {
         self.rq.check_preempt_curr(p, WakeFlags::empty())
     }
 
+    /// Where it cannot be refused.
+    pub(super) fn set_scheduler(&mut self, p: SchedRef, attr: SchedAttr) -> Resched {
+        self.rq.set_scheduler(p, attr).unwrap()
+    }
+
     pub(super) fn rt_order(&self) -> Vec<SchedRef> {
         self.rq.rt().iter().collect()
     }

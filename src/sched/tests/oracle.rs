@@ -132,7 +132,7 @@ proptest! {
                 Op::Set(i, level, is_rr) => {
                     let (old, new) = (m.prio[i], 99 - LEVELS[level] as usize);
                     let was_queued = m.is_queued(i);
-                    let answer = cpu.rq.set_scheduler(tasks[i], attr(level, is_rr)).is_yes();
+                    let answer = cpu.set_scheduler(tasks[i], attr(level, is_rr)).is_yes();
                     if new != old {
                         m.remove(i);
                         m.prio[i] = new;
@@ -198,7 +198,7 @@ proptest! {
                 6 => {
                     let policy = [Policy::Normal, Policy::Batch, Policy::Idle][(nice + 20) as usize % 3];
                     let attr = SchedAttr::new(policy, 0, nice).unwrap();
-                    if cpu.rq.set_scheduler(p, attr).is_yes() { cpu.schedule(); }
+                    if cpu.set_scheduler(p, attr).is_yes() { cpu.schedule(); }
                 }
                 7 => { cpu.pass(ns); cpu.schedule(); }
                 _ => {}

@@ -204,7 +204,10 @@ fn a_bad_priority_is_refused_with_the_value_and_the_range() {
         assert_eq!(std::format!("{}", result.unwrap_err()), message);
     }
     let message = std::format!("{}", Policy::from_number(4).unwrap_err());
-    assert_eq!(message, "no scheduling policy 4: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch) or 5 (idle)");
+    assert_eq!(
+        message,
+        "no scheduling policy 4: use 0 (normal), 1 (fifo), 2 (rr), 3 (batch), 5 (idle) or 6 (deadline)"
+    );
     assert!(SchedAttr::fifo(1).is_ok() && SchedAttr::fifo(99).is_ok());
     assert!(SchedAttr::normal(-20).is_ok() && SchedAttr::normal(19).is_ok());
 }

@@ -6,9 +6,9 @@ use crate::sched::core as sched;
 use crate::shell::banner;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
-use crate::shell::units::Bytes;
+use crate::shell::units::{Bytes, Percent};
 use crate::start::boot_info;
-use crate::time::{self, tick};
+use crate::time::{self, idle, tick};
 
 pub(super) fn uname(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     match args {
@@ -24,12 +24,19 @@ pub(super) fn uptime(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), F
     let ns = time::now_ns() - time::ticks_to_ns(boot_info().boot_counter);
     writeln!(
         terminal,
-        "up {}.{:06} s, {} ticks of {} Hz, {} tasks ready",
+        "up {}.{:06} s, {}% of it idle, {} tasks ready",
         ns / 1_000_000_000,
         ns / 1000 % 1_000_000,
-        tick::jiffies(),
-        tick::hz(),
+        Percent(idle::time_ns(), ns),
         sched::with_rq(|rq| rq.nr_running())
+    )?;
+    let (passed, skipped) = (tick::jiffies(), tick::skipped());
+    writeln!(
+        terminal,
+        "{passed} ticks of {} Hz: {} taken, {skipped} skipped; idle {} times",
+        tick::hz(),
+        passed - skipped,
+        idle::waits()
     )?;
     Ok(())
 }

@@ -6,6 +6,7 @@ mod load;
 mod lockdep;
 mod machine;
 mod power;
+mod preempt_stats;
 mod tasks;
 mod text;
 
@@ -15,7 +16,7 @@ shell_command!("help", "[command]", "list the commands, or show one", text::help
 shell_command!("echo", "[word…]", "print the words", text::echo);
 shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
 shell_command!("dmesg", "", "show the log", text::dmesg);
-shell_command!("trace", "[events]", "show the last scheduler events (boot with trace=1)", text::trace_events);
+shell_command!("trace", "[events] | on | off", "show the last scheduler events", text::trace_events);
 shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine::uname);
 shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
 shell_command!("free", "", "how memory is used", machine::free);
@@ -26,6 +27,12 @@ shell_command!(
     "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
     "measure wake-up latency under load",
     load::measure
+);
+shell_command!(
+    "preempt-stats",
+    "[top] | on | off | reset | budget <us>|off",
+    "time the sections in which nobody else can run",
+    preempt_stats::preempt_stats
 );
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
 #[cfg(debug_assertions)]

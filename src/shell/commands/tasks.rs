@@ -60,6 +60,10 @@ fn policy(task: &TaskInfo) -> String<12> {
         Policy::Normal => write!(text, "fair {}", prio_to_nice(task.prio)),
         Policy::Batch => write!(text, "batch {}", prio_to_nice(task.prio)),
         Policy::Idle => write!(text, "idle"),
+        Policy::Deadline => match task.deadline {
+            Some(dl) => write!(text, "dl {}", Percent(dl.runtime_ns, dl.period_ns)),
+            None => write!(text, "dl"),
+        },
     };
     text
 }

@@ -5,7 +5,7 @@ use crate::shell::command::{COMMANDS, Command, Failure, find, no_arguments};
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{Ns, parse_ns, parse_u64};
 use crate::trace::{self, Event};
-use crate::{klog, preempt, task, time};
+use crate::{klog, patching, preempt, task, time};
 use alloc::vec::Vec;
 use arch::patch::{self, Key};
 
@@ -75,16 +75,22 @@ pub(super) fn dmesg(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fa
 
 pub(super) fn trace_events(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let most = trace::RING_EVENTS;
+    if let ["on" | "off"] = args {
+        return match patching::set_key(Key::Trace, args == ["on"]) {
+            Ok(_) => Ok(()),
+            Err(failure) => Err(Failure::new(format_args!("{failure}"))),
+        };
+    }
     let count = match args {
         [] => EVENTS,
         [arg] => parse_u64(arg).filter(|&n| (1..=most as u64).contains(&n)).ok_or_else(|| {
-            Failure::new(format_args!("{arg}: a number of events from 1 to {most} was expected"))
+            Failure::new(format_args!("{arg}: on, off or a number of events from 1 to {most} was expected"))
         })? as usize,
         _ => return Err(Failure::new(format_args!("one number of events was expected"))),
     };
     if !patch::is_enabled(Key::Trace) {
         return Err(Failure::new(format_args!(
-            "the trace hooks are switched off in this boot; make run BOOTARGS=trace=1 switches them on"
+            "the trace hooks are off; `trace on` switches them on, or make run BOOTARGS=trace=1 from the boot on"
         )));
     }
     // Copied out first: printing makes events of its own.

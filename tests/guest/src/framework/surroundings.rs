@@ -48,7 +48,9 @@ impl Surroundings {
             arch::thread_info::PREEMPT_ENABLED,
             "the preempt word after the test"
         );
-        let (rt, fair) = with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent()));
+        let (rt, fair, deadline) =
+            with_rq(|rq| (rq.rt().is_consistent(), rq.cfs().is_consistent(), rq.dl().is_consistent()));
+        check!(deadline, "trees and tasks of the deadline queue disagree");
         check!(rt, "bitmap and lists of the real-time queue disagree");
         check!(fair, "sums and tree of the fair queue disagree");
         check_eq!(

@@ -31,6 +31,8 @@ const SETTLE_NS: u64 = 20_000;
 const WATCHDOG_NS: u64 = 5_000_000;
 /// Runs to find two that agree.
 const ATTEMPTS: u32 = 6;
+/// The count of a softirq's function.
+const SERVING_SOFTIRQ: u32 = 0x100;
 /// An interrupt that never comes: for measuring a path's length.
 const NEVER: u64 = 1 << 40;
 
@@ -53,7 +55,13 @@ impl Point {
     /// Where in the path the interrupt was taken: as many instructions behind its start. That is `n`,
     /// unless interrupts were masked there.
     pub fn at(&self, constants: &Constants) -> u64 {
-        self.n.wrapping_add(self.reading.taken_at).wrapping_sub(constants.entry)
+        let entry = if self.is_in_softirq() { constants.softirq_entry } else { constants.entry };
+        self.n.wrapping_add(self.reading.taken_at).wrapping_sub(entry)
+    }
+
+    /// Whether the function of a softirq was interrupted, with nothing disabled by itself.
+    pub fn is_in_softirq(&self) -> bool {
+        self.reading.count == SERVING_SOFTIRQ
     }
 
     /// Instructions from the handler's last step, the wake-up, to H.
@@ -74,7 +82,7 @@ impl Point {
 
 /// Finds out what the runs need to know.
 pub fn init() -> Result<(), &'static str> {
-    WATCHDOG.call_once(|| Timer::new(nothing_runs_any_more));
+    WATCHDOG.call_once(|| Timer::new_hard(nothing_runs_any_more));
     task::for_each(|task| {
         if task.id() == 0 {
             IDLE.call_once(|| core::ptr::from_ref(task).addr() as u64);

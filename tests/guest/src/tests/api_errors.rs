@@ -63,7 +63,20 @@ ktest! {
         check_eq!(SchedAttr::normal(-21), Err(PrioError::Nice(-21)));
         check_eq!(SchedAttr::new(Policy::Batch, 5, 0), Err(PrioError::RtPriorityOfFair(5)));
         check_eq!(Policy::from_number(4), Err(PrioError::Policy(4)));
-        check_eq!(Policy::from_number(6), Err(PrioError::Policy(6)));
+        check_eq!(Policy::from_number(7), Err(PrioError::Policy(7)));
+        check_eq!(SchedAttr::deadline(1023, 1_000_000, 0), Err(PrioError::DlRuntime(1023)));
+        check_eq!(
+            SchedAttr::deadline(2_000_000, 1_000_000, 0),
+            Err(PrioError::DlDeadline { runtime_ns: 2_000_000, deadline_ns: 1_000_000 })
+        );
+        check_eq!(
+            SchedAttr::deadline(1_000_000, 3_000_000, 2_000_000),
+            Err(PrioError::DlDeadlineBehindPeriod { deadline_ns: 3_000_000, period_ns: 2_000_000 })
+        );
+        check_eq!(SchedAttr::deadline(2000, 99_999, 0), Err(PrioError::DlPeriod(99_999)));
+        check_eq!(SchedAttr::deadline(2000, 2000, 4_194_304_001), Err(PrioError::DlPeriod(4_194_304_001)));
+        check_eq!(SchedAttr::new(Policy::Deadline, 0, 0), Err(PrioError::DeadlineWithoutTimes));
+        check!(format!("{}", PrioError::DlRuntime(1023)).contains("1023 ns is too short: use 1024 ns or more"));
         check!(format!("{}", PrioError::RtPriority(100)).contains("100 is out of range: use 1..=99"));
     }
 }
@@ -77,7 +90,13 @@ ktest! {
             (Error::Full, "full"),
             (Error::Busy, "in use"),
             (Error::BadIrq { irq: 1020 }, "no interrupt 1020"),
+            (Error::BadTimerPeriod { ns: 7 }, "a timer period of 7 ns is below 1000 ns"),
             (Error::Deadlock, "wait for itself"),
+            (Error::BadPeriod { ns: 99_999 }, "99999 ns is not between 100000 and 4194304000 ns"),
+            (
+                Error::NoBandwidth { asked: 1001, in_use: 9000, limit: 9500 },
+                "10.01 % of the CPU cannot be reserved: 90.00 % is, and 95.00 % is the limit",
+            ),
         ] {
             check!(format!("{error}").contains(text), "{error:?} says {error}");
         }

@@ -33,7 +33,7 @@ ktest! {
         let expected = checksum_and_copy(&from, &mut to);
         to.fill(0);
 
-        let timer = Timer::new(|| {
+        let timer = Timer::new_hard(|| {
             DUE_NS.store(now_ns(), Ordering::Relaxed);
             let _ = GATE.give();
         });

@@ -10,7 +10,9 @@ use crate::framework::models::{COUNT, EVENT, INERT, Models, PREEMPTED, RT, SPINN
 use crate::framework::{Failure, models};
 use crate::tests::HIGH;
 use crate::{check, check_eq, ktest};
-use stint::locking::{Completion, Mutex, RawSpinLock, RawSpinLockIrqSave, Semaphore, SpinLock, SpinLockIrqSave};
+use stint::locking::{
+    Completion, Mutex, RawSpinLock, RawSpinLockIrqSave, Semaphore, SpinLock, SpinLockIrqSave,
+};
 use stint::preempt::{self, cond_resched_lock, preempt_disable};
 use stint::task;
 
@@ -97,13 +99,15 @@ row! {
     }
 }
 
-row! {
-    waiting_for_what_is_complete_is_a_point_in_voluntary: active in VOLUNTARY, || {
+ktest! {
+    fn waiting_for_what_is_complete_is_a_point_in_voluntary() {
+        static LOG: Events = Events::new();
+        static GATE: Semaphore = Semaphore::new(0);
         static DONE: Completion = Completion::new();
-        DONE.complete();
-        let guard = preempt_disable();
-        guard.enable_no_resched();
-        DONE.wait();
+        // Before the request: to complete is a point too.
+        DONE.complete_all();
+        at(&LOG, &GATE, || DONE.wait())?;
+        check_eq!(LOG.text(), if here(VOLUNTARY) { "pHn" } else { "pnH" });
     }
 }
 
@@ -130,7 +134,8 @@ row! {
 }
 
 row! {
-    the_end_of_local_bh_disable_is_a_point_in_full_and_rt: active in PREEMPTED, || {
+    /// In `rt` it is a lock that sleeps, and preemption was never off.
+    the_end_of_local_bh_disable_is_a_point_in_full: active in PREEMPTED.and(models::NOT_RT), || {
         drop(stint::irq::softirq::local_bh_disable());
     }
 }

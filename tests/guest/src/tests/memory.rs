@@ -165,7 +165,7 @@ ktest! {
 ktest! {
     fn the_heap_survives_tasks_that_preempt_each_other_inside_it() {
         let before = settled();
-        let interrupts = time::Timer::new(|| {});
+        let interrupts = time::Timer::new_hard(|| {});
         interrupts.start_periodic(3_301)?;
         let mut tasks = Vec::new();
         for n in 0..5u64 {

@@ -179,7 +179,7 @@ ktest! {
         static QUEUE: MsgQueue<u64, 3> = MsgQueue::new();
         static SUM: AtomicU64 = AtomicU64::new(0);
         static SQUARES: AtomicU64 = AtomicU64::new(0);
-        let storm = stint::time::Timer::new(|| {});
+        let storm = stint::time::Timer::new_hard(|| {});
         storm.start_periodic(6_007)?;
         let mut tasks = alloc::vec::Vec::new();
         for index in 0..3i32 {

@@ -44,7 +44,7 @@ ktest! {
     fn an_interrupt_on_a_full_stack_is_reported_as_an_overflow() {
         // Goes down to a few bytes above the guard page and waits there for an interrupt's frame.
         static LINE: Semaphore = Semaphore::new(0);
-        let timer = stint::time::Timer::new(|| { let _ = LINE.give(); });
+        let timer = stint::time::Timer::new_hard(|| { let _ = LINE.give(); });
         timer.start_periodic(50_000)?;
         task::build("crossing").fifo(LOW).stack_bytes(4096).spawn(|| {
             let (low, _) = task::current_ref().stack_bounds().unwrap_or((0, 0));

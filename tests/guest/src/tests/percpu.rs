@@ -27,7 +27,7 @@ const ROUNDS: u64 = 400;
 /// Runs `body` in `TASKS` tasks of all classes, `ROUNDS` times each, with timer interrupts that run `handler` and
 /// wake the real-time ones among them.
 fn stress(body: fn(), handler: fn()) -> crate::framework::Outcome {
-    let storm = Timer::new(handler);
+    let storm = Timer::new_hard(handler);
     storm.start_periodic(4_999)?;
     let mut tasks = alloc::vec::Vec::new();
     for index in 0..TASKS {

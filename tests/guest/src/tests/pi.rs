@@ -146,16 +146,30 @@ fn inversion<const LOCKS: usize>() -> stint::Result<(u64, u64)> {
     Ok((waited, section() * LOCKS as u64))
 }
 
-/// What one hand-over may cost beside the section: a lock that blocks (with the boost of every link), a release with a
-/// waiter, and the two switches, with every debug check on. A hog in between would be a thousand times that.
-const HANDOVER_INSNS: u64 = 1_500;
+/// What a task costs that is woken, runs, and sleeps again: two switches with everything around them, in this image and
+/// with the checks that it has on. A hand-over is a lock that blocks (with the boost of every link), a release with a
+/// waiter, and two switches: it may cost three of these. A hog in between would cost hundreds.
+fn two_switches() -> stint::Result<u64> {
+    static SEMAPHORE: Semaphore = Semaphore::new(0);
+    let _tick = TickOff::new();
+    let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| {
+        SEMAPHORE.take();
+        SEMAPHORE.take();
+    })?;
+    let before = arch::pmu::cycles();
+    SEMAPHORE.give()?;
+    let both = arch::pmu::cycles().wrapping_sub(before);
+    SEMAPHORE.give()?;
+    sleeper.join();
+    Ok(both)
+}
 
 fn bounded<const LOCKS: usize>() -> Outcome {
     if !crate::framework::clock::is_exact() {
         return Err(Failure::Ignored("instructions are counted under -icount only"));
     }
     let (waited, sections) = inversion::<LOCKS>()?;
-    let bound = sections + HANDOVER_INSNS * LOCKS as u64;
+    let bound = sections + 3 * two_switches()? * LOCKS as u64;
     stint::kprintln!("pi: {LOCKS} lock(s): waited {waited}, sections {sections}, bound {bound}");
     check!(
         waited >= sections,

@@ -33,7 +33,7 @@ ktest! {
     fn a_block_is_its_owners_alone() {
         static POOL: Pool<64, 8> = Pool::new();
         let mut tasks = Vec::new();
-        let storm = stint::time::Timer::new(|| {
+        let storm = stint::time::Timer::new_hard(|| {
             // The handler takes part: any context may.
             if let Some(block) = POOL.alloc() {
                 POOL.free(block);

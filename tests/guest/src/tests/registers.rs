@@ -138,7 +138,7 @@ fn preempt_with(
         unsafe { &*core::ptr::with_exposed_provenance::<AtomicUsize>(FLAG.load(Ordering::Relaxed)) }
             .store(1, Ordering::Relaxed);
     })?;
-    let timer = Timer::new(|| {
+    let timer = Timer::new_hard(|| {
         let _ = GATE.give();
     });
     let mut patterns = Patterns { registers: core::array::from_fn(pattern), nzcv, flag_at: &FLAG };
@@ -171,7 +171,7 @@ ktest! {
     only_in(models::PREEMPTED, models::AT_ONCE),
     fn all_registers_survive_many_interrupts_and_preemptions_in_a_row() {
         // With the tick, and a storm of timer interrupts beside it.
-        let storm = Timer::new(|| {});
+        let storm = Timer::new_hard(|| {});
         storm.start_periodic(3_001)?;
         for _ in 0..10 {
             preempt_with(hold_pattern_but_x30, 30, ZERO_AND_OVERFLOW, 100_000)?;

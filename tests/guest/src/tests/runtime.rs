@@ -35,7 +35,7 @@ ktest! {
                 task::sleep_ns(300_000);
             }
         })?);
-        let storm = Timer::new(|| {});
+        let storm = Timer::new_hard(|| {});
         storm.start_periodic(77_777)?;
         task::sleep_ms(5);
         let before = accounts();

@@ -165,7 +165,7 @@ ktest! {
         static UNITS: Semaphore = Semaphore::new(0);
         static FROM_TIMER: core::sync::atomic::AtomicU32 = core::sync::atomic::AtomicU32::new(0);
         use core::sync::atomic::Ordering::Relaxed;
-        let storm = stint::time::Timer::new(|| {
+        let storm = stint::time::Timer::new_hard(|| {
             if FROM_TIMER.load(Relaxed) < UNITS_EACH {
                 FROM_TIMER.fetch_add(1, Relaxed);
                 let _ = UNITS.give();

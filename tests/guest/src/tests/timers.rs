@@ -246,16 +246,17 @@ ktest! {
 ktest! {
     fn a_period_that_would_take_the_whole_cpu_is_refused() {
         let timer = Timer::new(|| {});
-        check_eq!(timer.start_periodic(999), Err(stint::Error::Busy));
+        check_eq!(timer.start_periodic(999), Err(stint::Error::BadTimerPeriod { ns: 999 }));
+        check_eq!(timer.start_periodic_at(0, 0), Err(stint::Error::BadTimerPeriod { ns: 0 }));
         check!(!timer.is_running());
         check_eq!(timer.start_periodic(1_000_000), Ok(()));
     }
 }
 
 ktest! {
-    fn timers_call_in_hard_interrupt_context() {
+    fn hard_timers_call_in_hard_interrupt_context() {
         static SEEN: AtomicU32 = AtomicU32::new(0);
-        let timer = Timer::new(|| SEEN.store(1 | u32::from(preempt::in_hardirq()) << 1 | u32::from(arch::irqflags::irqs_disabled()) << 2, Ordering::Relaxed));
+        let timer = Timer::new_hard(|| SEEN.store(1 | u32::from(preempt::in_hardirq()) << 1 | u32::from(arch::irqflags::irqs_disabled()) << 2, Ordering::Relaxed));
         timer.start_once(50_000);
         task::sleep_ms(1);
         check_eq!(SEEN.load(Ordering::Relaxed), 0b111, "called, in hard interrupt, masked");
@@ -266,7 +267,7 @@ ktest! {
     only_in(models::PREEMPTED, models::AT_ONCE),
     /// Many at once go off in several interrupts, with the preemption check in between: the second interrupt finds the
     /// task that the first one woke on the CPU.
-    fn many_timers_due_at_once_all_go_off_with_preemption_checks_in_between() {
+    fn many_hard_timers_due_at_once_all_go_off_with_preemption_checks_in_between() {
         const TIMERS: usize = 3 * EXPIRED_PER_IRQ + 5;
         static FIRED: AtomicUsize = AtomicUsize::new(0);
         static INTERRUPTED: [AtomicU32; TIMERS] = [const { AtomicU32::new(u32::MAX) }; TIMERS];
@@ -276,7 +277,7 @@ ktest! {
         let (me, high_id) = (task::current_ref().id(), high.task().id());
         let timers: Vec<Timer> = (0..TIMERS)
             .map(|n| {
-                Timer::new(move || {
+                Timer::new_hard(move || {
                     let at = FIRED.fetch_add(1, Ordering::Relaxed);
                     INTERRUPTED[at].store(task::current_ref().id(), Ordering::Relaxed);
                     if n == 0 {

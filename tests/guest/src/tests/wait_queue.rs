@@ -96,7 +96,7 @@ ktest! {
     /// The limit is for the call, and not for each of its rounds.
     fn wake_ups_in_vain_do_not_prolong_a_wait() {
         static QUEUE: WaitQueue = WaitQueue::new();
-        let storm = Timer::new(|| { QUEUE.wake_all(); });
+        let storm = Timer::new_hard(|| { QUEUE.wake_all(); });
         storm.start_periodic(50_000)?;
         let begun = now_ns();
         let result = QUEUE.wait_until_timeout(|| false, Timeout::In(1_000_000));

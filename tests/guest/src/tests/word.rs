@@ -230,7 +230,7 @@ ktest! {
 ktest! {
     fn the_idle_task_runs_with_count_one() {
         static SEEN: AtomicU64 = AtomicU64::new(u64::MAX);
-        let timer = Timer::new(|| {
+        let timer = Timer::new_hard(|| {
             if task::current_ref().id() == 0 {
                 SEEN.store(ti::preempt_word() - u64::from(arch::HARDIRQ_OFFSET), Ordering::Relaxed);
             }
@@ -249,7 +249,7 @@ ktest! {
         static STRANGE: AtomicU64 = AtomicU64::new(0);
         static SAMPLES: AtomicU32 = AtomicU32::new(0);
         static GATE: Semaphore = Semaphore::new(0);
-        let sampler = Timer::new(|| {
+        let sampler = Timer::new_hard(|| {
             SAMPLES.fetch_add(1, Ordering::Relaxed);
             let word = ti::preempt_word();
             if word >> 32 > 1 {

@@ -23,6 +23,7 @@ pub const PATHS: &[Path] = &[
         after: release,
         intrude: try_second,
         idles: true,
+        diary: "fl",
         check: all_is_back,
         ..Path::new("pi_give_up_chain", given_up)
     },
@@ -30,6 +31,7 @@ pub const PATHS: &[Path] = &[
         setup: chain,
         after: release,
         intrude: try_second,
+        diary: "fl",
         check: all_is_back,
         ..Path::new("pi_raise_and_lower_waiter", raise_and_lower)
     },

@@ -1,0 +1,111 @@
+//! preempt-stats: how long the CPU was closed to others, by whom, and where a scheduling point is missing.
+//!
+//! Off — as it boots — it costs nothing: its hooks are instructions that are needed anyway (arch `hooks.rs`). Switched on,
+//! every section with interrupts masked or preemption off is timed in cycles, idling excluded:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`section`] | from states to sections |
+//! | [`ledger`] | what is kept: the worst by their places, histogram, sum, the budget |
+//! | [`finder`] | how long requests to switch waited, and where the code was |
+//! | [`recorder`] | what the hooks call |
+//! | [`order`], [`report`] | the command, and what it shows |
+//!
+//! A section over the *budget* (`latency_budget_us=`, `preempt-stats budget`) is a bug: it is counted, and the log tells
+//! once for each pair of places who closed and who opened. An image of tests fails for it.
+//!
+//! The figures are this CPU's.
+//!
+//! Context: threads, but for the recorder. Locks: SWITCH (a mutex) around switching; nothing is held while the text is
+//! written but what `patching` needs.
+
+pub mod finder;
+pub mod ledger;
+pub mod order;
+pub mod recorder;
+#[cfg(target_os = "none")]
+pub mod report;
+pub mod section;
+
+use crate::locking::Mutex;
+use crate::patching::{self, PatchFailure};
+use arch::patch::Key;
+use recorder::{CpuStats, with_stats};
+
+/// The budget in microseconds, for showing it. Held while the statistics are switched.
+static SWITCH: Mutex<Option<u32>> = Mutex::new(None);
+
+/// Starts timing, from zero. Does nothing if it is on.
+///
+/// # Errors
+/// The text cannot be patched; then it is off.
+pub fn on() -> Result<(), PatchFailure> {
+    let _switch = SWITCH.lock();
+    switch_on()
+}
+
+fn switch_on() -> Result<(), PatchFailure> {
+    if with_stats(|stats| stats.is_active()) {
+        return Ok(());
+    }
+    if let Err(failure) = patching::set_key(Key::PreemptStats, true) {
+        // What was switched is switched back; that this fails too has the same cause.
+        let _ = patching::set_key(Key::PreemptStats, false);
+        return Err(failure);
+    }
+    // From here on all sites are there: no section can end at one that is not.
+    with_stats(|stats| stats.start(arch::pmu::cycles()));
+    Ok(())
+}
+
+/// Stops timing; what was found can still be shown.
+///
+/// # Errors
+/// The text cannot be patched; nothing is timed all the same.
+pub fn off() -> Result<(), PatchFailure> {
+    let _switch = SWITCH.lock();
+    with_stats(|stats| stats.stop(arch::pmu::cycles()));
+    patching::set_key(Key::PreemptStats, false).map(|_| ())
+}
+
+/// Forgets what was found. The budget stays.
+pub fn reset() {
+    with_stats(|stats| stats.reset(arch::pmu::cycles()));
+}
+
+/// Sections longer than this are bugs; `None`: none is. A budget switches the statistics on.
+///
+/// # Errors
+/// As [`on`].
+#[cfg(target_os = "none")]
+pub fn set_budget(budget_us: Option<u32>) -> Result<(), PatchFailure> {
+    let cycles = budget_us.map(|us| crate::shell::cpu_clock::ns_to_cycles(u64::from(us) * 1000));
+    let mut switch = SWITCH.lock();
+    *switch = budget_us;
+    with_stats(|stats| stats.ledger.set_budget(cycles));
+    if budget_us.is_some() { switch_on() } else { Ok(()) }
+}
+
+/// The budget in microseconds.
+#[must_use]
+pub fn budget_us() -> Option<u32> {
+    *SWITCH.lock()
+}
+
+/// Sections over the budget since the last reset.
+#[must_use]
+pub fn violations() -> u64 {
+    with_stats(|stats| stats.ledger.violations)
+}
+
+/// A copy of everything. Interrupts are masked for the copy, of some three kilobytes.
+#[must_use]
+pub fn snapshot() -> CpuStats {
+    with_stats(|stats| {
+        let mut copy = stats.clone();
+        if copy.is_active() {
+            copy.until_cycles = arch::pmu::cycles();
+        }
+        copy
+    })
+}

@@ -1,0 +1,200 @@
+//! Soft expiry: timers whose callbacks run in the HRTIMER softirq, with IRQs open.
+//!
+//! The timer interrupt finds that the first soft timer is due and raises the softirq; until the softirq has
+//! caught up, the hardware is not set to soft expiries any more. The softirq takes the due timers one by
+//! one. After each it looks whether somebody more important wants the CPU, and then leaves the rest to the
+//! softirq's next run: so one callback is the longest that a storm of timers holds a task up.
+//!
+//! **Cancelling.** A callback can be interrupted, so somebody may cancel a timer whose callback runs. The base
+//! says which that is. On one CPU it can be an interrupt handler, which must not wait ([`Stopped::Runs`] is
+//! its answer), or, where softirqs are threads, a task: it waits on `EXPIRY`, the mutex under which callbacks
+//! run there, and so lends the runner its priority.
+//!
+//! Invariant: `running` is the timer whose callback has been entered and not been left.
+//! Context: starting and cancelling from any, IRQs masked; `run` in the softirq. Lock: the timer base;
+//! `EXPIRY` (a mutex, `preempt=rt` alone) outside of it.
+
+use super::hrtimer::{BASE, Base, Callback, Hrtimer, Restart, program};
+use crate::irq::softirq::{self, Vector};
+use crate::locking::{Mutex, MutexGuard};
+use crate::per_cpu;
+use crate::{preempt, task};
+use arch::irqflags;
+use arch::patch::{RT, static_branch};
+use core::ptr;
+
+/// The most callbacks of one run of the softirq, if nobody wants the CPU: functions that start their timers
+/// anew for a time that has passed must not keep it for ever.
+pub const EXPIRED_PER_SOFTIRQ: usize = 16;
+
+per_cpu! {
+    /// Held while a callback runs, where softirqs are threads.
+    static EXPIRY: Mutex<()> = Mutex::new(());
+}
+
+/// What [`stop_irqs_off`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// It was not pending, and does not run but for the caller.
+    Idle,
+    /// It was pending and is not any more.
+    WasPending,
+    /// It is not pending, but its callback is running under the caller's feet.
+    Runs,
+}
+
+/// Starts `timer` on this CPU as a soft one, or moves it. As [`Hrtimer::start_irqs_off`].
+pub(super) fn start_irqs_off(timer: &Hrtimer, expires_ns: u64, callback: Callback) {
+    debug_assert!(irqflags::irqs_disabled());
+    // SAFETY: IRQs are masked.
+    let base = unsafe { BASE.this_cpu() };
+    base.lock.lock();
+    if timer.link.is_linked() {
+        remove(base, timer);
+    }
+    timer.callback.set(Some(callback));
+    insert(base, timer, expires_ns);
+    // SAFETY: taken above.
+    unsafe { base.lock.unlock() };
+}
+
+/// Takes a soft timer back. IRQs masked, on the CPU that started it. A callback that runs is not waited for.
+pub(super) fn stop_irqs_off(timer: &Hrtimer) -> Stopped {
+    debug_assert!(irqflags::irqs_disabled());
+    // SAFETY: IRQs are masked.
+    let base = unsafe { BASE.this_cpu() };
+    let pending = timer.link.is_linked();
+    if pending {
+        base.lock.lock();
+        remove(base, timer);
+        // SAFETY: taken above.
+        unsafe { base.lock.unlock() };
+    }
+    if ptr::eq(base.running.get(), timer) && !called_by_runner(base) {
+        Stopped::Runs
+    } else if pending {
+        Stopped::WasPending
+    } else {
+        Stopped::Idle
+    }
+}
+
+/// Whether the running code is called by the soft callback that runs, rather than having interrupted it.
+fn called_by_runner(base: &Base) -> bool {
+    // Softirqs that are no threads cannot be preempted: on this CPU only an interrupt comes in between.
+    !preempt::in_hardirq() && (!static_branch::<RT>() || ptr::eq(base.runner.get(), task::current()))
+}
+
+/// Whether the running code is called by `timer`'s callback. IRQs masked.
+pub(super) fn called_by(timer: &Hrtimer) -> bool {
+    // SAFETY: IRQs are masked.
+    let base = unsafe { BASE.this_cpu() };
+    ptr::eq(base.running.get(), timer) && called_by_runner(base)
+}
+
+/// Waits until the callback that runs has returned, lending its runner the caller's priority. Thread context.
+#[cold]
+pub(super) fn wait_for_running() {
+    assert!(
+        static_branch::<RT>() && preempt::preemptible(),
+        "Timer::cancel would wait for the timer's function, which it has interrupted (preempt count {:#x}); \
+         expected try_cancel here",
+        preempt::preempt_count()
+    );
+    // SAFETY: tasks do not move between CPUs yet; with them the timer will name its CPU.
+    drop(unsafe { EXPIRY.this_cpu() }.lock());
+}
+
+#[inline(always)]
+fn insert(base: &Base, timer: &Hrtimer, expires_ns: u64) {
+    timer.set_expires_ns(expires_ns);
+    // SAFETY: it is in no tree, and pinned while it is pending (contract of `start_irqs_off`).
+    if unsafe { base.soft.insert(timer) } && !base.soft_raised.get() {
+        base.arm_soft_first(expires_ns);
+    }
+}
+
+#[inline(always)]
+fn remove(base: &Base, timer: &Hrtimer) {
+    // SAFETY: linked, and it is started as a soft timer only.
+    if unsafe { base.soft.remove(timer) } && !base.soft_raised.get() {
+        base.arm_soft(base.soft.first_ns());
+    }
+}
+
+/// The first soft timer is due: from the timer interrupt.
+#[cold]
+#[inline(never)]
+pub(super) fn raise(base: &Base) {
+    base.soft_raised.set(true);
+    base.arm_soft(u64::MAX);
+    softirq::raise_softirq_irqoff(Vector::Hrtimer);
+}
+
+/// The HRTIMER softirq. IRQs open.
+pub(super) fn run() {
+    for _ in 0..EXPIRED_PER_SOFTIRQ {
+        // Before the timer is taken off: whoever finds the callback running must find the mutex taken.
+        let expiry = static_branch::<RT>().then(lock_expiry);
+        let flags = irqflags::local_irq_save();
+        // SAFETY: IRQs are masked.
+        let base = unsafe { BASE.this_cpu() };
+        if let Some(timer) = pop_due(base) {
+            call(base, timer);
+        }
+        let more = base.soft.first_ns() <= super::now_ns();
+        if !more {
+            base.soft_raised.set(false);
+            base.arm_soft(base.soft.first_ns());
+            program(base);
+        }
+        irqflags::local_irq_restore(flags);
+        drop(expiry);
+        if !more {
+            return;
+        }
+        if preempt::need_resched() {
+            break;
+        }
+    }
+    // Somebody wants the CPU, or has not had it for long.
+    let flags = irqflags::local_irq_save();
+    softirq::raise_softirq_irqoff(Vector::Hrtimer);
+    irqflags::local_irq_restore(flags);
+}
+
+#[cold]
+fn lock_expiry() -> MutexGuard<'static, ()> {
+    // SAFETY: the softirq's thread stays on its CPU.
+    unsafe { EXPIRY.this_cpu() }.lock()
+}
+
+fn pop_due(base: &Base) -> Option<&Hrtimer> {
+    base.lock.lock();
+    let due = base.soft.pop_due(super::now_ns());
+    // SAFETY: taken above.
+    unsafe { base.lock.unlock() };
+    // SAFETY: it was pending a moment ago, so it is alive; whoever wants to free it cancels it first, finds
+    // it running and waits. `running` is set before IRQs are open again.
+    due.map(|timer| unsafe { &*timer.as_ptr() })
+}
+
+/// Runs the callback. IRQs masked before and after.
+fn call(base: &Base, timer: &Hrtimer) {
+    base.runner.set(task::current());
+    base.running.set(timer);
+    let restart = timer.callback.get().map_or(Restart::No, |callback| callback(timer));
+    if let Restart::At(expires_ns) = restart {
+        base.lock.lock();
+        insert(base, timer, expires_ns);
+        // SAFETY: taken above.
+        unsafe { base.lock.unlock() };
+    }
+    // The last step: from here on the timer may be gone.
+    base.running.set(ptr::null());
+}
+
+/// Takes the softirq. Once, at boot.
+pub(crate) fn init() {
+    softirq::open_softirq(Vector::Hrtimer, run);
+}
