@@ -10,6 +10,7 @@ use stint::task;
 use stint::time::Timer;
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_value_is_made_once_by_the_first_and_the_others_wait_for_it() {
         static ONCE: Once<u32> = Once::new();
         static MADE: AtomicU32 = AtomicU32::new(0);

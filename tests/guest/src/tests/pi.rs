@@ -68,6 +68,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_holder_of_several_mutexes_has_the_best_of_all_waiters_and_releases_them_in_any_order() {
         static MUTEXES: [Mutex<()>; 3] = [const { Mutex::new(()) }; 3];
         static LOG: Events = Events::new();
@@ -185,24 +186,28 @@ fn bounded<const LOCKS: usize>() -> Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_lasts_as_long_as_the_critical_section_and_the_switches() {
         bounded::<1>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_through_two_locks_lasts_as_long_as_their_sections() {
         bounded::<2>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_through_eight_locks_lasts_as_long_as_their_sections() {
         bounded::<8>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_fair_holder_is_real_time_for_a_real_time_waiter_and_fair_afterwards() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -267,6 +272,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_deadline_waiter_lends_its_class_to_a_fair_holder() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -295,6 +301,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_waiter_that_gives_up_takes_its_priority_back_through_the_whole_chain() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());
@@ -315,6 +322,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_waiter_that_is_raised_overtakes_and_boosts_the_holder() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -336,6 +344,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_boosted_task_that_is_lowered_falls_when_the_waiter_is_served() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -353,6 +362,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_whose_priority_changes_is_filed_anew_in_the_queue_it_waits_in() {
         static LOG: Events = Events::new();
         static SEMAPHORE: Semaphore = Semaphore::new(0);
@@ -386,6 +396,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The chain goes on behind a wait of another kind: a holder that waits for a semaphore comes first there.
     fn a_holder_that_waits_in_another_queue_is_filed_anew_there_when_it_is_boosted() {
         static MUTEX: Mutex<()> = Mutex::new(());
@@ -452,6 +463,7 @@ fn check_ring(told: &[stint::Result<()>]) -> Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_deadlock_of_two_tasks_is_refused_to_the_one_that_closes_the_ring() {
         static MUTEXES: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
         let _expected = lock_problems::expected();
@@ -460,6 +472,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_deadlock_of_five_tasks_is_refused_to_the_one_that_closes_the_ring() {
         static MUTEXES: [Mutex<()>; 5] = [const { Mutex::new(()) }; 5];
         let _expected = lock_problems::expected();
@@ -495,6 +508,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_that_is_aborted_while_it_waits_leaves_its_queue_and_takes_its_priority_back() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());
@@ -533,6 +547,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_ready_task_that_holds_a_mutex_is_not_aborted() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
