@@ -258,9 +258,11 @@ pub trait LockBreak {
 pub fn cond_resched_lock<G: LockBreak>(guard: &mut G) -> bool {
     let breaks = need_resched() || guard.is_contended();
     if breaks {
-        // In the models with preemption the release is the point; in the others it is this call.
+        // Where the release is no point, this is.
         guard.released(|| {
-            cond_resched();
+            if !cond_resched() && thread_info::preempt_word() == 0 {
+                preempt_schedule();
+            }
         });
     }
     breaks
@@ -405,9 +407,6 @@ mod debug {
     use core::fmt;
     use core::panic::Location;
 
-    /// What is disabled, and not by an interrupt.
-    const BY_CODE: u32 = PREEMPT_MASK | SOFTIRQ_MASK & !SOFTIRQ_OFFSET;
-
     #[inline(always)]
     #[track_caller]
     pub(super) fn assert_not_in_hardirq() {
@@ -426,6 +425,9 @@ mod debug {
             preempt_count()
         )
     }
+
+    /// What is disabled, and not by an interrupt.
+    const BY_CODE: u32 = PREEMPT_MASK | SOFTIRQ_MASK & !SOFTIRQ_OFFSET;
 
     /// The outermost disabler, which has added `by`, leaves its address in the task; in an interrupt too, where nothing
     /// was disabled by the task.

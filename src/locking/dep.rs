@@ -1,8 +1,8 @@
 //! A lock's part in the validation of the lock order (`lockdep`): in debug builds its class, in release builds nothing,
 //! of no size and no instruction.
 //!
-//! Every kind of lock has one of these and calls it where it is taken and released. A lock that is made of others has
-//! one for all that can be held at a time: a spin lock that sleeps in some models is one lock in all of them.
+//! Every kind of lock has one of these and calls it where it is taken and released. The mutex inside other locks has
+//! none: they are validated in its place.
 //!
 //! Context: any. Locks: none.
 #![forbid(unsafe_code)]

@@ -18,6 +18,7 @@
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
 use super::event::EventTimer;
+use super::prio::SchedAttr;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -180,6 +181,12 @@ fn pick_special(this: &RunQueue) -> SchedRef {
     // SAFETY: locked by the caller, who does not use its own reference meanwhile.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
+    let prev = task_of(rq.curr());
+    if prev.state() == state::DEAD && prev.sched.is_deadline() {
+        // The last switch of a deadline task: it gives its reservation back, and nothing of it stays behind among
+        // those who wait for a budget. Nobody is refused the fair class.
+        let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
+    }
     let next = rq.pick_next_task(rq.curr());
     this.event.program(rq);
     next

@@ -177,7 +177,10 @@ impl Rq {
                     decision = Resched::Yes;
                 }
             }
-            Change::Stopped => self.special |= Special::RT_PERIOD_OFF,
+            Change::Stopped => {
+                self.special -= Special::RT_THROTTLED;
+                self.special |= Special::RT_PERIOD_OFF;
+            }
         }
         self.update_special();
         decision

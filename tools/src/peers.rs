@@ -81,7 +81,8 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 5] = [
+pub const OURS: [&str; 6] = [
+    "bench.dl_replenish",
     "bench.isr_give_wake",
     "bench.pi_chain_8",
     "bench.timer_start",

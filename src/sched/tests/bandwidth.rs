@@ -110,7 +110,7 @@ fn what_was_taken_too_much_is_missing_from_the_next_period() {
 }
 
 #[test]
-fn a_period_without_real_time_tasks_stops_the_timer_and_the_next_one_starts_it() {
+fn without_real_time_tasks_there_is_no_timer_and_the_next_one_starts_it() {
     let mut cpu = limited(95, 100);
     assert_eq!(cpu.rq.next_event_ns(), u64::MAX);
     let rt = cpu.fifo(1);
@@ -120,12 +120,30 @@ fn a_period_without_real_time_tasks_stops_the_timer_and_the_next_one_starts_it()
     assert!(cpu.rq.special().is_empty());
     cpu.serve(MS);
     cpu.sleep();
-    cpu.serve(500 * MS);
+    assert_eq!(cpu.serve(500 * MS), 1, "interrupts until it is left alone");
     assert_eq!(cpu.rq.next_event_ns(), u64::MAX);
     assert_eq!(cpu.rq.special(), Special::RT_PERIOD_OFF);
     let _ = cpu.wake(rt);
     cpu.schedule();
+    // The periods have gone on meanwhile, and their budgets are not saved up.
     assert_eq!(cpu.rq.next_event_ns(), cpu.now + 95 * MS);
+}
+
+#[test]
+fn what_was_used_before_the_timer_stopped_counts_when_it_starts_again() {
+    let mut cpu = limited(50, 100);
+    let rt = cpu.fifo(1);
+    let fair = cpu.normal(0);
+    cpu.schedule();
+    cpu.serve(30 * MS);
+    cpu.sleep();
+    // It is looked for at 50 ms, when it could have been used up, and is not there.
+    cpu.serve(30 * MS);
+    assert_eq!(cpu.rq.special(), Special::RT_PERIOD_OFF);
+    let _ = cpu.wake(rt);
+    assert_eq!(cpu.schedule(), rt);
+    cpu.serve(20 * MS);
+    assert_eq!(cpu.rq.curr(), fair, "30 and 20 ms are 50");
 }
 
 #[test]
