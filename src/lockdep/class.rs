@@ -4,9 +4,10 @@
 //! found when any two of their classes have been seen, and a lock that lives for a microsecond counts as much
 //! as a static. A place may appear in the image more than once (inlining copies its `Location`), so places are
 //! compared by what they say. A class that must be taken inside itself, parent and child of a tree for example,
-//! gets further classes by a *subclass* number.
+//! gets further classes by a *subclass* number. A constructor that passes its caller's place on gives it to every lock
+//! that it makes; those of different kinds stay apart.
 //!
-//! Invariant: a class keeps its number; there are never two with the same place and subclass.
+//! Invariant: a class keeps its number; there are never two with the same place, kind and subclass.
 //! Context: any; plain data, owned by the checker. Locks: none.
 #![forbid(unsafe_code)]
 
@@ -161,7 +162,7 @@ impl Classes {
         let bucket = (key.made_at.line() as usize * 31 + key.made_at.column() as usize) % BUCKETS;
         let mut at = self.buckets[bucket];
         while let Some(class) = usize::from(at).checked_sub(1).and_then(|index| self.get(index)) {
-            if class.subclass == key.subclass && class.made_at == key.made_at {
+            if (class.kind, class.subclass) == (key.kind, key.subclass) && class.made_at == key.made_at {
                 break;
             }
             at = class.next;

@@ -99,6 +99,20 @@ fn locks_that_are_made_at_one_place_are_one_class() {
     assert!(nest(&mut checker, &two, &one).is_empty(), "reported once");
 }
 
+/// As a queue does that has a mutex beside its list's lock.
+#[test]
+fn locks_of_different_kinds_that_a_constructor_makes_for_its_caller_are_two_classes() {
+    #[track_caller]
+    fn pair() -> (LockKey, LockKey) {
+        (LockKey::new(Kind::Sleep), LockKey::new(Kind::Raw))
+    }
+    let mut checker = checker();
+    let (mutex, list) = pair();
+    assert_eq!(mutex.made_at(), list.made_at(), "the place is the caller's");
+    assert!(nest(&mut checker, &mutex, &list).is_empty());
+    assert_eq!(checker.classes().len(), 2);
+}
+
 #[test]
 fn a_subclass_may_be_taken_inside_its_class_and_not_the_other_way() {
     let mut checker = checker();
