@@ -30,6 +30,7 @@ mod sched_lock;
 mod semaphore;
 mod seqlock;
 mod spin;
+mod spin_bh;
 mod wait_queue;
 
 pub use completion::Completion;
@@ -46,4 +47,5 @@ pub use seqlock::{Plain, SeqLock};
 pub use spin::{
     RawSpinLock, RawSpinLockGuard, SpinLock, SpinLockGuard, SpinLockIrqSave, SpinLockIrqSaveGuard,
 };
+pub use spin_bh::{SpinLockBhGuard, spin_lock_bh};
 pub use wait_queue::WaitQueue;

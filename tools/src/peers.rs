@@ -81,7 +81,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 2] = ["bench.isr_give_wake", "bench.pi_chain_8"];
+pub const OURS: [&str; 5] = [
+    "bench.isr_give_wake",
+    "bench.pi_chain_8",
+    "bench.softirq_raise_to_run",
+    "bench.irq_thread_wake",
+    "bench.bh_enable_idle",
+];
 
 /// Finds a benchmark by its result name.
 #[must_use]
