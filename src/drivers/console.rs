@@ -21,7 +21,7 @@ use super::early;
 use super::machine::{Interrupt, UartInfo};
 use super::queue::ByteQueue;
 use crate::irq::{self, IrqFlags, IrqReturn};
-use crate::locking::{Mutex, Semaphore, SpinLockIrqSave};
+use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
 use crate::mm::{SpaceError, ioremap};
 use crate::task;
 
@@ -33,7 +33,7 @@ const PIECE_BYTES: usize = 8;
 /// A UART that cannot interrupt is asked this often.
 const POLL_MS: u64 = 20;
 
-static UART: SpinLockIrqSave<Option<Uart<'static>>> = SpinLockIrqSave::new(None);
+static UART: RawSpinLockIrqSave<Option<Uart<'static>>> = RawSpinLockIrqSave::new(None);
 static WRITER: Mutex<()> = Mutex::new(());
 static INPUT: ByteQueue<256> = ByteQueue::new();
 /// Whether the interrupt feeds INPUT; otherwise reading polls.

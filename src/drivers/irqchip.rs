@@ -11,12 +11,12 @@ pub use arch::gic::{
 use arch::mmu::PhysAddr;
 
 use super::machine::{GicInfo, GicVersion};
-use crate::locking::SpinLockIrqSave;
+use crate::locking::RawSpinLockIrqSave;
 use crate::mm::{SpaceError, ioremap};
 
 /// Serialises configuration: some registers are read and written back. Interrupts are masked meanwhile: the
 /// handler of a line that nobody claimed disables it.
-static CHIP: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
+static CHIP: RawSpinLockIrqSave<()> = RawSpinLockIrqSave::new(());
 
 /// Redistributor frames are at most this large; no more than needed for every CPU are mapped.
 const REDIST_BYTES: u64 = 0x4_0000 * gic::MAX_CPUS as u64;

@@ -185,11 +185,14 @@ pub struct BhGuard {
 
 /// `local_bh_disable()`: no softirq on this CPU until the guard is dropped. Nests. Threads and softirqs.
 #[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn local_bh_disable() -> BhGuard {
     if static_branch::<RT>() {
         rt_bh_disable();
     } else {
         thread_info::preempt_count_add_const::<SOFTIRQ_DISABLE_OFFSET>();
+        #[cfg(debug_assertions)]
+        preempt::bottom_halves_disabled();
     }
     BhGuard { _not_send: PhantomData }
 }

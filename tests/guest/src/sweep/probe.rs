@@ -10,7 +10,7 @@ use crate::cast;
 use arch::{backtrace, pmu, thread_info};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use stint::locking::{Semaphore, SpinLock};
+use stint::locking::{RawSpinLock, Semaphore};
 use stint::{irq, start, task};
 
 /// H is above everybody.
@@ -20,9 +20,9 @@ const PATIENCE: u32 = 100_000;
 
 static WAKE: Semaphore = Semaphore::new(0);
 /// What H does after it has written down when it ran.
-static INTRUDE: SpinLock<fn()> = SpinLock::new(nothing);
+static INTRUDE: RawSpinLock<fn()> = RawSpinLock::new(nothing);
 /// What the handler does before it wakes H.
-static IN_IRQ: SpinLock<fn()> = SpinLock::new(nothing);
+static IN_IRQ: RawSpinLock<fn()> = RawSpinLock::new(nothing);
 
 static IRQS: AtomicU32 = AtomicU32::new(0);
 static TAKEN_AT: AtomicU64 = AtomicU64::new(0);

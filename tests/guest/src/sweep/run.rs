@@ -14,7 +14,7 @@ use arch::irqflags;
 use arch::thread_info::{self, PREEMPT_ENABLED};
 use spin::Once;
 use stint::early_println;
-use stint::locking::SpinLock;
+use stint::locking::RawSpinLock;
 use stint::sched::core::with_rq;
 use stint::task;
 use stint::time::Timer;
@@ -37,7 +37,7 @@ const SERVING_SOFTIRQ: u32 = 0x100;
 const NEVER: u64 = 1 << 40;
 
 static WATCHDOG: Once<Timer> = Once::new();
-static RUNNING: SpinLock<(&str, u64)> = SpinLock::new(("", 0));
+static RUNNING: RawSpinLock<(&str, u64)> = RawSpinLock::new(("", 0));
 static IDLE: Once<u64> = Once::new();
 
 /// One run.
