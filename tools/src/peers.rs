@@ -81,10 +81,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 6] = [
+pub const OURS: [&str; 9] = [
+    "bench.bh_enable_idle",
     "bench.dl_replenish",
+    "bench.irq_thread_wake",
     "bench.isr_give_wake",
     "bench.pi_chain_8",
+    "bench.softirq_raise_to_run",
     "bench.timer_start",
     "bench.timer_cancel",
     "bench.timer_to_thread",

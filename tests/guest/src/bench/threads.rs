@@ -132,6 +132,18 @@ pub fn preempt_enable() -> Bench {
     bench
 }
 
+/// The end of a section with bottom halves disabled over which nobody raised anything.
+pub fn bh_enable_idle() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = stint::irq::softirq::local_bh_disable();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
 static LOCK: SpinLock<u32> = SpinLock::new(0);
 
 pub fn spin_lock() -> Bench {

@@ -14,7 +14,7 @@ use stint::irq::softirq::{
     self, MAX_RESTART, Vector, in_serving_softirq, local_bh_disable, local_softirq_pending, open_softirq,
     raise_softirq, raise_softirq_irqoff,
 };
-use stint::locking::Semaphore;
+use stint::locking::{Semaphore, SpinLock, spin_lock_bh};
 use stint::preempt::{self, preempt_count};
 use stint::task;
 
@@ -225,6 +225,31 @@ ktest! {
         check!(irq_stack_place().contains(&STACK.load(Relaxed)), "local_bh_enable ran the softirq on the thread's stack");
         task::sleep_ms(1);
         check_eq!(ksoftirqd_switches(), thread, "switches of ksoftirqd, which was not needed");
+    }
+}
+
+ktest! {
+    fn a_softirq_waits_for_the_end_of_spin_lock_bh_and_finds_the_lock_free() {
+        static LOG: Events = Events::new();
+        static LOCK: SpinLock<u32> = SpinLock::new(0);
+        let _tick = TickOff::new();
+        open_softirq(Vector::Timer, || {
+            *spin_lock_bh(&LOCK) += 1;
+            LOG.mark('s');
+        });
+        let mut guard = spin_lock_bh(&LOCK);
+        if !is_enabled(Key::SleepingSpinLocks) {
+            check_eq!(preempt_count(), 0x201, "the count in the section");
+        }
+        raise_softirq(Vector::Timer);
+        *guard += 1;
+        LOG.mark('m');
+        drop(guard);
+        // In rt it is the turn of a thread.
+        task::sleep_ms(1);
+        LOG.mark('n');
+        check_eq!(LOG.text(), "msn");
+        check_eq!(*spin_lock_bh(&LOCK), 2);
     }
 }
 

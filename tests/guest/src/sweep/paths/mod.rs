@@ -9,6 +9,7 @@ mod pool;
 mod registers;
 mod semaphores;
 mod sleeping;
+mod softirqs;
 mod tasks;
 mod timers;
 
@@ -18,7 +19,7 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 10] = [
+    let groups: [&'static [Path]; 11] = [
         locks::PATHS,
         semaphores::PATHS,
         sleeping::PATHS,
@@ -26,6 +27,7 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
         pi::PATHS,
         ipc::PATHS,
         timers::PATHS,
+        softirqs::PATHS,
         tasks::PATHS,
         pool::PATHS,
         registers::PATHS,
@@ -37,7 +39,7 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
 pub fn init() -> Result<(), &'static str> {
     timers::init();
     sleeping::init();
-    Ok(())
+    softirqs::init()
 }
 
 /// Takes what earlier runs left in a semaphore, so that one failure does not look like many.
