@@ -211,11 +211,9 @@ pub(super) unsafe fn context_switch(
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
     trace::sched_switch(prev, next, preempt);
+    this.lock.hand_over();
     #[cfg(debug_assertions)]
-    {
-        this.lock.hand_over();
-        crate::lockdep::about_to_switch();
-    }
+    crate::lockdep::about_to_switch();
     // SAFETY: IRQs masked, D, A, F open, the lock held and the count 2; `next` is ready to run, so it was
     // prepared or switched away from.
     unsafe { cpu_switch_to(&raw const prev.arch, &raw const next.arch) };

@@ -13,6 +13,8 @@ mod fair;
 mod fifo;
 mod inert;
 mod irq_exit;
+mod irq_lines;
+mod irq_threads;
 #[cfg(debug_assertions)]
 mod lockdep;
 mod locks;
@@ -37,6 +39,7 @@ mod rwlock;
 mod semaphore;
 mod sleep;
 mod softirq;
+mod tasklet;
 mod tasks;
 mod throttling;
 mod tick;
@@ -48,6 +51,7 @@ mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
 mod word;
+mod workqueue;
 
 use crate::framework::events::Events;
 use stint::locking::Semaphore;
