@@ -17,8 +17,8 @@
 
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
-use super::prio::SchedAttr;
 use super::event::EventTimer;
+use super::prio::SchedAttr;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
