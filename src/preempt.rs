@@ -258,9 +258,11 @@ pub trait LockBreak {
 pub fn cond_resched_lock<G: LockBreak>(guard: &mut G) -> bool {
     let breaks = need_resched() || guard.is_contended();
     if breaks {
-        // In the models with preemption the release is the point; in the others it is this call.
+        // Where the release is no point, this is.
         guard.released(|| {
-            cond_resched();
+            if !cond_resched() && thread_info::preempt_word() == 0 {
+                preempt_schedule();
+            }
         });
     }
     breaks

@@ -150,21 +150,22 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    if is_rt_prio(prio) && p.is_rt() && rq.curr().is_rt() {
-        let decision = rq.setprio(p, prio, None);
+    if is_rt_prio(prio) && p.is_rt() {
+        let decision = rq.setprio_rt(p, prio);
         resched_if(rq, decision);
     } else {
-        setprio_not_rt(this, p, prio, donor);
+        setprio_by_clock(this, p, prio, donor);
     }
     retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
 }
 
-/// [`setprio`] where the clock counts, or a deadline. The run queue is locked.
+/// The run queue is locked.
+#[cold]
 #[inline(never)]
-fn setprio_not_rt(this: &RunQueue, p: SchedRef, prio: i32, donor: Option<&Task>) {
-    // SAFETY: locked by the caller, who does not use its own reference any more.
+fn setprio_by_clock(this: &RunQueue, p: SchedRef, prio: i32, donor: Option<&Task>) {
+    // SAFETY: locked by the caller, who has let go of its reference.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
     let decision = rq.setprio(p, prio, donor.map(sched_ref));

@@ -106,23 +106,32 @@ impl Rq {
     /// stay what they are; the class is the new priority's. A task that sinks goes to the head of its new list: it
     /// lost the CPU to nobody (reference 5.5, 10.1). `donor` is the waiter it comes from.
     /// Needs the clock unless all three, the task before and after and the running one, are real-time.
-    #[inline(always)]
+    #[inline]
     pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
-        let old_prio = p.prio();
-        // What happens when a real-time task releases a lock that a more important one waits for, and what
-        // happens in a chain of them.
         if p.is_rt() && is_rt_prio(prio) {
-            if !p.is_queued() || old_prio == prio {
-                p.prio.set(prio);
-                return Resched::No;
-            }
-            self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
-            p.prio.set(prio);
-            let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
-            self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
-            return self.rt.prio_changed(self.curr, p);
+            return self.setprio_rt(p, prio);
+        }
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if p.prio() == prio && prio >= 0 {
+            return Resched::No;
         }
         self.setprio_slow(p, prio, donor)
+    }
+
+    /// [`Self::setprio`] of a real-time task that stays one: what happens when it releases a lock that a more important
+    /// one waits for. Needs no clock.
+    #[inline(always)]
+    pub(super) fn setprio_rt(&mut self, p: SchedRef, prio: i32) -> Resched {
+        let old_prio = p.prio();
+        if old_prio == prio || !p.is_queued() {
+            p.prio.set(prio);
+            return Resched::No;
+        }
+        self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
+        p.prio.set(prio);
+        let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
+        self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
+        self.rt.prio_changed(self.curr, p)
     }
 
     #[inline(never)]

@@ -22,8 +22,7 @@
 //!
 //! Context: any, always on the CPU's own word.
 
-use crate::patch::PREEMPT_STATS;
-use crate::patch::site;
+use crate::patch::{PREEMPT_STATS, site};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -289,7 +288,7 @@ pub fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counte
     unsafe {
         asm!(
             site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
-            site!("add {c:w}, {c:w}, #1", "second", "other"),
+            site!("add {c:w}, {c:w}, #1", "second", "two"),
             word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
             c = out(reg) _,
             ti = in(reg) current_thread_info(),
@@ -298,7 +297,7 @@ pub fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counte
             first = const FIRST,
             second = const SECOND,
             one = label { return Counted::First },
-            other = label { return Counted::Second },
+            two = label { return Counted::Second },
             options(nostack, preserves_flags)
         );
     }
@@ -314,7 +313,7 @@ pub fn preempt_count_dec_unless<const FIRST: u32, const SECOND: u32>() -> Counte
     unsafe {
         asm!(
             site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
-            site!("sub {c:w}, {c:w}, #1", "second", "other"),
+            site!("sub {c:w}, {c:w}, #1", "second", "two"),
             word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
             c = out(reg) _,
             ti = in(reg) current_thread_info(),
@@ -323,7 +322,7 @@ pub fn preempt_count_dec_unless<const FIRST: u32, const SECOND: u32>() -> Counte
             first = const FIRST,
             second = const SECOND,
             one = label { return Counted::First },
-            other = label { return Counted::Second },
+            two = label { return Counted::Second },
             options(nostack, preserves_flags)
         );
     }
@@ -337,13 +336,13 @@ pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
     // SAFETY: as in `preempt_count`.
     unsafe {
         asm!(
-            site!("ldr {w}, [{ti}, #{o}]"),
+            site!("ldr {w}, [{ti}, #{o}]", "off", "instead"),
             "cbz {w}, {zero}",
             w = out(reg) _,
             ti = in(reg) current_thread_info(),
             o = const PREEMPT,
-            key = const KEY,
-            target = label { return false },
+            off = const KEY,
+            instead = label { return false },
             zero = label { return true },
             options(nostack, readonly, preserves_flags)
         );
@@ -355,14 +354,17 @@ pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
 #[inline(always)]
 #[must_use]
 pub fn set_preempt_need_resched_unless<const KEY: u32>() -> bool {
-    // SAFETY: as in `set_preempt_need_resched`.
+    // SAFETY: as in `set_preempt_need_resched`. The register is read here and not by the compiler: the reading is the
+    // patch site, because the store is one of preempt-stats.
     unsafe {
         asm!(
-            site!("str wzr, [{ti}, #{o}]"),
-            ti = in(reg) current_thread_info(),
+            site!("mrs {ti}, sp_el0", "off", "instead"),
+            word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_request"),
+            ti = out(reg) _,
             o = const NEED_RESCHED,
-            key = const KEY,
-            target = label { return false },
+            key = const PREEMPT_STATS,
+            off = const KEY,
+            instead = label { return false },
             options(nostack, preserves_flags)
         );
     }

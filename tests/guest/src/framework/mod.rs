@@ -19,6 +19,7 @@ pub mod lock_problems;
 pub mod models;
 mod runner;
 pub mod runs;
+pub mod softirqs;
 mod surroundings;
 
 pub use models::Models;
@@ -103,8 +104,8 @@ macro_rules! ktest {
     (panics = $text:literal, $($test:tt)+) => {
         $crate::ktest! { only_in($crate::framework::models::ALL, ""), panics = $text, $($test)+ }
     };
-    ($($test:tt)+) => {
-        $crate::ktest! { only_in($crate::framework::models::ALL, ""), $($test)+ }
+    ($(#[$meta:meta])* fn $name:ident() $body:block) => {
+        $crate::ktest! { only_in($crate::framework::models::ALL, ""), $(#[$meta])* fn $name() $body }
     };
 }
 

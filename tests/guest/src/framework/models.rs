@@ -11,6 +11,8 @@ pub struct Models(u8);
 
 /// Every one.
 pub const ALL: Models = Models(0xff);
+/// None.
+pub const NOWHERE: Models = Models(0);
 /// Kernel code runs until it sleeps or comes to a scheduling point: `none` and `voluntary`.
 pub const INERT: Models = Models(0x33);
 /// `voluntary`.

@@ -5,7 +5,7 @@
 //! `run <name>`, so that the host knows in which one the machine died.
 
 use super::surroundings::Surroundings;
-use super::{Failure, Models, Outcome, TESTS, Test};
+use super::{Failure, Models, Outcome, TESTS, Test, models};
 use alloc::vec::Vec;
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
@@ -21,6 +21,9 @@ const PRIORITY: u32 = 1;
 /// The body of the image's first task.
 pub fn main() {
     let bootargs = &start::boot_info().bootargs;
+    if models::RT.contains(Models::of(bootargs)) {
+        raise_the_softirq_thread();
+    }
     let skip = bootargs.skip.map_or(Ok(0), str::parse::<usize>);
     let failed = match (bootargs.test.unwrap_or("all"), skip) {
         ("list", _) => list(),
@@ -127,6 +130,17 @@ fn run(test: &'static Test) -> Outcome {
         Err(Failure::Ignored(why)) => kprintln!("test {} ... ignored: {why}", test.name),
     }
     outcome
+}
+
+/// In `rt` softirqs are a thread of the priority that tests have, so a busy test would keep them off. One more makes
+/// them come as they do in the other models, and still below every real-time task of a test.
+fn raise_the_softirq_thread() {
+    task::for_each(|task| {
+        if task.name().starts_with("ksoftirqd") {
+            let attr = SchedAttr::fifo(PRIORITY + 1).expect("2 is a priority");
+            task.set_scheduler(attr).expect("the softirq thread can change its priority");
+        }
+    });
 }
 
 /// Lets those run who have been promised to: where the kernel is not preempted, they wait for this.

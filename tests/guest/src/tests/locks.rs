@@ -149,7 +149,7 @@ ktest! {
 }
 
 ktest! {
-    only_in(models::PREEMPTED, models::AT_ONCE),
+    only_in(models::PREEMPTED.and(models::COUNT), "a request waits for somebody who looks only where the kernel is preempted and its sections count"),
     fn a_queue_lock_released_without_the_check_leaves_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

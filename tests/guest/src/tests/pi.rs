@@ -68,6 +68,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_holder_of_several_mutexes_has_the_best_of_all_waiters_and_releases_them_in_any_order() {
         static MUTEXES: [Mutex<()>; 3] = [const { Mutex::new(()) }; 3];
         static LOG: Events = Events::new();
@@ -154,6 +155,7 @@ fn inversion<const LOCKS: usize>() -> stint::Result<(u64, u64)> {
 fn two_switches() -> stint::Result<u64> {
     static SEMAPHORE: Semaphore = Semaphore::new(0);
     let _tick = TickOff::new();
+    let _paused = lock_problems::paused();
     let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| {
         SEMAPHORE.take();
         SEMAPHORE.take();
@@ -184,24 +186,28 @@ fn bounded<const LOCKS: usize>() -> Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_lasts_as_long_as_the_critical_section_and_the_switches() {
         bounded::<1>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_through_two_locks_lasts_as_long_as_their_sections() {
         bounded::<2>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_inversion_through_eight_locks_lasts_as_long_as_their_sections() {
         bounded::<8>()?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_fair_holder_is_real_time_for_a_real_time_waiter_and_fair_afterwards() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -266,6 +272,36 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
+    fn a_deadline_waiter_lends_its_class_to_a_fair_holder() {
+        static MUTEX: Mutex<()> = Mutex::new(());
+        static LOG: Events = Events::new();
+        static GO: Semaphore = Semaphore::new(0);
+        let holder = task::build("holder").spawn(|| {
+            let guard = MUTEX.lock();
+            GO.take();
+            LOG.mark('h');
+            drop(guard);
+        })?;
+        task::sleep_ms(1);
+        let waiter = task::build("waiter").deadline(1_000_000, 10_000_000, 10_000_000).spawn(|| {
+            let _guard = MUTEX.lock();
+            LOG.mark('d');
+        })?;
+        check_eq!(holder.task().info().prio, -1, "the holder's priority, of deadline tasks");
+        let above = task::build("above").fifo(HIGH).spawn(|| {
+            let _ = GO.give();
+            LOG.mark('r');
+        })?;
+        join_all([above, waiter]);
+        check_eq!(LOG.text(), "hdr");
+        check_eq!(holder.task().info().prio, 120, "fair again");
+        holder.join();
+    }
+}
+
+ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_waiter_that_gives_up_takes_its_priority_back_through_the_whole_chain() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());
@@ -286,6 +322,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_waiter_that_is_raised_overtakes_and_boosts_the_holder() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -307,6 +344,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_boosted_task_that_is_lowered_falls_when_the_waiter_is_served() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -324,6 +362,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_whose_priority_changes_is_filed_anew_in_the_queue_it_waits_in() {
         static LOG: Events = Events::new();
         static SEMAPHORE: Semaphore = Semaphore::new(0);
@@ -357,6 +396,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The chain goes on behind a wait of another kind: a holder that waits for a semaphore comes first there.
     fn a_holder_that_waits_in_another_queue_is_filed_anew_there_when_it_is_boosted() {
         static MUTEX: Mutex<()> = Mutex::new(());
@@ -423,6 +463,7 @@ fn check_ring(told: &[stint::Result<()>]) -> Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_deadlock_of_two_tasks_is_refused_to_the_one_that_closes_the_ring() {
         static MUTEXES: [Mutex<()>; 2] = [const { Mutex::new(()) }; 2];
         let _expected = lock_problems::expected();
@@ -431,6 +472,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_deadlock_of_five_tasks_is_refused_to_the_one_that_closes_the_ring() {
         static MUTEXES: [Mutex<()>; 5] = [const { Mutex::new(()) }; 5];
         let _expected = lock_problems::expected();
@@ -466,6 +508,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_that_is_aborted_while_it_waits_leaves_its_queue_and_takes_its_priority_back() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());
@@ -504,6 +547,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_ready_task_that_holds_a_mutex_is_not_aborted() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
