@@ -1,6 +1,7 @@
 //! The paths. Each file is one part of the kernel; the letters of a diary are `v` for the victim, `l`, `h`,
 //! `e`, `f` for the actors, capitals for a second step of the same actor.
 
+mod deadline;
 mod ipc;
 mod locks;
 mod mutex;
@@ -31,6 +32,7 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
         tasks::PATHS,
         pool::PATHS,
         registers::PATHS,
+        deadline::PATHS,
     ];
     groups.into_iter().flatten()
 }
