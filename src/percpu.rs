@@ -6,7 +6,7 @@
 //! guard there is no reference, so the rule does not compile away into a comment.
 //!
 //! Interrupt handlers of this CPU may still come in between: what they share is changed with interrupts
-//! masked, which is what the guards of `SpinLockIrqSave` and [`crate::locking::SchedLock`] do.
+//! masked, which is what the guards of `RawSpinLockIrqSave` and [`crate::locking::SchedLock`] do.
 
 use core::cell::UnsafeCell;
 

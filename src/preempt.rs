@@ -8,6 +8,12 @@
 //!
 //! Both end in `sched::core::preempt_schedule_irqs_off`; there is no third way to be preempted.
 //!
+//! Which points are active depends on the model (`preempt=`, reference 3.5), decided by patching before anything
+//! runs: `full` and `rt` have the two above and no others; `none` and `voluntary` have [`cond_resched`] instead, and
+//! `voluntary` makes every [`might_sleep`] one too. With `preempt_style=event` the markers stay, but the short
+//! sections of the kernel mask interrupts and have no point at their end (docs/adr/0006): a request that is made
+//! while interrupts are masked sends this CPU an interrupt, whose return is the point.
+//!
 //! What counts (reference 1.4): bits 7:0 `preempt_disable` and held spin locks, 15:8 softirq, 19:16 hard
 //! interrupt. The idle task runs with count 1 and is never preempted: it polls.
 //!
@@ -16,9 +22,10 @@
 use crate::percpu::NonPreemptible;
 use crate::sched::core as sched;
 use arch::irqflags;
-use arch::patch::{PREEMPT_INERT, static_branch};
-use arch::thread_info;
+use arch::patch::{EVENT_STYLE, PREEMPT_INERT, SLEEPING_SPIN_LOCKS, VOLUNTARY, static_branch};
+use arch::thread_info::{self, Counted};
 use core::marker::PhantomData;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 /// `preempt_disable` and spin locks.
 pub const PREEMPT_MASK: u32 = 0x0000_00ff;
@@ -88,7 +95,15 @@ impl PreemptGuard {
 pub(crate) fn preempt_count_inc() {
     thread_info::preempt_count_inc();
     #[cfg(debug_assertions)]
-    debug::disabled(core::panic::Location::caller());
+    debug::disabled(core::panic::Location::caller(), 1);
+}
+
+/// Debug builds remember who disabled bottom halves, too.
+#[cfg(debug_assertions)]
+#[inline(always)]
+#[track_caller]
+pub(crate) fn bottom_halves_disabled() {
+    debug::disabled(core::panic::Location::caller(), SOFTIRQ_DISABLE_OFFSET);
 }
 
 /// One level less, without the check. Compiler barrier.
@@ -107,6 +122,33 @@ pub(crate) fn preempt_enable() {
     if thread_info::preempt_count_dec_and_test() {
         preempt_schedule();
     }
+}
+
+/// [`preempt_count_inc`] for the sections whose marker depends on a key (`arch::thread_info`).
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    let counted = thread_info::preempt_count_inc_unless::<FIRST, SECOND>();
+    #[cfg(debug_assertions)]
+    if counted == Counted::Done {
+        debug::disabled(core::panic::Location::caller(), 1);
+    }
+    counted
+}
+
+/// [`preempt_enable`] for those sections.
+#[inline(always)]
+pub(crate) fn preempt_enable_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    #[cfg(debug_assertions)]
+    if !static_branch::<FIRST>() && !static_branch::<SECOND>() {
+        debug::about_to_enable();
+    }
+    let counted = thread_info::preempt_count_dec_unless::<FIRST, SECOND>();
+    // Loaded afresh: an interrupt may have asked while the count was still 1 (thread_info.rs).
+    if counted == Counted::Done && thread_info::preempt_word() == 0 {
+        preempt_schedule();
+    }
+    counted
 }
 
 /// The slow side of `preempt_enable`: the word is zero. With interrupts masked by the caller it does
@@ -128,10 +170,11 @@ pub(crate) fn preempt_schedule() {
 }
 
 /// Switches if the word is zero, with IRQs masked by the caller, who has had them open before and is about
-/// to open them: the end of a [`crate::locking::SchedLock`] section that woke somebody.
+/// to open them: the end of a [`crate::locking::SchedLock`] section that woke somebody. In the event-driven style
+/// nobody looks: the request has sent an interrupt.
 #[inline(always)]
 pub(crate) fn preempt_check_resched_irqs_off() {
-    if thread_info::preempt_word() == 0 && !static_branch::<PREEMPT_INERT>() {
+    if thread_info::preempt_word_is_zero_unless::<EVENT_STYLE>() && !static_branch::<PREEMPT_INERT>() {
         // SAFETY: IRQs masked by contract, the word zero, so count 0; in task context (a hard interrupt
         // has count bits).
         unsafe { sched::preempt_schedule_irqs_off() };
@@ -160,22 +203,69 @@ pub extern "C" fn arm64_preempt_schedule_irq() {
 ///
 /// It is a preemption: the state is not looked at, so a task on its way to sleep stays ready (K4).
 ///
-/// Thread context, no locks held.
+/// Thread context, no locks held; in debug builds every model checks that.
 #[inline]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn cond_resched() -> bool {
+    check_may_sleep();
     static_branch::<PREEMPT_INERT>() && thread_info::preempt_word() == 0 && cond_resched_slow()
 }
 
 #[cold]
 #[inline(never)]
 fn cond_resched_slow() -> bool {
-    might_sleep();
     let flags = irqflags::local_irq_save();
-    // SAFETY: the word was zero and IRQs were open (might_sleep), and nobody is preempted in this model: IRQs
-    // masked, count 0, in task context.
-    unsafe { sched::preempt_schedule_irqs_off() };
+    // With interrupts masked by the caller this is no place to switch, and the request waits.
+    let may_switch = !irqflags::irqs_disabled_flags(flags) && thread_info::preempt_word() == 0;
+    if may_switch {
+        // SAFETY: the word is zero and IRQs were open, and nobody is preempted in this model: IRQs masked,
+        // count 0, in task context.
+        unsafe { sched::preempt_schedule_irqs_off() };
+    }
     irqflags::local_irq_restore(flags);
-    true
+    may_switch
+}
+
+/// `might_resched()`: the scheduling point of the `voluntary` model, and of no other.
+#[inline(always)]
+pub(crate) fn might_resched() {
+    if static_branch::<VOLUNTARY>() && thread_info::preempt_word() == 0 {
+        cond_resched_slow();
+    }
+}
+
+/// A guard whose lock can be let go of for a moment: [`cond_resched_lock`].
+pub trait LockBreak {
+    /// Whether somebody is known to wait for the lock.
+    fn is_contended(&self) -> bool;
+    /// Releases the lock, runs `between`, and takes the lock again.
+    fn released(&mut self, between: impl FnOnce());
+}
+
+/// `cond_resched_lock()`: lets go of a lock that a long path holds, for whoever is to run or waits for it, and
+/// takes it again. Returns whether it did; then what the lock guards may have changed.
+///
+/// Where the lock keeps preemption off, in every model, a request is a reason; where the lock can tell that
+/// somebody waits (those that sleep can), that is one too. Thread context, no other lock held.
+///
+/// ```
+/// let lock = stint::locking::SpinLock::new(1);
+/// let mut guard = lock.lock();
+/// assert!(!stint::preempt::cond_resched_lock(&mut guard), "nobody waits");
+/// assert_eq!(*guard, 1);
+/// ```
+#[inline]
+pub fn cond_resched_lock<G: LockBreak>(guard: &mut G) -> bool {
+    let breaks = need_resched() || guard.is_contended();
+    if breaks {
+        // Where the release is no point, this is.
+        guard.released(|| {
+            if !cond_resched() && thread_info::preempt_word() == 0 {
+                preempt_schedule();
+            }
+        });
+    }
+    breaks
 }
 
 /// In a hard interrupt.
@@ -220,79 +310,156 @@ pub fn preemptible() -> bool {
     preempt_count() == 0 && !irqflags::irqs_disabled()
 }
 
-/// `might_sleep()`: the caller may block, so it must be in a context that may. Debug builds check.
+/// `might_sleep()`: the caller may block, so it must be in a context that may. Debug builds check. In the model
+/// `voluntary` it is a scheduling point, whether the caller then blocks or not.
 #[inline(always)]
 #[cfg_attr(debug_assertions, track_caller)]
 pub fn might_sleep() {
+    check_may_sleep();
+    might_resched();
+}
+
+/// The check of [`might_sleep`] alone.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn check_may_sleep() {
     #[cfg(debug_assertions)]
     debug::assert_may_sleep();
 }
 
-/// [`might_sleep`] for what is certain to sleep: checked in every build, because the switch sets the count to
+/// The check for what is certain to sleep: made in every build, because the switch sets the count to
 /// what it knows it is, and a task that slept with preemption off would wake with it on.
 #[inline(always)]
 #[cfg_attr(debug_assertions, track_caller)]
 pub(crate) fn will_sleep() {
-    might_sleep();
+    check_may_sleep();
     if !preemptible() {
-        sleeping_in_atomic_context();
+        sleeping_in_atomic_context(irqflags::local_save_flags());
     }
 }
 
+/// The boot is over.
+static SYSTEM_RUNS: AtomicBool = AtomicBool::new(false);
+
+/// From here on tasks run and interrupts come: what must not sleep is checked. Once, at the end of the boot.
+pub(crate) fn system_runs() {
+    SYSTEM_RUNS.store(true, Ordering::Relaxed);
+}
+
+/// Whether a lock that sleeps in some models may be taken here, in this model. While booting it may: there is
+/// nobody to wait for.
+pub(crate) fn may_spin_lock() -> bool {
+    !static_branch::<SLEEPING_SPIN_LOCKS>() || preemptible() || !SYSTEM_RUNS.load(Ordering::Relaxed)
+}
+
+/// Debug builds, for the locks that sleep in some models and not in others: wrong in a hard interrupt in every
+/// model. While booting there is only one to take them, with interrupts masked.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn check_not_in_hardirq() {
+    #[cfg(debug_assertions)]
+    debug::assert_not_in_hardirq();
+}
+
+/// [`check_may_sleep`] where the boot may come by.
+#[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn check_may_sleep_if_running() {
+    #[cfg(debug_assertions)]
+    if SYSTEM_RUNS.load(Ordering::Relaxed) {
+        debug::assert_may_sleep();
+    }
+}
+
+/// The end of a task that sleeps where it must not. `flags`: the mask that it would open.
 #[cold]
 #[inline(never)]
-fn sleeping_in_atomic_context() -> ! {
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn sleeping_in_atomic_context(flags: irqflags::Flags) -> ! {
+    let task = crate::task::current();
+    let count = preempt_count();
+    let context = if count & (NMI_MASK | HARDIRQ_MASK) != 0 {
+        " (in a hard interrupt over the task)"
+    } else if count & SOFTIRQ_OFFSET != 0 {
+        " (in a softirq)"
+    } else if count & SOFTIRQ_MASK != 0 {
+        " (bottom halves disabled)"
+    } else {
+        ""
+    };
+    let irqs = if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" };
+    #[cfg(debug_assertions)]
+    let disabled_at = debug::DisabledAt(task);
+    #[cfg(not(debug_assertions))]
+    let disabled_at = "";
     panic!(
-        "sleeping in atomic context: task {}, preempt count {:#x}",
-        crate::task::current().name(),
-        preempt_count()
+        "sleeping in atomic context: task {}/{}, preempt count {count:#x}{context}, IRQs {irqs}{disabled_at}",
+        task.name(),
+        task.id()
     )
 }
 
 /// What the debug checks remember: where preemption was disabled.
 #[cfg(debug_assertions)]
 mod debug {
-    use super::{preempt_count, preemptible};
-    use crate::task;
+    use super::{PREEMPT_MASK, SOFTIRQ_MASK, SOFTIRQ_OFFSET, preempt_count, preemptible};
+    use crate::task::{self, Task};
+    use core::fmt;
     use core::panic::Location;
 
-    /// The outermost disabler leaves its address in the task.
     #[inline(always)]
-    pub(super) fn disabled(at: &'static Location<'static>) {
+    #[track_caller]
+    pub(super) fn assert_not_in_hardirq() {
+        if super::in_hardirq() {
+            lock_in_hardirq();
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn lock_in_hardirq() -> ! {
+        panic!(
+            "SpinLock in a hard interrupt over task {}: expected RawSpinLockIrqSave (or SpinLockIrqSave, where \
+             the handler is a thread in preempt=rt); preempt count {:#x}",
+            task::current().name(),
+            preempt_count()
+        )
+    }
+
+    /// What is disabled, and not by an interrupt.
+    const BY_CODE: u32 = PREEMPT_MASK | SOFTIRQ_MASK & !SOFTIRQ_OFFSET;
+
+    /// The outermost disabler, which has added `by`, leaves its address in the task; in an interrupt too, where nothing
+    /// was disabled by the task.
+    #[inline(always)]
+    pub(super) fn disabled(at: &'static Location<'static>, by: u32) {
         let count = preempt_count();
-        if count == 1
+        if count & BY_CODE == by
             && let Some(task) = task::try_current()
         {
             task.preempt_disabled_at.set(Some(at));
         }
-        debug_assert!(count & super::PREEMPT_MASK < 245, "preempt count about to overflow: {count:#x}");
+        debug_assert!(count & PREEMPT_MASK < 245, "preempt count about to overflow: {count:#x}");
     }
 
     #[inline(always)]
     pub(super) fn about_to_enable() {
         debug_assert!(
-            preempt_count() & super::PREEMPT_MASK != 0,
+            preempt_count() & PREEMPT_MASK != 0,
             "preempt_enable without preempt_disable: count {:#x}",
             preempt_count()
         );
     }
 
-    #[cold]
-    #[track_caller]
-    fn cannot_sleep() -> ! {
-        let task = task::current();
-        let name = task.name();
-        let irqs = if arch::irqflags::irqs_disabled() { "masked" } else { "open" };
-        match task.preempt_disabled_at.get() {
-            // In an interrupt the place was noted for the task below it.
-            Some(at) if (1..=super::PREEMPT_MASK).contains(&preempt_count()) => panic!(
-                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
-                preempt_count()
-            ),
-            _ => panic!(
-                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}",
-                preempt_count()
-            ),
+    /// Where the running task disabled preemption or bottom halves, if it did.
+    pub(super) struct DisabledAt(pub(super) &'static Task);
+
+    impl fmt::Display for DisabledAt {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0.preempt_disabled_at.get() {
+                Some(at) if preempt_count() & BY_CODE != 0 => write!(f, "; preemption was disabled at {at}"),
+                _ => Ok(()),
+            }
         }
     }
 
@@ -300,7 +467,7 @@ mod debug {
     #[track_caller]
     pub(super) fn assert_may_sleep() {
         if !preemptible() {
-            cannot_sleep();
+            super::sleeping_in_atomic_context(arch::irqflags::local_save_flags());
         }
     }
 }

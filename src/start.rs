@@ -5,9 +5,9 @@
 
 use crate::boot_info::BootInfo;
 use crate::drivers::console;
-use crate::sched::core as sched;
+use crate::sched::{core, resched_irq};
 use crate::time::{self, hrtimer, tick};
-use crate::{irq, klog, task};
+use crate::{irq, klog, preempt, task};
 
 unsafe extern "Rust" {
     /// The first task's function: `board::entry!` defines it.
@@ -29,8 +29,8 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     arch::pmu::init();
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
-    sched::init_idle(task::idle_task(), hz);
-    sched::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
+    core::init_idle(task::idle_task(), hz);
+    core::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
     unsafe { arch::exception::set_vectors() };
@@ -40,20 +40,25 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }
+    irq::force_threads(info.bootargs.threadirqs);
+    irq::tasklet::init();
     if let Some(interrupt) = info.uart.interrupt
         && let Err(error) = console::start_input(interrupt)
     {
         log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
     }
+    resched_irq::init();
     tick::start_this_cpu();
     task::start_reaper();
     irq::softirq::start(info.bootargs.threadirqs);
+    crate::workqueue::start();
     klog::start_drain();
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
+    preempt::system_runs();
     arch::irqflags::local_irq_enable();
-    sched::cpu_idle_loop()
+    core::cpu_idle_loop()
 }
 
 /// The first task: what the boot arguments switch on that needs a thread, and then the image's own.

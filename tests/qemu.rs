@@ -50,15 +50,13 @@ fn machines() -> Vec<(&'static str, Machine, &'static str)> {
         // 16 ns per tick: rounding that a 1 GHz counter hides.
         ("timer-62.5mhz", Machine { timer_hz: None, ..base() }, ""),
         ("hz-1000", base(), "hz=1000 trace=1"),
-        // The points of preemption inert: what is left must still be a kernel.
-        ("preempt-none", base(), PREEMPT_NONE),
+        // The other models: the whole list, in which a test that does not apply says why.
+        ("preempt-none", base(), "preempt=none"),
+        ("preempt-voluntary", base(), "preempt=voluntary"),
+        ("preempt-rt", base(), "preempt=rt"),
+        ("preempt-event", base(), "preempt_style=event"),
     ]
 }
-
-/// What a kernel without preemption is told; the tests about it begin with [`ABOUT_PREEMPT_NONE`], and they and no
-/// others can run there.
-const PREEMPT_NONE: &str = "preempt=none";
-const ABOUT_PREEMPT_NONE: &str = "without_preemption";
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -97,8 +95,7 @@ fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
             let suite = leader()?;
             if suite.complaints.is_empty() { Ok(()) } else { Err(suite.complaints.join("\n").into()) }
         }));
-        let belongs = |test: &&Listed| test.name.starts_with(ABOUT_PREEMPT_NONE) == (told == PREEMPT_NONE);
-        for test in listed.iter().filter(belongs) {
+        for test in listed.iter() {
             let (run, machine, test) = (run.clone(), machine.clone(), test.clone());
             let title = format!("{name}::{}", test.name);
             match test.panics {
@@ -106,7 +103,8 @@ fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
                     followers.push(Trial::ignorable_test(title, move || judge(run()?.verdict(&test.name))))
                 }
                 Some(text) if index == 0 => followers.push(Trial::ignorable_test(title, move || {
-                    let captured = boot_ktest(name, &machine, &format!("test=only:{}", test.name))?;
+                    let told = format!("{} test=only:{}", test.boot, test.name);
+                    let captured = boot_ktest(name, &machine, &told)?;
                     judge(suite::judge_panic(&captured, &text))
                 })),
                 Some(_) => {}

@@ -1,20 +1,22 @@
 //! The interrupt controller as the rest of the kernel sees it: found in the device tree, configured under
 //! a lock, used without one.
 //!
-//! Context: configuration from any (bounded); [`ack`], [`eoi`] and the SGI calls from any.
+//! Context: configuration from any (bounded); [`ack`], [`eoi`], [`mask`], [`unmask`] and the SGI calls from any.
 //! Lock: CHIP, a leaf.
 
 use arch::gic::{self, GicRegs};
-pub use arch::gic::{PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, send_sgi, send_sgi_self};
+pub use arch::gic::{
+    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, mask, send_sgi, send_sgi_self, unmask,
+};
 use arch::mmu::PhysAddr;
 
 use super::machine::{GicInfo, GicVersion};
-use crate::locking::SpinLockIrqSave;
+use crate::locking::RawSpinLockIrqSave;
 use crate::mm::{SpaceError, ioremap};
 
 /// Serialises configuration: some registers are read and written back. Interrupts are masked meanwhile: the
 /// handler of a line that nobody claimed disables it.
-static CHIP: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
+static CHIP: RawSpinLockIrqSave<()> = RawSpinLockIrqSave::new(());
 
 /// Redistributor frames are at most this large; no more than needed for every CPU are mapped.
 const REDIST_BYTES: u64 = 0x4_0000 * gic::MAX_CPUS as u64;
@@ -78,7 +80,13 @@ pub fn set_trigger(cpu: usize, intid: u32, edge: bool) {
     gic::set_trigger(cpu, intid, edge);
 }
 
-/// Makes an interrupt pending (for tests).
+/// Forgets that an interrupt is pending: what came before somebody was there to take it.
+pub fn clear_pending(cpu: usize, intid: u32) {
+    let _guard = CHIP.lock();
+    gic::clear_pending(cpu, intid);
+}
+
+/// Makes an interrupt pending.
 pub fn set_pending(cpu: usize, intid: u32) {
     let _guard = CHIP.lock();
     gic::set_pending(cpu, intid);

@@ -73,6 +73,7 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
     /// Puts a message in, waiting for room if there is none. May switch to the receiver.
     #[inline]
     pub fn put(&self, message: T) {
+        crate::preempt::might_resched();
         // `Never` cannot fail.
         let _ = self.put_timeout(message, Timeout::Never);
     }
@@ -116,6 +117,7 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
     /// Takes the oldest message, waiting for one if there is none.
     #[inline]
     pub fn get(&self) -> T {
+        crate::preempt::might_resched();
         match self.get_timeout(Timeout::Never) {
             Ok(message) => message,
             Err(_) => unreachable!("waiting for ever does not time out"),

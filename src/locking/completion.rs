@@ -51,7 +51,9 @@ impl Completion {
     }
 
     /// Waits for it.
+    #[inline(never)]
     pub fn wait(&self) {
+        crate::preempt::might_sleep();
         // `Never` cannot fail.
         let _ = self.wait_timeout(Timeout::Never);
     }

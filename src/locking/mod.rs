@@ -4,7 +4,8 @@
 //! |---|---|---|---|---|
 //! | [`SpinLock`] | no | off | no | short sections between threads |
 //! | [`SpinLockIrqSave`] | yes | off | no | data shared with an interrupt handler |
-//! | [`RawSpinLock`] | no | off | no | as `SpinLock`, and stays one when `SpinLock` learns to sleep |
+//! | [`RawSpinLock`] | no | off | no | as `SpinLock`, where it must not sleep in any model |
+//! | [`RawSpinLockIrqSave`] | yes | off | no | as `SpinLockIrqSave`, in every model |
 //! | [`SchedLock`] | yes | (masked) | no | the kernel's own queues: a few dozen instructions |
 //! | [`Mutex`] | no | on | yes | everything longer |
 //! | [`RwLock`] | no | on | yes | as `Mutex`, where many only look |
@@ -13,6 +14,8 @@
 //! [`Mutex`] and what is made of its lock ([`RwLock`], [`Once`], [`Lazy`]) has priority inheritance. [`Condvar`],
 //! [`Semaphore`], [`Completion`] and [`WaitQueue`] belong to nobody, so there is nobody to boost.
 //!
+//! That is the model `full`; what `rt` and the event-driven style make of the first four is in `spin`.
+//!
 //! On one CPU the lock word is not there: the marker is the lock (K2). The word is patched in when there
 //! is a second CPU, or by `smp_locks=1` (`arch::patch`).
 //!
@@ -20,6 +23,7 @@
 
 mod completion;
 mod condvar;
+mod dep;
 mod mutex;
 mod once;
 pub(crate) mod pi;
@@ -30,6 +34,7 @@ mod sched_lock;
 mod semaphore;
 mod seqlock;
 mod spin;
+mod spin_kind;
 mod wait_queue;
 
 pub use completion::Completion;
@@ -44,6 +49,7 @@ pub use sched_lock::{SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
 pub use seqlock::{Plain, SeqLock};
 pub use spin::{
-    RawSpinLock, RawSpinLockGuard, SpinLock, SpinLockGuard, SpinLockIrqSave, SpinLockIrqSaveGuard,
+    RawSpinLock, RawSpinLockGuard, RawSpinLockIrqSave, RawSpinLockIrqSaveGuard, SpinLock, SpinLockGuard,
+    SpinLockIrqSave, SpinLockIrqSaveGuard,
 };
 pub use wait_queue::WaitQueue;

@@ -101,7 +101,6 @@ impl RawMutex {
     }
 
     /// Whether a task waits for it: `cond_resched_lock` asks.
-    #[expect(dead_code, reason = "for the locks that can be broken")]
     pub(crate) fn is_wanted(&self) -> bool {
         let pi = PI.lock();
         let wanted = self.lock.top().is_some();

@@ -6,6 +6,7 @@
 use super::{SchedLock, SchedLockGuard};
 use crate::error::{Error, Result};
 use crate::plist::PlistHead;
+use crate::preempt;
 use crate::sched::wait::{self, Timeout};
 use core::cell::Cell;
 use core::ptr;
@@ -55,6 +56,7 @@ impl Semaphore {
     /// Takes a unit, waiting for one if there is none.
     #[inline]
     pub fn take(&self) {
+        preempt::might_resched();
         let inner = self.inner.lock();
         let count = inner.count.get();
         if count != 0 {

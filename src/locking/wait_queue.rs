@@ -26,6 +26,7 @@ impl WaitQueue {
 
     /// Sleeps until `condition` holds.
     pub fn wait_until(&self, condition: impl FnMut() -> bool) {
+        crate::preempt::might_sleep();
         // `Never` cannot fail.
         let _ = self.wait_until_timeout(condition, Timeout::Never);
     }

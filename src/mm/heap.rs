@@ -16,7 +16,8 @@ use core::ptr::NonNull;
 use rlsf::Tlsf;
 
 use super::{assert_task, frames};
-use crate::locking::SpinLock;
+use crate::locking::RawSpinLock;
+use crate::preempt;
 
 /// Smallest block the heap grows by.
 const GROWTH_BYTES: usize = 1 << 20;
@@ -34,7 +35,7 @@ struct Inner {
 }
 
 /// The kernel's heap.
-pub struct Heap(SpinLock<Inner>);
+pub struct Heap(RawSpinLock<Inner>);
 
 static HEAP: Heap = Heap::new();
 
@@ -58,7 +59,7 @@ pub struct HeapStats {
 
 impl Heap {
     const fn new() -> Self {
-        Self(SpinLock::new(Inner {
+        Self(RawSpinLock::new(Inner {
             tlsf: Tlsf::new(),
             pool_bytes: 0,
             limit_bytes: 0,
@@ -100,6 +101,10 @@ impl Heap {
     fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
         if let Some(block) = self.take(layout) {
             return Some(block);
+        }
+        // The page allocator's lock sleeps in some models; there a caller that must not has what the pools have.
+        if !preempt::may_spin_lock() {
+            return None;
         }
         // TLSF rounds a request up to the next size class, an eighth at most for 32 classes per octave.
         let needed =

@@ -16,6 +16,7 @@
 //! | `idle` | what runs otherwise |
 //! | `core` | the run queues, and the one place that switches |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
+//! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `bandwidth`, `event` | real-time throttling; the timer behind it and behind deadline budgets |
@@ -38,6 +39,7 @@ pub mod load;
 mod params;
 pub mod prio;
 mod prio_array;
+pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
 mod special;

@@ -13,7 +13,7 @@ use super::rq::Rq;
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
-use arch::patch::{PREEMPT_INERT, static_branch};
+use arch::patch::{EVENT_STYLE, PREEMPT_INERT, static_branch};
 use arch::thread_info;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -25,7 +25,21 @@ fn resched_curr(rq: &Rq) {
     if !curr.arch.thread_info.test_and_set_need_resched() {
         // The run queue is this CPU's, so its current task is the one whose word we may write.
         debug_assert!(ptr::eq(curr, task::current()));
-        thread_info::set_preempt_need_resched();
+        if !thread_info::set_preempt_need_resched_unless::<EVENT_STYLE>() {
+            request_by_interrupt();
+        }
+    }
+}
+
+/// `preempt_style=event`: nobody looks for the request at the end of a section that masks interrupts, so it comes
+/// as one. It is taken as soon as interrupts are open, and its return is the preemption point. With a count (a
+/// guard, an interrupt) there is somebody who looks when the count goes.
+#[cold]
+#[inline(never)]
+fn request_by_interrupt() {
+    thread_info::set_preempt_need_resched();
+    if thread_info::preempt_count() == 0 && !static_branch::<PREEMPT_INERT>() {
+        super::resched_irq::interrupt_this_cpu();
     }
 }
 

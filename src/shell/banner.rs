@@ -6,6 +6,7 @@
 use super::cpu_clock::{cpu_hz, cycles_to_ns};
 use super::units::{Bytes, Hz, Ns};
 use crate::boot_info::{BoardKind, BootInfo};
+use crate::bootargs::{PreemptModel, PreemptStyle};
 use crate::start::boot_info;
 use crate::time;
 use core::fmt::{self, Write};
@@ -21,11 +22,30 @@ pub fn uname(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     let info = boot_info();
     writeln!(
         out,
-        "Stint {} {VERSION} UP PREEMPT({}) {} aarch64",
+        "Stint {} {VERSION} #1 UP {}{} {} aarch64",
         board_name(info),
-        info.bootargs.preempt.name(),
+        model_words(info.bootargs.preempt),
+        style_words(info.bootargs.preempt_style),
         info.cpu_name
     )
+}
+
+/// The model, as the kernel's version line of Linux has it.
+fn model_words(model: PreemptModel) -> &'static str {
+    match model {
+        PreemptModel::None => "PREEMPT(none)",
+        PreemptModel::Voluntary => "PREEMPT(voluntary)",
+        PreemptModel::Full => "PREEMPT(full)",
+        PreemptModel::Rt => "PREEMPT_RT",
+    }
+}
+
+/// The style, where it is not the usual one.
+fn style_words(style: PreemptStyle) -> &'static str {
+    match style {
+        PreemptStyle::Count => "",
+        PreemptStyle::Event => " EVENT",
+    }
 }
 
 /// The board in one word.

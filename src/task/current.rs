@@ -53,7 +53,7 @@ pub fn cpu_cycles() -> u64 {
 /// Ends the running task. Destructors of its stack do not run: return from its function where you can.
 pub fn exit() -> ! {
     let task = current();
-    crate::preempt::might_sleep();
+    crate::preempt::check_may_sleep();
     #[cfg(debug_assertions)]
     crate::lockdep::about_to_exit();
     if task.pi.held.get() != 0 {
@@ -62,16 +62,13 @@ pub fn exit() -> ! {
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
-    if task.sched.is_deadline() {
-        sched::exit_deadline(task);
-    }
     task.state.store(state::DEAD, Ordering::Relaxed);
     if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
         super::reaper::bury(task);
     } else {
         task.exited.complete_all();
     }
-    // SAFETY: task context, count 0 (might_sleep), IRQs masked.
+    // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     unreachable!("a dead task was scheduled");
 }
@@ -114,7 +111,7 @@ pub fn sleep_until(deadline_ns: u64) {
     let flags = irqflags::local_irq_save();
     task.set_state(state::UNINTERRUPTIBLE);
     task.timer.start_irqs_off(deadline_ns, wake_sleeper);
-    // SAFETY: task context, count 0 (might_sleep), IRQs masked.
+    // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
 }

@@ -18,7 +18,6 @@ pub mod hrtimer;
 pub mod idle;
 mod periodic;
 pub(crate) mod soft;
-mod softirq;
 pub mod tick;
 mod timer;
 mod tree;

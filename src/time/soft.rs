@@ -15,7 +15,7 @@
 //! `EXPIRY` (a mutex, `preempt=rt` alone) outside of it.
 
 use super::hrtimer::{BASE, Base, Callback, Hrtimer, Restart, program};
-use super::softirq;
+use crate::irq::softirq::{self, Vector};
 use crate::locking::{Mutex, MutexGuard};
 use crate::per_cpu;
 use crate::{preempt, task};
@@ -128,7 +128,7 @@ fn remove(base: &Base, timer: &Hrtimer) {
 pub(super) fn raise(base: &Base) {
     base.soft_raised.set(true);
     base.arm_soft(u64::MAX);
-    softirq::raise_softirq_irqoff(softirq::Vector::Hrtimer);
+    softirq::raise_softirq_irqoff(Vector::Hrtimer);
 }
 
 /// The HRTIMER softirq. IRQs open.
@@ -139,23 +139,27 @@ pub(super) fn run() {
         let flags = irqflags::local_irq_save();
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };
-        let Some(timer) = pop_due(base) else {
+        if let Some(timer) = pop_due(base) {
+            call(base, timer);
+        }
+        let more = base.soft.first_ns() <= super::now_ns();
+        if !more {
             base.soft_raised.set(false);
             base.arm_soft(base.soft.first_ns());
             program(base);
-            irqflags::local_irq_restore(flags);
-            return;
-        };
-        base.runner.set(task::current());
-        call(base, timer);
+        }
         irqflags::local_irq_restore(flags);
         drop(expiry);
+        if !more {
+            return;
+        }
         if preempt::need_resched() {
             break;
         }
     }
+    // Somebody wants the CPU, or has not had it for long.
     let flags = irqflags::local_irq_save();
-    softirq::raise_softirq_irqoff(softirq::Vector::Hrtimer);
+    softirq::raise_softirq_irqoff(Vector::Hrtimer);
     irqflags::local_irq_restore(flags);
 }
 
@@ -177,6 +181,7 @@ fn pop_due(base: &Base) -> Option<&Hrtimer> {
 
 /// Runs the callback. IRQs masked before and after.
 fn call(base: &Base, timer: &Hrtimer) {
+    base.runner.set(task::current());
     base.running.set(timer);
     let restart = timer.callback.get().map_or(Restart::No, |callback| callback(timer));
     if let Restart::At(expires_ns) = restart {
@@ -191,5 +196,5 @@ fn call(base: &Base, timer: &Hrtimer) {
 
 /// Takes the softirq. Once, at boot.
 pub(crate) fn init() {
-    softirq::open_softirq(softirq::Vector::Hrtimer, run);
+    softirq::open_softirq(Vector::Hrtimer, run);
 }

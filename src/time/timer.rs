@@ -115,7 +115,7 @@ impl Timer {
     /// is missed is counted ([`Self::overruns`]). Replaces an earlier start.
     ///
     /// # Errors
-    /// [`Error::BadInterval`] for a period below [`MIN_PERIOD_NS`]; then the timer is as it was.
+    /// [`Error::BadTimerPeriod`] for a period below [`MIN_PERIOD_NS`]; then the timer is as it was.
     pub fn start_periodic(&self, period_ns: u64) -> Result<()> {
         self.start_periodic_at(super::now_ns().saturating_add(period_ns), period_ns)
     }
@@ -127,7 +127,7 @@ impl Timer {
     /// As [`Self::start_periodic`].
     pub fn start_periodic_at(&self, first_ns: u64, period_ns: u64) -> Result<()> {
         if period_ns < MIN_PERIOD_NS {
-            return Err(Error::BadInterval { ns: period_ns as u32 });
+            return Err(Error::BadTimerPeriod { ns: period_ns as u32 });
         }
         self.start(first_ns, period_ns);
         Ok(())

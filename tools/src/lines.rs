@@ -4,7 +4,7 @@
 //! result <group>.<name> <value> <unit> [key=value …]     a measurement
 //! run <name>                                             a test (or a path of the sweep) begins
 //! test <name> ... ok | FAILED: <reason> | ignored: <reason>
-//! test-list <name> [panics=<text>]                       answer to test=list
+//! test-list <name> [[boot=<arguments>] panics=<text>]    answer to test=list
 //! ktest: <N> passed, <N> failed                          a test image is through
 //! sweep: <N> paths, <N> points, <N> failures             the sweep is through
 //! ```
@@ -69,8 +69,15 @@ pub enum Line {
     Run(String),
     /// A test ended.
     Test(String, Outcome),
-    /// A test exists; the text its panic must contain, if it must panic.
-    Listed(String, Option<String>),
+    /// A test exists.
+    Listed {
+        /// Its name.
+        name: String,
+        /// The text its panic must contain, if it must panic.
+        panics: Option<String>,
+        /// The boot arguments such a test needs.
+        boot: String,
+    },
     /// A test image is through.
     Done {
         /// Tests that passed.
@@ -165,12 +172,13 @@ fn parse_test(rest: &str) -> Option<Line> {
 
 fn parse_listed(rest: &str) -> Option<Line> {
     let rest = rest.trim();
-    let (name, panics) = match rest.split_once(" panics=") {
+    let (head, panics) = match rest.split_once(" panics=") {
         // The text may contain blanks and may be quoted; the quotes are not part of it.
-        Some((name, text)) => (name, Some(text.trim().trim_matches('"').to_owned())),
+        Some((head, text)) => (head, Some(text.trim().trim_matches('"').to_owned())),
         None => (rest, None),
     };
-    Some(Line::Listed(one_word(name)?.to_owned(), panics))
+    let (name, boot) = head.split_once(" boot=").unwrap_or((head, ""));
+    Some(Line::Listed { name: one_word(name)?.to_owned(), panics, boot: boot.trim().to_owned() })
 }
 
 /// Reads `<N> word, <N> word, …` with exactly these words.
@@ -239,10 +247,14 @@ mod tests {
 
     #[test]
     fn a_listed_test_may_have_to_panic() {
-        assert_eq!(parse("test-list a::b"), Some(Line::Listed("a::b".into(), None)));
+        let listed = |panics: Option<&str>, boot: &str| {
+            Some(Line::Listed { name: "a::b".into(), panics: panics.map(Into::into), boot: boot.into() })
+        };
+        assert_eq!(parse("test-list a::b"), listed(None, ""));
+        assert_eq!(parse("test-list a::b panics=guard page of"), listed(Some("guard page of"), ""));
         assert_eq!(
-            parse("test-list a::b panics=guard page of"),
-            Some(Line::Listed("a::b".into(), Some("guard page of".into())))
+            parse("test-list a::b boot=preempt=rt x=1 panics=guard page of"),
+            listed(Some("guard page of"), "preempt=rt x=1")
         );
     }
 

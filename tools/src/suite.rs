@@ -22,6 +22,8 @@ pub struct Listed {
     pub name: String,
     /// It must panic with this text; such a test gets a boot of its own.
     pub panics: Option<String>,
+    /// The boot arguments it needs, if it must panic; the others say themselves where they do not apply.
+    pub boot: String,
 }
 
 /// What became of a test.
@@ -82,12 +84,12 @@ pub fn list(captured: &Captured) -> Result<Vec<Listed>> {
     );
     let mut listed: Vec<Listed> = Vec::new();
     for line in captured.console.lines() {
-        if let Some(Line::Listed(name, panics)) = lines::parse(line) {
+        if let Some(Line::Listed { name, panics, boot }) = lines::parse(line) {
             ensure!(
                 !listed.iter().any(|known| known.name == name),
                 "two tests are called `{name}`: rename one, since the result could not be told apart"
             );
-            listed.push(Listed { name, panics });
+            listed.push(Listed { name, panics, boot });
         }
     }
     ensure!(

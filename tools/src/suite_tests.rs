@@ -9,7 +9,7 @@ fn captured(console: &str, end: End) -> Captured {
 }
 
 fn tests(names: &[&str]) -> Vec<Listed> {
-    names.iter().map(|name| Listed { name: (*name).to_owned(), panics: None }).collect()
+    names.iter().map(|name| Listed { name: (*name).to_owned(), panics: None, boot: String::new() }).collect()
 }
 
 /// Plays prepared boots in order and notes what they were asked to do.
@@ -114,7 +114,7 @@ fn a_guest_that_forgets_a_test_is_caught() {
 #[test]
 fn a_list_must_be_complete_and_unambiguous() {
     let good = list(&captured("test-list a\ntest-list b panics=x y\n", End::Exited(0))).unwrap();
-    assert_eq!(good[1], Listed { name: "b".into(), panics: Some("x y".into()) });
+    assert_eq!(good[1], Listed { name: "b".into(), panics: Some("x y".into()), boot: String::new() });
     let refused = |console, end| list(&captured(console, end)).unwrap_err().to_string();
     assert!(refused("test-list a\ntest-list a\n", End::Exited(0)).contains("two tests are called `a`"));
     assert!(refused("hello\n", End::Exited(0)).contains("listed no test"));

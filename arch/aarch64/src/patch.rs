@@ -109,6 +109,25 @@ pub fn static_branch<const KEY: u32>() -> bool {
     false
 }
 
+/// For `asm!`: an instruction that works while the key in the operand `$key` is off, and is a branch to the label
+/// `$target` while it is on. It may be any that the code needs anyway, so a feature that is off costs nothing.
+macro_rules! site {
+    ($instruction:literal, $key:literal, $target:literal) => {
+        concat!(
+            "2: ",
+            $instruction,
+            "\n.pushsection .patch, \"a\"\n.balign 4\n.long 2b - .\n.long {",
+            $target,
+            "} - .\n.long {",
+            $key,
+            "}\n",
+            $instruction,
+            "\n.popsection"
+        )
+    };
+}
+pub(crate) use site;
+
 #[repr(C)]
 struct Site {
     site: i32,

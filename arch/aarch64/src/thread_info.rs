@@ -22,7 +22,7 @@
 //!
 //! Context: any, always on the CPU's own word.
 
-use crate::patch::PREEMPT_STATS;
+use crate::patch::{PREEMPT_STATS, site};
 use core::arch::asm;
 use core::cell::UnsafeCell;
 use core::mem::{offset_of, size_of};
@@ -266,6 +266,109 @@ pub fn preempt_count_dec_and_test() -> bool {
             w = out(reg) word, ti = in(reg) current_thread_info(), o = const PREEMPT, key = const PREEMPT_STATS, options(nostack, preserves_flags));
     }
     word == 0
+}
+
+/// What became of a count operation that a key can turn into something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// It was done.
+    Done,
+    /// Nothing was done: the first key is on.
+    First,
+    /// Nothing was done: the second key is on.
+    Second,
+}
+
+/// [`preempt_count_inc`] unless a key is on; `FIRST` goes before `SECOND`. The instructions of the operation are
+/// the patch sites, so while both are off it costs what `preempt_count_inc` costs.
+#[inline(always)]
+#[must_use]
+pub fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    // SAFETY: as in `preempt_count_add`. Neither site has stored anything when it is reached.
+    unsafe {
+        asm!(
+            site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
+            site!("add {c:w}, {c:w}, #1", "second", "two"),
+            word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _,
+            ti = in(reg) current_thread_info(),
+            o = const PREEMPT,
+            key = const PREEMPT_STATS,
+            first = const FIRST,
+            second = const SECOND,
+            one = label { return Counted::First },
+            two = label { return Counted::Second },
+            options(nostack, preserves_flags)
+        );
+    }
+    Counted::Done
+}
+
+/// One level less unless a key is on, as in [`preempt_count_inc_unless`]. Does not look at the word: the caller
+/// loads it afresh, for the reason given at [`preempt_count_dec_and_test`].
+#[inline(always)]
+#[must_use]
+pub fn preempt_count_dec_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    // SAFETY: as in `preempt_count_inc_unless`.
+    unsafe {
+        asm!(
+            site!("ldr {c:w}, [{ti}, #{o}]", "first", "one"),
+            site!("sub {c:w}, {c:w}, #1", "second", "two"),
+            word_site!("str {c:w}, [{ti}, #{o}]", "{c}", "preempt_hook_count"),
+            c = out(reg) _,
+            ti = in(reg) current_thread_info(),
+            o = const PREEMPT,
+            key = const PREEMPT_STATS,
+            first = const FIRST,
+            second = const SECOND,
+            one = label { return Counted::First },
+            two = label { return Counted::Second },
+            options(nostack, preserves_flags)
+        );
+    }
+    Counted::Done
+}
+
+/// Whether the word is zero; always `false`, without a look, while `KEY` is on.
+#[inline(always)]
+#[must_use]
+pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
+    // SAFETY: as in `preempt_count`.
+    unsafe {
+        asm!(
+            site!("ldr {w}, [{ti}, #{o}]", "off", "instead"),
+            "cbz {w}, {zero}",
+            w = out(reg) _,
+            ti = in(reg) current_thread_info(),
+            o = const PREEMPT,
+            off = const KEY,
+            instead = label { return false },
+            zero = label { return true },
+            options(nostack, readonly, preserves_flags)
+        );
+    }
+    false
+}
+
+/// [`set_preempt_need_resched`]; returns `false` with nothing done while `KEY` is on.
+#[inline(always)]
+#[must_use]
+pub fn set_preempt_need_resched_unless<const KEY: u32>() -> bool {
+    // SAFETY: as in `set_preempt_need_resched`. The register is read here and not by the compiler: the reading is the
+    // patch site, because the store is one of preempt-stats.
+    unsafe {
+        asm!(
+            site!("mrs {ti}, sp_el0", "off", "instead"),
+            word_site!("str wzr, [{ti}, #{o}]", "xzr", "preempt_hook_request"),
+            ti = out(reg) _,
+            o = const NEED_RESCHED,
+            key = const PREEMPT_STATS,
+            off = const KEY,
+            instead = label { return false },
+            options(nostack, preserves_flags)
+        );
+    }
+    true
 }
 
 /// The whole word. Zero means "switch now".

@@ -1,5 +1,6 @@
 //! The preempt word of the calling thread. Semantics as in the AArch64 crate.
 
+use crate::patch::static_branch;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -138,6 +139,56 @@ pub fn preempt_count_inc() {
 pub fn preempt_count_dec_and_test() -> bool {
     preempt_count_sub(1);
     WORD.get() == 0
+}
+
+/// What became of a count operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// It was done.
+    Done,
+    /// The first key is on.
+    First,
+    /// The second key is on.
+    Second,
+}
+
+fn unless<const FIRST: u32, const SECOND: u32>(otherwise: impl FnOnce()) -> Counted {
+    if static_branch::<FIRST>() {
+        Counted::First
+    } else if static_branch::<SECOND>() {
+        Counted::Second
+    } else {
+        otherwise();
+        Counted::Done
+    }
+}
+
+/// One level more unless a key is on.
+#[must_use]
+pub fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    unless::<FIRST, SECOND>(preempt_count_inc)
+}
+
+/// One level less unless a key is on.
+#[must_use]
+pub fn preempt_count_dec_unless<const FIRST: u32, const SECOND: u32>() -> Counted {
+    unless::<FIRST, SECOND>(|| preempt_count_sub(1))
+}
+
+/// Whether the word is zero; `false` while the key is on.
+#[must_use]
+pub fn preempt_word_is_zero_unless<const KEY: u32>() -> bool {
+    !static_branch::<KEY>() && WORD.get() == 0
+}
+
+/// Flag half to 0 unless the key is on.
+#[must_use]
+pub fn set_preempt_need_resched_unless<const KEY: u32>() -> bool {
+    let off = !static_branch::<KEY>();
+    if off {
+        set_preempt_need_resched();
+    }
+    off
 }
 
 /// The whole word.

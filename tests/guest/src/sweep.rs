@@ -86,7 +86,7 @@ fn sweep() {
 fn one_path(path: &Path, constants: &Constants, totals: &mut Totals) {
     early_println!("run {}", path.name);
     let mut points = run::everywhere(path, constants);
-    let verdict = oracle::judge(&mut points, constants);
+    let verdict = oracle::judge(path, &mut points, constants);
     let repeated = run::again(path, &mut points);
     report::path(path, &points, &verdict, repeated, totals);
 }

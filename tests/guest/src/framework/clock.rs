@@ -48,10 +48,12 @@ pub fn spin_until_ns(ns: u64) {
     }
 }
 
-/// Uses the CPU until told to stop.
+/// Uses the CPU until told to stop. As a long path of the kernel has to, it comes to scheduling points, which do
+/// nothing where it is preempted.
 pub fn hog(stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         work(50);
+        stint::preempt::cond_resched();
     }
 }
 

@@ -11,14 +11,18 @@
 //! **The task a test runs in** is SCHED_FIFO 1: above every fair task, below every real-time task that a test
 //! makes. So a fair task it starts runs when the test blocks, a real-time one before `spawn` returns.
 
+pub mod burn;
 pub mod clock;
 pub mod events;
 pub mod interrupt;
 pub mod lock_problems;
+pub mod models;
 mod runner;
 pub mod runs;
+pub mod softirqs;
 mod surroundings;
 
+pub use models::Models;
 pub use runner::main;
 
 use alloc::format;
@@ -41,8 +45,8 @@ pub struct Test {
     pub line: u32,
     /// The text of the panic in which it must end.
     pub panics: Option<&'static str>,
-    /// It is about the model `preempt=none`, and cannot run in any other; all others need a kernel that is preempted.
-    pub inert: bool,
+    /// Where it applies, and why not elsewhere.
+    pub applies: (Models, &'static str),
     /// The test itself.
     pub body: fn() -> Outcome,
 }
@@ -80,32 +84,35 @@ impl From<stint::Error> for Failure {
 }
 
 /// Registers a test: `ktest! { fn a_sentence() { … } }`, or `ktest! { panics = "text", fn a_sentence() { … } }`
-/// for one that must end in a panic whose report contains the text, or `ktest! { preempt_none, fn … }` for one about
-/// the model in which the kernel is not preempted.
+/// for one that must end in a panic whose report contains the text. One that does not apply in every model says where
+/// it does, and why not elsewhere: `ktest! { only_in(models::PREEMPTED, "the reason"), fn … }`, before `panics`.
 #[macro_export]
 macro_rules! ktest {
-    ($(#[$meta:meta])* fn $name:ident() $body:block) => {
-        $(#[$meta])*
-        fn $name() -> $crate::framework::Outcome {
-            $body
-            Ok(())
-        }
-        $crate::ktest!(@register $name, None, false);
-    };
-    (panics = $text:literal, $(#[$meta:meta])* fn $name:ident() $body:block) => {
+    (only_in($models:expr, $reason:expr), panics = $text:literal, $(#[$meta:meta])* fn $name:ident() $body:block) => {
         $(#[$meta])*
         fn $name() -> $crate::framework::Outcome $body
-        $crate::ktest!(@register $name, Some($text), false);
+        $crate::ktest_register!($name, Some($text), $models, $reason);
     };
-    (preempt_none, $(#[$meta:meta])* fn $name:ident() $body:block) => {
+    (only_in($models:expr, $reason:expr), $(#[$meta:meta])* fn $name:ident() $body:block) => {
         $(#[$meta])*
         fn $name() -> $crate::framework::Outcome {
             $body
             Ok(())
         }
-        $crate::ktest!(@register $name, None, true);
+        $crate::ktest_register!($name, None, $models, $reason);
     };
-    (@register $name:ident, $panics:expr, $inert:expr) => {
+    (panics = $text:literal, $($test:tt)+) => {
+        $crate::ktest! { only_in($crate::framework::models::ALL, ""), panics = $text, $($test)+ }
+    };
+    ($(#[$meta:meta])* fn $name:ident() $body:block) => {
+        $crate::ktest! { only_in($crate::framework::models::ALL, ""), $(#[$meta])* fn $name() $body }
+    };
+}
+
+/// The end of [`ktest!`]: the entry of the list.
+#[macro_export]
+macro_rules! ktest_register {
+    ($name:ident, $panics:expr, $models:expr, $reason:expr) => {
         const _: () = {
             #[linkme::distributed_slice($crate::framework::TESTS)]
             static TEST: $crate::framework::Test = $crate::framework::Test {
@@ -113,7 +120,11 @@ macro_rules! ktest {
                 file: file!(),
                 line: line!(),
                 panics: $panics,
-                inert: $inert,
+                applies: {
+                    #[allow(unused_imports, reason = "most tests apply everywhere")]
+                    use $crate::framework::models;
+                    ($models, $reason)
+                },
                 body: $name,
             };
         };

@@ -5,12 +5,11 @@
 //! `run <name>`, so that the host knows in which one the machine died.
 
 use super::surroundings::Surroundings;
-use super::{Failure, Outcome, TESTS, Test};
+use super::{Failure, Models, Outcome, TESTS, Test, models};
 use alloc::vec::Vec;
-use arch::patch::{Key, is_enabled};
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
-use stint::{klog, kprintln, power, preempt_stats, start, task};
+use stint::{klog, kprintln, power, preempt, preempt_stats, start, task};
 
 /// A test that takes longer than this, by the machine's clock, hangs. Seconds of idling pass in no time on a
 /// machine with virtual time.
@@ -22,6 +21,9 @@ const PRIORITY: u32 = 1;
 /// The body of the image's first task.
 pub fn main() {
     let bootargs = &start::boot_info().bootargs;
+    if models::RT.contains(Models::of(bootargs)) {
+        raise_the_softirq_thread();
+    }
     let skip = bootargs.skip.map_or(Ok(0), str::parse::<usize>);
     let failed = match (bootargs.test.unwrap_or("all"), skip) {
         ("list", _) => list(),
@@ -51,7 +53,10 @@ fn list() -> usize {
     for test in tests() {
         match test.panics {
             None => kprintln!("test-list {}", test.name),
-            Some(text) => kprintln!("test-list {} panics={text}", test.name),
+            // Such a test gets a boot of its own, in a model where it applies.
+            Some(text) => {
+                kprintln!("test-list {} boot={} panics={text}", test.name, test.applies.0.bootargs())
+            }
         }
     }
     0
@@ -103,17 +108,15 @@ fn run(test: &'static Test) -> Outcome {
     become_the_test_task();
     let watchdog = Timer::new_hard(hang);
     watchdog.start_once(WATCHDOG_NS);
+    settle();
     let surroundings = Surroundings::take();
-    let mut outcome = if test.inert == is_enabled(Key::PreemptInert) {
+    let mut outcome = if test.applies.0.contains(Models::of(&start::boot_info().bootargs)) {
         (test.body)()
     } else {
-        Err(Failure::Ignored(if test.inert {
-            "it needs preempt=none"
-        } else {
-            "it needs a kernel that is preempted"
-        }))
+        Err(Failure::Ignored(test.applies.1))
     };
     become_the_test_task();
+    settle();
     if outcome.is_ok() {
         outcome = surroundings.check_restored();
     }
@@ -127,6 +130,22 @@ fn run(test: &'static Test) -> Outcome {
         Err(Failure::Ignored(why)) => kprintln!("test {} ... ignored: {why}", test.name),
     }
     outcome
+}
+
+/// In `rt` softirqs are a thread of the priority that tests have, so a busy test would keep them off. One more makes
+/// them come as they do in the other models, and still below every real-time task of a test.
+fn raise_the_softirq_thread() {
+    task::for_each(|task| {
+        if task.name().starts_with("ksoftirqd") {
+            let attr = SchedAttr::fifo(PRIORITY + 1).expect("2 is a priority");
+            task.set_scheduler(attr).expect("the softirq thread can change its priority");
+        }
+    });
+}
+
+/// Lets those run who have been promised to: where the kernel is not preempted, they wait for this.
+fn settle() {
+    preempt::cond_resched();
 }
 
 fn become_the_test_task() {

@@ -3,6 +3,7 @@
 use crate::framework::clock::work;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use stint::preempt::cond_resched;
 use stint::time::now_ns;
 
 /// The most runs that are kept.
@@ -38,11 +39,13 @@ impl Runs {
         }
     }
 
-    /// The body of task number `me`: uses the CPU until [`Self::stop`].
+    /// The body of task number `me`: uses the CPU until [`Self::stop`]. As a long path of the kernel has to, it
+    /// comes to scheduling points, which do nothing where it is preempted.
     pub fn hog(&self, me: u32) {
         while !self.stop.load(Ordering::Relaxed) {
             self.here(me);
             work(20);
+            cond_resched();
         }
     }
 

@@ -1,7 +1,7 @@
 //! What the way from the interrupt to H costs where nothing is in the way.
 //!
 //! Measured on sleds of `nop`, once, with the very same handler and H as everywhere else. The oracle
-//! compares every point of every path with these three figures.
+//! compares every point of every path with these figures.
 //!
 //! Context: the victim.
 
@@ -10,8 +10,11 @@ use crate::oracle::SLACK;
 use crate::path::Path;
 use crate::run::{self, Point};
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use spin::Once;
 use stint::early_println;
 use stint::locking::Semaphore;
+use stint::time::Timer;
 use stint::{preempt, task};
 
 /// Instructions, each exact on this machine and image.
@@ -19,11 +22,15 @@ use stint::{preempt, task};
 pub struct Constants {
     /// From the instruction at which the interrupt is taken to the handler's first.
     pub entry: u64,
+    /// The same in a softirq, whose interrupts stay on its stack.
+    pub softirq_entry: u64,
     /// From the handler to H, if the return from the interrupt may switch.
     pub direct: u64,
     /// From the handler to H less what the interrupted code still had to do, if H had to wait for the
     /// `preempt_enable` that makes the count zero.
     pub deferred: u64,
+    /// The same, if H had to wait for the end of a softirq, which is the return from the interrupt under it.
+    pub softirq: u64,
     /// From the handler to H out of the idle loop, which is not preempted but looks by itself.
     pub idle: u64,
     /// As `direct`, if the interrupted task is of the fair class: its time is accounted on the way.
@@ -41,6 +48,28 @@ static SLED_MASKED: Path = Path::new("(sled, IRQs masked)", || {
     nops();
     arch::irqflags::local_irq_restore(flags);
 });
+/// A sled in a softirq: the function of a timer that goes off in the path.
+static SLED_SOFTIRQ: Path = Path::new("(sled, softirq)", || {
+    PASSED.store(false, Relaxed);
+    TIMER.call_once(|| {
+        Timer::new(|| {
+            nops();
+            PASSED.store(true, Relaxed);
+        })
+    });
+    if let Some(timer) = TIMER.get() {
+        timer.start_once(SOFTIRQ_NS);
+    }
+    while !passed() {}
+});
+fn passed() -> bool {
+    PASSED.load(Relaxed)
+}
+static TIMER: Once<Timer> = Once::new();
+static PASSED: AtomicBool = AtomicBool::new(false);
+const SOFTIRQ_NS: u64 = 600;
+/// The softirq is over long before.
+const SOFTIRQ_MAX: u64 = 5_000;
 static SLED_IDLE: Path = Path { idles: true, ..Path::new("(idle)", || task::sleep_ns(10_000)) };
 
 static SLED_FAIR: Path = Path {
@@ -111,27 +140,41 @@ pub fn measure() -> Result<Constants, &'static str> {
         )?;
     }
 
+    // The sled in the softirq, found by its instructions; then the first place behind its interrupt.
+    let in_sled = |point: &Point| {
+        (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4))
+    };
+    let mut sweep = (INSIDE..SOFTIRQ_MAX).map(|n| run::once(&SLED_SOFTIRQ, n));
+    let served = sweep.find(in_sled).ok_or(NOT_EXACT)?;
+    constants.softirq_entry = served.reading.taken_at;
+    let ended = sweep.find(|point| point.reading.count == 0).ok_or(NOT_EXACT)?;
+    let wait = ended.at(&constants).wrapping_sub(served.n);
+    constants.softirq = served.delay().wrapping_sub(wait);
+    for n in served.n..served.n + SAMPLES {
+        let point = run::once(&SLED_SOFTIRQ, n);
+        let right = constants.softirq.wrapping_add(wait) - (n - served.n);
+        accept(&point, point.reading.count == 0x100 && point.delay() == right)?;
+    }
+
     let idle = run::certain(&SLED_IDLE, ASLEEP);
     constants.idle = idle.delay();
     for n in ASLEEP..ASLEEP + SAMPLES {
         let point = run::certain(&SLED_IDLE, n);
         accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
-    let near_start = |point: &Point| {
-        (1..SLED_INSNS - SAMPLES).contains(&(point.reading.pc.wrapping_sub(nops as fn() as usize as u64) / 4))
-    };
     let fair =
-        (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(near_start).ok_or(NOT_EXACT)?;
+        (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(in_sled).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
     for n in fair.n..fair.n + SAMPLES {
         let point = run::once(&SLED_FAIR, n);
         accept(&point, point.is_fair() && point.reading.count == 0 && point.delay() == constants.fair)?;
     }
     early_println!(
-        "result sweep-calibration.direct {} insn entry={} deferred={} idle={} fair={} slack={SLACK}",
+        "result sweep-calibration.direct {} insn entry={} deferred={} softirq={} idle={} fair={} slack={SLACK}",
         constants.direct,
         constants.entry,
         constants.deferred,
+        constants.softirq,
         constants.idle,
         constants.fair
     );

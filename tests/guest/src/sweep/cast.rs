@@ -10,7 +10,7 @@ use crate::path::{Check, expect};
 use arch::thread_info::{self, PREEMPT_ENABLED};
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use spin::Once;
-use stint::locking::{Semaphore, SpinLock};
+use stint::locking::{RawSpinLock, Semaphore};
 use stint::task::{self, Task, TaskRef};
 
 /// Below the victim.
@@ -41,7 +41,7 @@ static ACTORS: [(&Actor, &str, &str, Option<i32>); 5] = [
 /// A task that waits to be given something to do.
 pub struct Actor {
     start: Semaphore,
-    script: SpinLock<fn()>,
+    script: RawSpinLock<fn()>,
     task: Once<TaskRef>,
     started: AtomicU32,
     finished: AtomicU32,
@@ -51,7 +51,7 @@ impl Actor {
     const fn new() -> Self {
         Self {
             start: Semaphore::new(0),
-            script: SpinLock::new(crate::probe::nothing),
+            script: RawSpinLock::new(crate::probe::nothing),
             task: Once::new(),
             started: AtomicU32::new(0),
             finished: AtomicU32::new(0),

@@ -7,6 +7,9 @@
 //! * interrupted with count 0: the return from the interrupt must switch to H: `direct` instructions later;
 //! * with a count: H runs when the path comes to the first later place where the map shows count 0 — not
 //!   before, and then at once: `deferred` instructions, and the way there;
+//! * in a softirq: likewise, but it is the return from the interrupt that the softirq ends: `softirq` instructions
+//!   and the way to the first place behind that return; if the path itself switches there, H comes in the other
+//!   task's stead, which must make the same difference at every such point of a path;
 //! * in the idle loop: `idle` instructions later;
 //! * with interrupts masked, the interrupt itself is late; where it is taken then counts as above.
 //!
@@ -17,7 +20,7 @@
 #![forbid(unsafe_code)]
 
 use crate::calibrate::Constants;
-use crate::path::Wrong;
+use crate::path::{Path, Wrong};
 use crate::run::{Point, Points};
 
 /// How far a run may be from the right answer, in instructions, both ways.
@@ -48,12 +51,14 @@ pub struct Verdict {
     pub timer: u64,
     /// What that cost.
     pub timer_insns: u64,
+    /// From a softirq to the switch at its end: what H's way differs by from that of the path's own task.
+    pub switch_insns: Option<u64>,
     /// The largest distance from the right answer.
     pub off_max: u64,
 }
 
 /// Judges the runs of a path; the wrong ones are marked.
-pub fn judge(points: &mut Points, constants: &Constants) -> Verdict {
+pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict {
     let mut verdict = Verdict::default();
     // The nearest later place where a switch is allowed, coming from the end, and the place of the run before.
     let mut open = None;
@@ -65,9 +70,10 @@ pub fn judge(points: &mut Points, constants: &Constants) -> Verdict {
         let masked = at.saturating_sub(point.n);
         verdict.masked += u64::from(masked > 0);
         verdict.masked_max = verdict.masked_max.max(masked);
-        let delay = delay(point, expected(point, at, open, constants, &mut verdict), &mut verdict);
+        let right = expected(point, at, open, constants, &mut verdict);
+        let delay = if path.reroutes { Ok(()) } else { delay(point, right, &mut verdict) };
         if point.reading.count == 0 {
-            open = Some(at);
+            open = Some((at, point.reading.task));
         }
         // What the run itself found wrong explains more.
         point.wrong = point.wrong.or(place.err()).or(delay.err());
@@ -93,7 +99,13 @@ fn place_is_possible(n: u64, at: u64, later: u64, constants: &Constants) -> Resu
 }
 
 /// The right way from handler to H.
-fn expected(point: &Point, at: u64, open: Option<u64>, constants: &Constants, verdict: &mut Verdict) -> u64 {
+fn expected(
+    point: &Point,
+    at: u64,
+    open: Option<(u64, u64)>,
+    constants: &Constants,
+    verdict: &mut Verdict,
+) -> u64 {
     if point.is_idle() {
         verdict.idle += 1;
         return constants.idle;
@@ -105,8 +117,15 @@ fn expected(point: &Point, at: u64, open: Option<u64>, constants: &Constants, ve
     }
     verdict.deferred += 1;
     // No later place: the path ends with preemption off, which another check reports.
-    let wait = open.map_or(0, |open: u64| open - at);
+    let wait = open.map_or(0, |(open, _)| open - at);
     verdict.deferred_max = verdict.deferred_max.max(wait);
+    if point.is_in_softirq() {
+        if open.is_some_and(|(_, task)| task != point.reading.task) {
+            let own = verdict.switch_insns.get_or_insert(point.delay().wrapping_sub(wait));
+            return own.wrapping_add(wait);
+        }
+        return constants.softirq.wrapping_add(class + wait);
+    }
     constants.deferred + class + wait
 }
 

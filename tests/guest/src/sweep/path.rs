@@ -21,6 +21,9 @@ pub struct Path {
     pub intrude: fn(),
     /// What the interrupt handler does besides waking H: the same, for objects that it may touch.
     pub in_irq: fn(),
+    /// Whether `in_irq` changes what the path does from there on, or timers come between the interrupt and H that are
+    /// not all alike. Then the way to H is not known beforehand and not judged.
+    pub reroutes: bool,
     /// Whether the CPU runs out of work in it. Then QEMU's clock is not always exact: see `run::certain`.
     pub idles: bool,
     /// The letters that victim and actors must have written, in this order.
@@ -40,6 +43,7 @@ impl Path {
             after: nothing,
             intrude: nothing,
             in_irq: nothing,
+            reroutes: false,
             idles: false,
             diary: "",
             check: || Ok(()),

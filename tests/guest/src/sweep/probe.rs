@@ -10,7 +10,7 @@ use crate::cast;
 use arch::{backtrace, pmu, thread_info};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use stint::locking::{Semaphore, SpinLock};
+use stint::locking::{RawSpinLock, Semaphore};
 use stint::{irq, start, task};
 
 /// H is above everybody.
@@ -20,9 +20,9 @@ const PATIENCE: u32 = 100_000;
 
 static WAKE: Semaphore = Semaphore::new(0);
 /// What H does after it has written down when it ran.
-static INTRUDE: SpinLock<fn()> = SpinLock::new(nothing);
+static INTRUDE: RawSpinLock<fn()> = RawSpinLock::new(nothing);
 /// What the handler does before it wakes H.
-static IN_IRQ: SpinLock<fn()> = SpinLock::new(nothing);
+static IN_IRQ: RawSpinLock<fn()> = RawSpinLock::new(nothing);
 
 static IRQS: AtomicU32 = AtomicU32::new(0);
 static TAKEN_AT: AtomicU64 = AtomicU64::new(0);
@@ -136,20 +136,33 @@ fn overflow(_: usize) {
     let _ = WAKE.give();
 }
 
-/// The interrupted instruction: the return address of the frame record that the vector pushed, which is
-/// the first one on another stack than this handler's.
+unsafe extern "C" {
+    /// The vector table: its interrupt entry calls the handler from here.
+    static vectors: u8;
+}
+const VECTORS_BYTES: u64 = 0x800;
+
+/// The interrupted instruction: the return address of the frame record that the vector pushed, which is the
+/// one behind the record that returns into the vector. (A softirq is interrupted on the handler's own stack.)
 fn interrupted_pc() -> u64 {
-    /// Less of the interrupt stack is in use here, and there is a guard page beyond it.
-    const NEAR_BYTES: u64 = 4096;
-    let here = backtrace::frame_pointer();
-    let mut record = here;
-    while record.wrapping_sub(here) < NEAR_BYTES && record != 0 {
+    /// More calls than there are between the vector and this handler.
+    const CALLS_MAX: usize = 16;
+    let vector = (&raw const vectors).addr() as u64;
+    let mut record = backtrace::frame_pointer();
+    for _ in 0..CALLS_MAX {
+        if record == 0 {
+            break;
+        }
         // SAFETY: kernel code keeps frame pointers, so this is the chain of live frames; it has just begun
-        // on the stack this runs on and ends at the vector's record.
-        record = unsafe { (record as *const u64).read() };
+        // on the stack this runs on.
+        let (next, caller) = unsafe { ((record as *const u64).read(), (record as *const u64).add(1).read()) };
+        if next != 0 && caller.wrapping_sub(vector) < VECTORS_BYTES {
+            // SAFETY: as above: the record of the interrupted code's frame, which the vector pushed.
+            return unsafe { (next as *const u64).add(1).read() };
+        }
+        record = next;
     }
-    // SAFETY: as above: the record of the interrupted code's frame.
-    if record == 0 { 0 } else { unsafe { (record as *const u64).add(1).read() } }
+    0
 }
 
 /// What the timer's compare register holds.

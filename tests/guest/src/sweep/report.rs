@@ -52,8 +52,18 @@ pub fn path(path: &Path, points: &Points, verdict: &Verdict, repeated: usize, to
     if failures > SHOWN {
         early_println!("sweep-fail {name} n=more: {} further points failed", failures - SHOWN);
     }
-    let Verdict { direct, deferred, idle, masked, masked_max, deferred_max, timer, timer_insns, off_max } =
-        *verdict;
+    let Verdict {
+        direct,
+        deferred,
+        idle,
+        masked,
+        masked_max,
+        deferred_max,
+        timer,
+        timer_insns,
+        off_max,
+        switch_insns: _,
+    } = *verdict;
     early_println!(
         "result sweep.{name} {} points length={} preempted_at_irq={direct} deferred={deferred} idle={idle} masked={masked} \
          deferred_max={deferred_max} masked_max={masked_max} timer={timer} timer_insns={timer_insns} off_max={off_max} repeated={repeated} failures={failures}",

@@ -14,7 +14,7 @@ use arch::irqflags;
 use arch::thread_info::{self, PREEMPT_ENABLED};
 use spin::Once;
 use stint::early_println;
-use stint::locking::SpinLock;
+use stint::locking::RawSpinLock;
 use stint::sched::core::with_rq;
 use stint::task;
 use stint::time::Timer;
@@ -31,11 +31,13 @@ const SETTLE_NS: u64 = 20_000;
 const WATCHDOG_NS: u64 = 5_000_000;
 /// Runs to find two that agree.
 const ATTEMPTS: u32 = 6;
+/// The count of a softirq's function.
+const SERVING_SOFTIRQ: u32 = 0x100;
 /// An interrupt that never comes: for measuring a path's length.
 const NEVER: u64 = 1 << 40;
 
 static WATCHDOG: Once<Timer> = Once::new();
-static RUNNING: SpinLock<(&str, u64)> = SpinLock::new(("", 0));
+static RUNNING: RawSpinLock<(&str, u64)> = RawSpinLock::new(("", 0));
 static IDLE: Once<u64> = Once::new();
 
 /// One run.
@@ -53,7 +55,13 @@ impl Point {
     /// Where in the path the interrupt was taken: as many instructions behind its start. That is `n`,
     /// unless interrupts were masked there.
     pub fn at(&self, constants: &Constants) -> u64 {
-        self.n.wrapping_add(self.reading.taken_at).wrapping_sub(constants.entry)
+        let entry = if self.is_in_softirq() { constants.softirq_entry } else { constants.entry };
+        self.n.wrapping_add(self.reading.taken_at).wrapping_sub(entry)
+    }
+
+    /// Whether the function of a softirq was interrupted, with nothing disabled by itself.
+    pub fn is_in_softirq(&self) -> bool {
+        self.reading.count == SERVING_SOFTIRQ
     }
 
     /// Instructions from the handler's last step, the wake-up, to H.

@@ -90,7 +90,7 @@ ktest! {
             (Error::Full, "full"),
             (Error::Busy, "in use"),
             (Error::BadIrq { irq: 1020 }, "no interrupt 1020"),
-            (Error::BadInterval { ns: 7 }, "a timer period of 7 ns is below 1000 ns"),
+            (Error::BadTimerPeriod { ns: 7 }, "a timer period of 7 ns is below 1000 ns"),
             (Error::Deadlock, "wait for itself"),
             (Error::BadPeriod { ns: 99_999 }, "99999 ns is not between 100000 and 4194304000 ns"),
             (

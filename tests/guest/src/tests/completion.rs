@@ -26,6 +26,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn each_completion_lets_one_waiter_go_the_most_important_first() {
         static DONE: Completion = Completion::new();
         static LOG: Events = Events::new();
@@ -49,6 +50,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn complete_all_lets_everybody_go_now_and_for_ever() {
         static DONE: Completion = Completion::new();
         static LOG: Events = Events::new();
@@ -85,6 +87,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_can_complete() {
         static DONE: Completion = Completion::new();
         static LOG: Events = Events::new();

@@ -8,6 +8,7 @@ use stint::sched::wait::Timeout;
 use stint::{Error, task};
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_waiter_gives_the_mutex_away_and_has_it_back_when_it_is_notified() {
         static MUTEX: Mutex<u32> = Mutex::new(0);
         static CHANGED: Condvar = Condvar::new();
@@ -29,6 +30,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn the_most_important_waiter_is_notified_first_and_a_changed_priority_counts() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static CHANGED: Condvar = Condvar::new();

@@ -6,12 +6,13 @@ use crate::framework::interrupt::Interrupt;
 use crate::tests::{HIGH, high_waiter};
 use crate::{check, check_eq, ktest};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use stint::locking::{Semaphore, SpinLock};
+use stint::locking::{RawSpinLock, Semaphore};
 use stint::preempt;
 use stint::sched::core::with_rq;
 use stint::task;
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_woken_by_a_handler_runs_after_the_handler() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -31,11 +32,12 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// A marker's end, a spin lock's end and a queue lock's end are preemption points, but not in a handler.
     fn no_enable_inside_a_handler_switches() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
-        static LOCK: SpinLock<()> = SpinLock::new(());
+        static LOCK: RawSpinLock<()> = RawSpinLock::new(());
         let _tick = TickOff::new();
         let waker = Interrupt::request(8, || {
             let guard = preempt::preempt_disable();
@@ -106,6 +108,7 @@ struct SendInterrupt(Interrupt);
 unsafe impl Send for SendInterrupt {}
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The controller forgets the interrupt before the switch: the task that is switched to, with the first
     /// interrupt's frame still on the other stack, is interrupted by one of the same priority.
     fn the_end_of_interrupt_is_signalled_before_the_switch() {
@@ -151,6 +154,7 @@ fn running_priority() -> u32 {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn no_interrupt_and_no_switch_happens_inside_the_scheduler() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

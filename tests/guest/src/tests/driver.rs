@@ -21,6 +21,7 @@ fn checksum_and_copy(from: &[u8], to: &mut [u8]) -> u32 {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_long_copy_without_scheduling_points_is_preempted_and_comes_out_right() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

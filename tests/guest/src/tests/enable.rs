@@ -11,6 +11,7 @@ use stint::preempt::{self, preempt_disable};
 use stint::task;
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn the_last_enable_preempts_at_once() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -38,6 +39,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn enable_no_resched_leaves_the_request_for_the_next_point() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -57,6 +59,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn enable_no_resched_leaves_the_request_for_the_next_interrupt() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -75,6 +78,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// Neither the enable nor the unmasking looks (Linux's rule); the next point does.
     fn an_enable_with_interrupts_masked_does_not_switch() {
         static LOG: Events = Events::new();
@@ -98,6 +102,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_request_served_by_the_enable_is_served_once() {
         static GATE: Semaphore = Semaphore::new(0);
         let _tick = TickOff::new();

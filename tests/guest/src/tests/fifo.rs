@@ -59,6 +59,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, models::AT_ONCE_AND_MAKES_TASKS_IN_ATOMIC),
     fn a_preempted_task_stays_at_the_head() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -83,6 +84,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, models::MAKES_TASKS_IN_ATOMIC),
     fn a_yielding_task_goes_to_the_tail() {
         static LOG: Events = Events::new();
         let guard = stint::preempt::preempt_disable();
@@ -102,6 +104,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, models::MAKES_TASKS_IN_ATOMIC),
     fn a_yield_alone_on_its_level_returns_at_once() {
         static LOG: Events = Events::new();
         let guard = stint::preempt::preempt_disable();
@@ -122,6 +125,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_woken_task_goes_to_the_tail() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -186,6 +190,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_running_task_that_lowers_itself_below_another_is_preempted_at_once() {
         static LOG: Events = Events::new();
         let ready = Ready::new(&LOG, &[('a', fifo(LOW)), ('b', fifo(MIDDLE))])?;
@@ -206,6 +211,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_ready_task_raised_above_the_running_one_preempts_at_once() {
         static LOG: Events = Events::new();
         let ready = Ready::new(&LOG, &[('a', fifo(LOW)), ('b', fifo(LOW))])?;
@@ -218,6 +224,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_sleeping_task_wakes_with_the_priority_it_was_given_meanwhile() {
         static LOG: Events = Events::new();
         static GATES: [Semaphore; 2] = [const { Semaphore::new(0) }; 2];
@@ -240,5 +247,32 @@ ktest! {
         first.join();
         second.join();
         check_eq!(LOG.text(), "m2n1");
+    }
+}
+
+ktest! {
+    fn a_task_not_yet_started_can_be_given_another_class() {
+        static LOG: Events = Events::new();
+        fn mark_fair(_: usize) {
+            LOG.mark('a');
+        }
+        fn mark_rt(_: usize) {
+            LOG.mark('b');
+        }
+        // One falls into the fair class before it has ever run, the other rises out of it.
+        let sinks = task::build("sinks").fifo(LOW).create(mark_fair, 0)?;
+        let rises = task::build("rises").create(mark_rt, 0)?;
+        sinks.set_scheduler(SchedAttr::normal(3).expect("a nice level"))?;
+        rises.set_scheduler(rr(LOW))?;
+        sinks.start();
+        LOG.mark('m');
+        rises.start();
+        LOG.mark('n');
+        check_eq!((sinks.info().prio, sinks.scheduler().policy()), (123, Policy::Normal));
+        // A full slice, not what a fair task has.
+        check_eq!(rises.rr_interval(), stint::sched::Interval::Ticks(stint::time::tick::hz() / 10));
+        sinks.wait_exited();
+        rises.wait_exited();
+        check_eq!(LOG.text(), "mbna");
     }
 }

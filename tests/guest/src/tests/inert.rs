@@ -21,7 +21,7 @@ fn high_waiter(log: &'static Events, gate: &'static Semaphore) -> stint::Result<
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_no_interrupt_switches() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -43,7 +43,7 @@ ktest! {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_no_wake_up_and_no_enable_switches() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -61,7 +61,7 @@ ktest! {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_a_new_task_waits_for_its_maker() {
         static LOG: Events = Events::new();
         let high = task::build("high").fifo(HIGH).spawn(|| LOG.mark('H'))?;
@@ -72,7 +72,7 @@ ktest! {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_cond_resched_serves_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -89,7 +89,7 @@ ktest! {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_a_yield_and_a_sleep_serve_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

@@ -12,6 +12,7 @@ use stint::sched::core::nr_switches;
 use stint::task;
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_preempts_where_the_count_is_zero() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -31,6 +32,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_does_not_preempt_where_preemption_is_off() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -87,6 +89,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_that_waits_for_the_mask_preempts_when_the_mask_is_lifted() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -110,6 +113,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn preemptions_nest_one_task_deep_per_interrupt() {
         static LOG: Events = Events::new();
         static GATES: [Semaphore; 3] = [const { Semaphore::new(0) }; 3];

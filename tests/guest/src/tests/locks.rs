@@ -13,6 +13,7 @@ use stint::locking::{RawSpinLock, SchedLock, Semaphore, SpinLock, SpinLockIrqSav
 use stint::preempt::preempt_count;
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that spins"),
     fn a_spin_lock_counts_one_and_gives_it_back() {
         static LOCK: SpinLock<u32> = SpinLock::new(7);
         static RAW: RawSpinLock<u32> = RawSpinLock::new(8);
@@ -29,6 +30,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that masks and counts"),
     fn an_irqsave_lock_masks_counts_and_restores() {
         static LOCK: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
         let guard = LOCK.lock();
@@ -40,6 +42,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that masks and counts"),
     fn nested_irqsave_locks_restore_the_outer_state() {
         static OUTER: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
         static INNER: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
@@ -61,6 +64,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, "it shows the preemption point at the end of a spin lock that spins"),
     fn no_switch_happens_inside_a_spin_lock() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -78,6 +82,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, "it shows the preemption point at the end of a spin lock that spins"),
     /// Interrupts first, count second: the other way round, the enable sees masked interrupts, does not switch,
     /// and the unmasking does not look.
     fn an_irqsave_unlock_honours_a_request_made_inside() {
@@ -97,6 +102,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, "it shows what a spin lock does that masks and counts"),
     fn an_interrupt_pending_at_unlock_is_handled_and_then_preempts() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -120,6 +126,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The lock of the kernel's own queues counts nothing, so it makes its own check at the end.
     fn a_queue_lock_switches_at_its_end_and_not_inside() {
         static LOG: Events = Events::new();
@@ -142,6 +149,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED.and(models::COUNT), "a request waits for somebody who looks only where the kernel is preempted and its sections count"),
     fn a_queue_lock_released_without_the_check_leaves_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -160,6 +168,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that spins"),
     fn try_lock_counts_if_it_takes_the_lock() {
         static LOCK: SpinLock<u32> = SpinLock::new(1);
         let taken = LOCK.try_lock();

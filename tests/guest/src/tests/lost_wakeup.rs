@@ -19,6 +19,7 @@ use stint::task::{self, state};
 const PATIENCE: Timeout = Timeout::In(1_000_000_000);
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// If the preemption took the task off the queue, it would never come back to see that the condition holds.
     fn a_task_preempted_between_setting_its_state_and_schedule_stays_runnable() {
         static LOG: Events = Events::new();
@@ -65,6 +66,7 @@ ktest! {
 struct Lent(Interrupt);
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The waker finds it on the queue: it must not be queued twice, and its `schedule()` must not sleep.
     fn a_wake_up_that_meets_a_preempted_task_makes_its_schedule_return() {
         static LOG: Events = Events::new();
@@ -100,6 +102,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn schedule_with_a_sleeping_state_sleeps_until_the_wake_up() {
         static LOG: Events = Events::new();
         let _tick = TickOff::new();
@@ -129,7 +132,7 @@ ktest! {
         static ROUND: AtomicU32 = AtomicU32::new(0);
         static SERVED: AtomicU32 = AtomicU32::new(0);
         static ANSWER: WaitQueue = WaitQueue::new();
-        let storm = stint::time::Timer::new(|| { QUEUE.wake_one(); });
+        let storm = stint::time::Timer::new_hard(|| { QUEUE.wake_one(); });
         storm.start_periodic(7_333)?;
         let waiter = task::build("waiter").fifo(LOW).spawn(|| {
             for round in 1..=ROUNDS {

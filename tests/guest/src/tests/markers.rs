@@ -9,6 +9,7 @@ use stint::preempt::{preempt_count, preempt_disable};
 use stint::{preempt, task};
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that spins"),
     fn nested_markers_count_up_and_down() {
         check_eq!(preempt_count(), 0);
         let outer = preempt_disable();
@@ -39,6 +40,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, models::MAKES_TASKS_IN_ATOMIC),
     fn the_count_belongs_to_the_task_and_not_to_the_cpu() {
         let guard = preempt_disable();
         // Made runnable inside the section, and so begins when it ends: with its own count.
@@ -70,6 +72,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn nothing_is_switched_to_inside_nested_markers() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

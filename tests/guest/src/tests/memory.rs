@@ -69,6 +69,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_thousand_tasks_can_exist_at_once() {
         let before = settled();
         static GATE: stint::locking::WaitQueue = stint::locking::WaitQueue::new();

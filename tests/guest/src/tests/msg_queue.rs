@@ -35,6 +35,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_message_for_a_waiting_receiver_is_handed_over_directly() {
         static QUEUE: MsgQueue<u32, 2> = MsgQueue::new();
         static LOG: Events = Events::new();
@@ -72,6 +73,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_sender_waits_for_room_and_its_message_keeps_its_place() {
         static QUEUE: MsgQueue<u32, 2> = MsgQueue::new();
         static LOG: Events = Events::new();
@@ -146,6 +148,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_can_put() {
         static QUEUE: MsgQueue<u32, 2> = MsgQueue::new();
         static LOG: Events = Events::new();

@@ -25,6 +25,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_holder_can_sleep_and_be_preempted() {
         static MUTEX: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -45,7 +46,7 @@ ktest! {
     fn tasks_of_all_classes_exclude_each_other_under_preemption_stress() {
         const ROUNDS: u64 = 300;
         static MUTEX: Mutex<u64> = Mutex::new(0);
-        let storm = Timer::new(|| {});
+        let storm = Timer::new_hard(|| {});
         storm.start_periodic(5_003)?;
         let mut tasks = alloc::vec::Vec::new();
         for index in 0..6i32 {
@@ -208,6 +209,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_can_hold_several_mutexes_and_release_them_in_any_order() {
         static FIRST: Mutex<()> = Mutex::new(());
         static SECOND: Mutex<()> = Mutex::new(());

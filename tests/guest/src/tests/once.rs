@@ -10,6 +10,7 @@ use stint::task;
 use stint::time::Timer;
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_value_is_made_once_by_the_first_and_the_others_wait_for_it() {
         static ONCE: Once<u32> = Once::new();
         static MADE: AtomicU32 = AtomicU32::new(0);
@@ -61,7 +62,7 @@ ktest! {
             }
         };
         let _tick = TickOff::new();
-        let timer = Timer::new(look);
+        let timer = Timer::new_hard(look);
         timer.start_periodic(1_777)?;
         let writer = task::build("writer").fifo(MIDDLE).spawn(|| {
             for round in 0..2_000 {

@@ -4,7 +4,7 @@ use crate::framework::clock::work;
 use crate::{check_eq, ktest};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
-use stint::locking::{SpinLock, SpinLockIrqSave};
+use stint::locking::{RawSpinLockIrqSave, SpinLock};
 use stint::preempt::preempt_disable;
 use stint::task;
 use stint::time::Timer;
@@ -65,7 +65,7 @@ ktest! {
 ktest! {
     /// The same counter in a handler: then preemption off is not enough, and a lock that masks is.
     fn per_cpu_sums_shared_with_a_handler_are_exact_under_interrupt_stress() {
-        static GATE: SpinLockIrqSave<()> = SpinLockIrqSave::new(());
+        static GATE: RawSpinLockIrqSave<()> = RawSpinLockIrqSave::new(());
         static IN_HANDLER: AtomicU64 = AtomicU64::new(0);
         let before = SHARED_WITH_HANDLER.get(&preempt_disable()).get();
         stress(

@@ -32,6 +32,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, models::AT_ONCE_AND_MAKES_TASKS_IN_ATOMIC),
     fn real_time_comes_before_fair_however_favoured() {
         static LOG: Events = Events::new();
         let _tick = TickOff::new();

@@ -252,6 +252,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_section_that_ends_behind_a_switch_belongs_to_the_task_in_which_it_began() {
         static GATE: Semaphore = Semaphore::new(0);
         static DONE: AtomicBool = AtomicBool::new(false);
@@ -367,6 +368,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn it_is_switched_on_and_off_under_interrupts_and_loses_its_way_never() {
         static STOP: AtomicBool = AtomicBool::new(false);
         need_own_stats()?;
@@ -399,6 +401,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_request_that_comes_into_a_section_waits_for_its_end() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -426,7 +429,7 @@ fn planted_loop_without_a_scheduling_point(ns: u64) {
 }
 
 ktest! {
-    preempt_none,
+    only_in(models::INERT, "it shows what a kernel without preemption does"),
     fn without_preemption_the_finder_names_the_loop_that_lacks_a_scheduling_point() {
         static GATE: Semaphore = Semaphore::new(0);
         let waker = Interrupt::request(8, || {

@@ -156,6 +156,7 @@ fn preempt_with(
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn all_registers_and_flags_survive_a_preemption() {
         let _tick = TickOff::new();
         // The delays differ by less than the loop, so that either of its instructions is hit.
@@ -167,6 +168,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn all_registers_survive_many_interrupts_and_preemptions_in_a_row() {
         // With the tick, and a storm of timer interrupts beside it.
         let storm = Timer::new_hard(|| {});

@@ -28,6 +28,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, models::AT_ONCE_AND_MAKES_TASKS_IN_ATOMIC),
     fn equals_take_turns_of_one_slice() {
         static RUNS: Runs = Runs::new();
         stay_above()?;
@@ -52,6 +53,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED_SPINNING, models::AT_ONCE_AND_MAKES_TASKS_IN_ATOMIC),
     /// A slice that began anew after each preemption would keep the first one running for ever.
     fn a_preempted_task_keeps_what_is_left_of_its_slice() {
         static RUNS: Runs = Runs::new();
@@ -106,6 +108,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_alone_is_not_switched_when_its_slice_is_over() {
         static STOP: AtomicBool = AtomicBool::new(false);
         let alone = task::build("alone").rr(LOW).create(|_| hog(&STOP), 0)?;
@@ -122,6 +125,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, models::MAKES_TASKS_IN_ATOMIC),
     fn a_fifo_task_among_round_robin_equals_is_not_rotated() {
         static RUNS: Runs = Runs::new();
         let guard = preempt::preempt_disable();

@@ -8,6 +8,7 @@ use stint::sched::wait::Timeout;
 use stint::{Error, task};
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn readers_share_and_a_writer_is_alone() {
         static LOCK: RwLock<u32> = RwLock::new(7);
         let (first, second) = (LOCK.read(), LOCK.read_timeout(Timeout::Now)?);
@@ -24,6 +25,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_writer_that_waits_stops_new_readers_and_goes_before_them() {
         static LOCK: RwLock<()> = RwLock::new(());
         static LOG: Events = Events::new();
@@ -45,6 +47,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_writer_runs_with_the_priority_of_the_readers_and_writers_it_keeps_waiting() {
         static LOCK: RwLock<()> = RwLock::new(());
         static GO: Semaphore = Semaphore::new(0);
@@ -66,6 +69,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_writer_that_gives_up_lets_the_readers_in_again() {
         static LOCK: RwLock<()> = RwLock::new(());
         let reading = LOCK.read();

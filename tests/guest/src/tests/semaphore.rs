@@ -40,6 +40,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_unit_goes_to_the_most_important_waiter_and_among_equals_to_the_first() {
         static LOG: Events = Events::new();
         static UNITS: Semaphore = Semaphore::new(0);
@@ -137,6 +138,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_unit_can_be_given_from_an_interrupt() {
         static LOG: Events = Events::new();
         static UNITS: Semaphore = Semaphore::new(0);
@@ -190,6 +192,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The task has been given its unit and has not run since: its timer is still to be taken back.
     fn a_task_that_is_aborted_takes_its_time_out_along() {
         static MEMORY: task::TaskMem<4096> = task::TaskMem::new();

@@ -124,6 +124,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_sleeping_task_uses_no_cpu() {
         let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| task::sleep_ms(5))?;
         let before = sleeper.task().info();

@@ -23,6 +23,9 @@ pub fn not_in_rt() -> Outcome {
     if is_enabled(Key::Rt) {
         return Err(Failure::Ignored("in rt all softirqs run in ksoftirqd"));
     }
+    if stint::start::boot_info().bootargs.threadirqs {
+        return Err(Failure::Ignored("with threadirqs the softirqs behind interrupts run in ksoftirqd"));
+    }
     Ok(())
 }
 
@@ -127,6 +130,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_woken_by_a_softirq_runs_at_the_same_interrupt_exit() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -150,6 +154,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_in_a_softirq_stays_on_the_interrupt_stack_and_does_not_preempt() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -185,6 +190,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_softirq_raised_with_bottom_halves_disabled_waits_for_the_outermost_enable() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);

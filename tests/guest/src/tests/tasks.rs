@@ -98,6 +98,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_whose_handle_goes_after_its_end_is_freed_with_it() {
         let used = || mm::stats().heap.used_bytes;
         let before = used();
@@ -138,6 +139,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_can_live_in_static_memory_and_the_memory_be_used_again() {
         static MEMORY: TaskMem<8192> = TaskMem::new();
         static SUM: AtomicUsize = AtomicUsize::new(0);
@@ -160,6 +162,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn park_waits_for_unpark_and_a_token_waits_for_park() {
         static LOG: Events = Events::new();
         let parker = task::build("parker").fifo(LOW).spawn(|| {
@@ -187,6 +190,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn abort_ends_a_task_that_is_ready_or_sleeps_and_refuses_any_other() {
         static LOG: Events = Events::new();
         let sleeper = task::build("sleeper").fifo(HIGH).spawn(|| {
@@ -212,6 +216,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn abort_lets_those_who_wait_for_the_end_go_on() {
         static LOG: Events = Events::new();
         let victim = task::build("victim").create(|_| LOG.mark('v'), 0)?;

@@ -2,9 +2,16 @@
 
 use crate::framework::Failure;
 use crate::framework::clock::{LATE_NS, TickOff, is_exact, spin_until_ns};
+use crate::framework::events::Events;
+use crate::framework::interrupt::Interrupt;
+use crate::framework::softirqs::SoftirqsFirst;
+use crate::tests::{HIGH, MIDDLE};
 use crate::{check, check_eq, ktest};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use arch::patch::{Key, is_enabled};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use stint::irq::softirq::in_serving_softirq;
 use stint::time::{Timer, now_ns};
 use stint::{preempt, task};
 
@@ -18,12 +25,155 @@ fn both_kinds(function: impl Fn(&Timer) + Clone + Send + Sync + 'static) -> [(&'
 }
 
 ktest! {
-    fn soft_timers_call_with_interrupts_open_and_outside_the_interrupt() {
+    fn soft_timers_call_in_a_softirq_and_hard_ones_in_the_interrupt() {
         static SEEN: AtomicU32 = AtomicU32::new(0);
-        let timer = Timer::new(|| SEEN.store(1 | u32::from(preempt::in_hardirq()) << 1 | u32::from(arch::irqflags::irqs_disabled()) << 2, Ordering::Relaxed));
-        timer.start_once(50_000);
+        for ((kind, timer), right) in both_kinds(|_| {
+            let state = [true, in_serving_softirq(), preempt::in_hardirq(), arch::irqflags::irqs_disabled()];
+            SEEN.store(state.iter().fold(0, |bits, &bit| bits << 1 | u32::from(bit)), Ordering::Relaxed);
+        })
+        .into_iter()
+        .zip([0b1100, 0b1011])
+        {
+            SEEN.store(0, Ordering::Relaxed);
+            timer.start_once(50_000);
+            task::sleep_ms(1);
+            check_eq!(SEEN.load(Ordering::Relaxed), right, "the function of a {kind} timer: called, in a softirq, in a hard interrupt, masked");
+        }
+    }
+}
+
+ktest! {
+    /// One function is the longest that the rest of a storm holds a task up.
+    fn a_storm_of_soft_timers_does_not_hold_a_fifo_task_up() {
+        only_with_an_exact_clock()?;
+        const STORM: usize = 200;
+        const FUNCTION_NS: u64 = 2_000;
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let _tick = TickOff::new();
+        let timers: Vec<Timer> = (0..STORM)
+            .map(|_| Timer::new(|| {
+                CALLS.fetch_add(1, Ordering::Relaxed);
+                spin_until_ns(now_ns() + FUNCTION_NS);
+            }))
+            .collect();
+        let storm = now_ns() + 1_000_000;
+        for timer in &timers {
+            timer.start_at(storm);
+        }
+        // In the middle of it, while its first softirq still goes on, and when ksoftirqd has it.
+        let mut tasks = Vec::new();
+        for due in [storm + 5 * FUNCTION_NS, storm + 20 * FUNCTION_NS, storm + 90 * FUNCTION_NS] {
+            tasks.push(task::build("high").fifo(HIGH).spawn(move || {
+                task::sleep_until(due);
+                (now_ns() - due, CALLS.load(Ordering::Relaxed) as usize)
+            })?);
+        }
+        for task in tasks {
+            let (late, before) = task.join().unwrap_or_default();
+            check!(before > 0 && before < STORM, "{before} functions of {STORM} were called before: the task is not in the middle of the storm");
+            check!(late <= FUNCTION_NS + LATE_NS, "a FIFO task was {late} ns late in a storm of functions of {FUNCTION_NS} ns");
+        }
+        // The rest runs where there is time.
+        task::sleep_ms(5);
+        check_eq!(CALLS.load(Ordering::Relaxed) as usize, STORM, "functions that were called in the end");
+    }
+}
+
+ktest! {
+    fn a_function_that_starts_its_timer_for_the_past_leaves_time_to_others() {
+        only_with_an_exact_clock()?;
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt functions are called by a thread, which leaves time by its priority"));
+        }
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let timer = Timer::with_self(|timer| {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+            timer.start_at(0);
+        });
+        let before = now_ns();
+        timer.start_at(0);
+        crate::framework::clock::work(1_000_000);
+        let took = now_ns() - before;
+        check!(timer.cancel(), "it was started to the end");
+        check!(took < 20_000_000, "{took} ns for two million instructions");
+        let calls = CALLS.load(Ordering::Relaxed);
+        check!(calls > 16, "{calls} calls");
         task::sleep_ms(1);
-        check_eq!(SEEN.load(Ordering::Relaxed), 0b001, "called, in hard interrupt, masked");
+        check_eq!(CALLS.load(Ordering::Relaxed), calls, "calls after it was cancelled");
+    }
+}
+
+ktest! {
+    /// An interrupt handler that comes while the function runs must not wait for it, and is told so.
+    fn an_interrupt_that_finds_the_function_running_can_stop_the_timer_but_not_wait_for_it() {
+        static ANSWER: AtomicU32 = AtomicU32::new(0);
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        static TIMER: spin::Mutex<Option<Arc<Timer>>> = spin::Mutex::new(None);
+        if is_enabled(Key::Rt) {
+            // There the function is a task's, which the interrupt's would-be canceller may wait for.
+            return Err(Failure::Ignored("in rt functions are called by a thread"));
+        }
+        let interrupt = Interrupt::request(9, || {
+            let timer = TIMER.lock().clone().expect("set below");
+            ANSWER.store(match timer.try_cancel() {
+                Err(stint::Error::Busy) => 1,
+                _ => 2,
+            }, Ordering::Relaxed);
+            core::mem::forget(timer);
+        })?;
+        let timer = Arc::new(Timer::new(|| {
+            if CALLS.fetch_add(1, Ordering::Relaxed) == 0 {
+                arch::gic::send_sgi_self(9);
+                crate::framework::clock::work(1000);
+            }
+        }));
+        *TIMER.lock() = Some(Arc::clone(&timer));
+        timer.start_periodic(100_000)?;
+        task::sleep_ms(1);
+        check_eq!((ANSWER.load(Ordering::Relaxed), interrupt.taken()), (1, 1), "answer of try_cancel (1: Busy), interrupts");
+        check_eq!(CALLS.load(Ordering::Relaxed), 1, "calls of a timer that was stopped in its first");
+        check_eq!(timer.try_cancel(), Ok(false));
+        *TIMER.lock() = None;
+        // The handler kept a count, so as not to drop the timer in an interrupt.
+        // SAFETY: that count.
+        unsafe { Arc::decrement_strong_count(Arc::as_ptr(&timer)) };
+    }
+}
+
+ktest! {
+    /// Where functions are called by a thread, `cancel` waits for the one that runs, and its caller's priority helps it.
+    fn cancelling_waits_for_a_function_that_can_be_preempted() {
+        static LOG: Events = Events::new();
+        if !is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("only in rt can a task find the function running"));
+        }
+        let timer = Arc::new(Timer::new(|| {
+            LOG.mark('f');
+            crate::framework::clock::work(200_000);
+            LOG.mark('F');
+        }));
+        let start = now_ns() + 1_000_000;
+        let high = task::build("high").fifo(HIGH).spawn({
+            let timer = Arc::clone(&timer);
+            move || {
+                // In the middle of the function.
+                task::sleep_until(start + 150_000);
+                LOG.mark('c');
+                timer.cancel();
+                LOG.mark('C');
+            }
+        })?;
+        let middle = task::build("middle").fifo(MIDDLE).spawn(move || {
+            task::sleep_until(start + 100_000);
+            LOG.mark('m');
+            crate::framework::clock::work(500_000);
+            LOG.mark('M');
+        })?;
+        timer.start_at(start);
+        task::sleep_ms(5);
+        high.join();
+        middle.join();
+        check_eq!(LOG.text(), "fmcFCM");
     }
 }
 
@@ -57,6 +207,7 @@ ktest! {
 
 ktest! {
     fn points_that_pass_without_a_call_are_overruns_of_the_next() {
+        let _softirqs = SoftirqsFirst::new();
         only_with_an_exact_clock()?;
         const PERIOD_NS: u64 = 500_000;
         static OVERRUNS: [AtomicU64; 3] = [const { AtomicU64::new(u64::MAX) }; 3];
@@ -88,6 +239,7 @@ ktest! {
 
 ktest! {
     fn a_function_that_is_longer_than_its_period_loses_no_point_and_leaves_time_to_others() {
+        let _softirqs = SoftirqsFirst::new();
         only_with_an_exact_clock()?;
         const PERIOD_NS: u64 = 50_000;
         static POINTS: AtomicU64 = AtomicU64::new(0);

@@ -22,6 +22,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_without_the_condition_is_not_enough() {
         static QUEUE: WaitQueue = WaitQueue::new();
         static CONDITION: AtomicBool = AtomicBool::new(false);
@@ -47,6 +48,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn wake_one_wakes_the_most_important_and_wake_all_wakes_everybody() {
         static QUEUE: WaitQueue = WaitQueue::new();
         static TICKETS: AtomicU32 = AtomicU32::new(0);
@@ -107,6 +109,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_that_the_condition_wakes_runs_when_the_wait_is_over() {
         static QUEUE: WaitQueue = WaitQueue::new();
         static MESSAGES: stint::ipc::MsgQueue<u8, 1> = stint::ipc::MsgQueue::new();

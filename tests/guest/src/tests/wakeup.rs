@@ -35,6 +35,7 @@ fn order(
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_real_time_task_displaces_a_fair_one() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -51,6 +52,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_higher_priority_displaces_a_lower_one() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -93,7 +95,7 @@ ktest! {
         })?;
         let _tick = TickOff::new();
         task::sleep_ms(1);
-        let timer = Timer::new(|| {
+        let timer = Timer::new_hard(|| {
             LOG.mark('t');
             let _ = GATE.give();
         });
@@ -107,6 +109,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_new_task_of_a_higher_class_runs_before_spawn_returns() {
         static LOG: Events = Events::new();
         let _tick = TickOff::new();
@@ -121,6 +124,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_new_task_of_an_equal_or_lower_priority_waits() {
         static LOG: Events = Events::new();
         let _tick = TickOff::new();

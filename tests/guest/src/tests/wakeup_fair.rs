@@ -110,6 +110,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn at_nice_0_a_lead_above_the_granularity_preempts() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -118,6 +119,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_heavier_wakee_needs_a_smaller_lead() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -145,6 +147,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// A sleeper gets 3 ms of credit at most, measured from the least served task: only with another one waiting can
     /// the runner be further ahead than that.
     fn a_lighter_wakee_preempts_with_a_lead_that_is_big_enough() {
@@ -185,6 +188,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// Half a latency of credit for a sleep of any length: afterwards it shares like everybody.
     fn a_long_sleep_gives_no_more_than_a_bounded_credit() {
         use crate::framework::runs::Runs;

@@ -123,6 +123,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     /// The four instructions of `dec_and_test`, interrupted at every one in turn by a real interrupt whose handler
     /// asks for a switch. Either the answer is yes (the interrupt came before the last load), or the interrupt
     /// came after the store, found the word zero at its exit and has switched already. A `dec_and_test` without
@@ -181,6 +182,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_that_wants_a_switch_sets_both_forms_of_the_request() {
         static LOG: Events = Events::new();
         static GATE: Semaphore = Semaphore::new(0);
@@ -200,6 +202,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_of_a_lesser_task_asks_for_nothing() {
         static GATE: Semaphore = Semaphore::new(0);
         let _tick = TickOff::new();

@@ -5,7 +5,7 @@ use super::Slot;
 use crate::path::{Check, Path, expect, expect_true};
 use crate::probe;
 use stint::ipc::{Block, Pool};
-use stint::locking::SpinLockIrqSave;
+use stint::locking::RawSpinLockIrqSave;
 
 pub const PATHS: &[Path] = &[Path {
     setup: fresh,
@@ -17,7 +17,7 @@ pub const PATHS: &[Path] = &[Path {
 
 const BLOCKS: usize = 4;
 static POOL: Pool<64, BLOCKS> = Pool::new();
-static KEPT: SpinLockIrqSave<[Option<Block>; 2]> = SpinLockIrqSave::new([None, None]);
+static KEPT: RawSpinLockIrqSave<[Option<Block>; 2]> = RawSpinLockIrqSave::new([None, None]);
 static OVERWRITTEN: Slot = Slot::new();
 
 /// Who wrote last into a block.
