@@ -106,6 +106,7 @@ impl RawLock {
     }
 
     /// The other side of [`Self::hand_over`]: the lock is now the running task's.
+    #[cfg(debug_assertions)]
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn taken_over(&self) {
