@@ -63,6 +63,11 @@ const BENCHES: &[Row] = &[
     ("preempt_enable", threads::preempt_enable),
     ("spin_lock", threads::spin_lock),
     ("spin_unlock", threads::spin_unlock),
+    ("raw_spin_lock", threads::raw_spin_lock),
+    ("raw_spin_unlock", threads::raw_spin_unlock),
+    ("raw_irqsave_lock", threads::raw_irqsave_lock),
+    ("raw_irqsave_unlock", threads::raw_irqsave_unlock),
+    ("raw_section_wake", threads::raw_section_wake),
 ];
 
 fn main() {
