@@ -25,6 +25,7 @@ use crate::irq;
 use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
 use crate::mm::{SpaceError, ioremap};
 use crate::percpu::raw_smp_processor_id;
+use crate::preempt;
 use crate::task;
 
 const BAUD: u32 = 115_200;
@@ -165,6 +166,7 @@ pub fn write_bytes(bytes: &[u8]) {
             room.count()
         };
         rest = &rest[done..];
+        preempt::cond_resched_if_allowed();
         if done == 0 {
             arch::cpu::relax();
         }
