@@ -45,6 +45,16 @@ pub enum Error {
         /// What was asked for.
         irq: u32,
     },
+    /// A threaded interrupt without a handler of its own must hold the line back until the thread is done.
+    NeedsOneshot {
+        /// The interrupt.
+        irq: u32,
+    },
+    /// An interrupt was enabled more often than it was disabled.
+    NotDisabled {
+        /// The interrupt.
+        irq: u32,
+    },
     /// A timer's period, so short that it would take the whole CPU.
     BadTimerPeriod {
         /// What was asked for, in nanoseconds.
@@ -100,6 +110,10 @@ impl fmt::Display for Error {
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
+            Self::NeedsOneshot { irq } => {
+                write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")
+            }
+            Self::NotDisabled { irq } => write!(f, "interrupt {irq} is enabled and was not disabled before"),
             Self::BadTimerPeriod { ns } => write!(f, "a timer period of {ns} ns is below 1000 ns"),
             Self::Deadlock => write!(f, "would wait for itself"),
             Self::BadRuntime { ns } => {

@@ -10,7 +10,8 @@
 //! | [`task`] | what a thread is; making, joining, sleeping |
 //! | [`locking`], [`ipc`] | spin locks, mutex, semaphore, completion, wait queue, messages, pools |
 //! | `lockdep` | validates the order of the locks, in debug builds |
-//! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers |
+//! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers, softirqs and threads |
+//! | [`workqueue`] | what interrupts and timers leave to be done where sleeping is allowed |
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
@@ -74,6 +75,7 @@ pub mod start;
 pub mod task;
 pub mod time;
 pub mod trace;
+pub mod workqueue;
 
 pub use error::{Error, Result};
 #[doc(hidden)]

@@ -95,7 +95,15 @@ impl PreemptGuard {
 pub(crate) fn preempt_count_inc() {
     thread_info::preempt_count_inc();
     #[cfg(debug_assertions)]
-    debug::disabled(core::panic::Location::caller());
+    debug::disabled(core::panic::Location::caller(), 1);
+}
+
+/// Debug builds remember who disabled bottom halves, too.
+#[cfg(debug_assertions)]
+#[inline(always)]
+#[track_caller]
+pub(crate) fn bottom_halves_disabled() {
+    debug::disabled(core::panic::Location::caller(), SOFTIRQ_DISABLE_OFFSET);
 }
 
 /// One level less, without the check. Compiler barrier.
@@ -123,7 +131,7 @@ pub(crate) fn preempt_count_inc_unless<const FIRST: u32, const SECOND: u32>() ->
     let counted = thread_info::preempt_count_inc_unless::<FIRST, SECOND>();
     #[cfg(debug_assertions)]
     if counted == Counted::Done {
-        debug::disabled(core::panic::Location::caller());
+        debug::disabled(core::panic::Location::caller(), 1);
     }
     counted
 }
@@ -336,7 +344,7 @@ pub(crate) fn check_may_sleep() {
 pub(crate) fn will_sleep() {
     check_may_sleep();
     if !preemptible() {
-        sleeping_in_atomic_context();
+        sleeping_in_atomic_context(irqflags::local_save_flags());
     }
 }
 
@@ -373,21 +381,40 @@ pub(crate) fn check_may_sleep_if_running() {
     }
 }
 
+/// The end of a task that sleeps where it must not. `flags`: the mask that it would open.
 #[cold]
 #[inline(never)]
-fn sleeping_in_atomic_context() -> ! {
+#[cfg_attr(debug_assertions, track_caller)]
+pub(crate) fn sleeping_in_atomic_context(flags: irqflags::Flags) -> ! {
+    let task = crate::task::current();
+    let count = preempt_count();
+    let context = if count & (NMI_MASK | HARDIRQ_MASK) != 0 {
+        " (in a hard interrupt over the task)"
+    } else if count & SOFTIRQ_OFFSET != 0 {
+        " (in a softirq)"
+    } else if count & SOFTIRQ_MASK != 0 {
+        " (bottom halves disabled)"
+    } else {
+        ""
+    };
+    let irqs = if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" };
+    #[cfg(debug_assertions)]
+    let disabled_at = debug::DisabledAt(task);
+    #[cfg(not(debug_assertions))]
+    let disabled_at = "";
     panic!(
-        "sleeping in atomic context: task {}, preempt count {:#x}",
-        crate::task::current().name(),
-        preempt_count()
+        "sleeping in atomic context: task {}/{}, preempt count {count:#x}{context}, IRQs {irqs}{disabled_at}",
+        task.name(),
+        task.id()
     )
 }
 
 /// What the debug checks remember: where preemption was disabled.
 #[cfg(debug_assertions)]
 mod debug {
-    use super::{preempt_count, preemptible};
-    use crate::task;
+    use super::{PREEMPT_MASK, SOFTIRQ_MASK, SOFTIRQ_OFFSET, preempt_count, preemptible};
+    use crate::task::{self, Task};
+    use core::fmt;
     use core::panic::Location;
 
     #[inline(always)]
@@ -409,43 +436,40 @@ mod debug {
         )
     }
 
-    /// The outermost disabler leaves its address in the task.
+    /// What is disabled, and not by an interrupt.
+    const BY_CODE: u32 = PREEMPT_MASK | SOFTIRQ_MASK & !SOFTIRQ_OFFSET;
+
+    /// The outermost disabler, which has added `by`, leaves its address in the task; in an interrupt too, where nothing
+    /// was disabled by the task.
     #[inline(always)]
-    pub(super) fn disabled(at: &'static Location<'static>) {
+    pub(super) fn disabled(at: &'static Location<'static>, by: u32) {
         let count = preempt_count();
-        if count == 1
+        if count & BY_CODE == by
             && let Some(task) = task::try_current()
         {
             task.preempt_disabled_at.set(Some(at));
         }
-        debug_assert!(count & super::PREEMPT_MASK < 245, "preempt count about to overflow: {count:#x}");
+        debug_assert!(count & PREEMPT_MASK < 245, "preempt count about to overflow: {count:#x}");
     }
 
     #[inline(always)]
     pub(super) fn about_to_enable() {
         debug_assert!(
-            preempt_count() & super::PREEMPT_MASK != 0,
+            preempt_count() & PREEMPT_MASK != 0,
             "preempt_enable without preempt_disable: count {:#x}",
             preempt_count()
         );
     }
 
-    #[cold]
-    #[track_caller]
-    fn cannot_sleep() -> ! {
-        let task = task::current();
-        let name = task.name();
-        let irqs = if arch::irqflags::irqs_disabled() { "masked" } else { "open" };
-        match task.preempt_disabled_at.get() {
-            // In an interrupt the place was noted for the task below it.
-            Some(at) if (1..=super::PREEMPT_MASK).contains(&preempt_count()) => panic!(
-                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}; preemption was disabled at {at}",
-                preempt_count()
-            ),
-            _ => panic!(
-                "sleeping in atomic context: task {name}, preempt count {:#x}, IRQs {irqs}",
-                preempt_count()
-            ),
+    /// Where the running task disabled preemption or bottom halves, if it did.
+    pub(super) struct DisabledAt(pub(super) &'static Task);
+
+    impl fmt::Display for DisabledAt {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self.0.preempt_disabled_at.get() {
+                Some(at) if preempt_count() & BY_CODE != 0 => write!(f, "; preemption was disabled at {at}"),
+                _ => Ok(()),
+            }
         }
     }
 
@@ -453,7 +477,7 @@ mod debug {
     #[track_caller]
     pub(super) fn assert_may_sleep() {
         if !preemptible() {
-            cannot_sleep();
+            super::sleeping_in_atomic_context(arch::irqflags::local_save_flags());
         }
     }
 }

@@ -40,6 +40,8 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }
+    irq::force_threads(info.bootargs.threadirqs);
+    irq::tasklet::init();
     if let Some(interrupt) = info.uart.interrupt
         && let Err(error) = console::start_input(interrupt)
     {
@@ -49,6 +51,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     tick::start_this_cpu();
     task::start_reaper();
     irq::softirq::start(info.bootargs.threadirqs);
+    crate::workqueue::start();
     klog::start_drain();
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");

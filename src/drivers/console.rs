@@ -5,7 +5,7 @@
 //! printed, nobody waits for it longer than one piece. Lines of several tasks can mix if they are longer
 //! than a piece; [`print`] keeps one call together by holding a sleeping lock where sleeping is allowed.
 //!
-//! Context: output from thread context; `rx_interrupt` from hard interrupt; input from one thread.
+//! Context: output from thread context; `rx_interrupt` from hard interrupt, or its thread; input from one thread.
 //! Locks: WRITER (sleeps, only in preemptible context), then UART (a leaf).
 
 use core::fmt;
@@ -18,13 +18,11 @@ use arm_pl011_uart::{
 };
 
 use super::early;
-use super::irqchip;
 use super::machine::{Interrupt, UartInfo};
 use super::queue::ByteQueue;
-use crate::irq;
+use crate::irq::{self, IrqFlags, IrqReturn};
 use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
 use crate::mm::{SpaceError, ioremap};
-use crate::percpu::raw_smp_processor_id;
 use crate::preempt;
 use crate::task;
 
@@ -84,10 +82,11 @@ pub fn init(info: &UartInfo, clock_hz: u32) -> Result<(), ConsoleFault> {
 /// Takes the UART's interrupt and lets it come when there is input. Without one, reading polls.
 ///
 /// # Errors
-/// Those of [`irq::request`].
+/// Those of [`irq::request_irq`].
 pub(crate) fn start_input(interrupt: Interrupt) -> crate::Result<()> {
-    irqchip::set_trigger(raw_smp_processor_id(), interrupt.intid, interrupt.edge);
-    irq::request(interrupt.intid, rx_interrupt, 0)?;
+    let trigger = if interrupt.edge { IrqFlags::EDGE } else { IrqFlags::LEVEL };
+    // For as long as the machine runs.
+    let _ = irq::request_irq(interrupt.intid, trigger, "console", rx_interrupt)?;
     if let Some(uart) = UART.lock().as_mut() {
         uart.set_interrupt_fifo_levels(FifoLevel::Bytes4, FifoLevel::Bytes4);
         uart.clear_interrupts(Interrupts::all());
@@ -98,10 +97,12 @@ pub(crate) fn start_input(interrupt: Interrupt) -> crate::Result<()> {
 }
 
 /// Handler of the UART's interrupt. Bound: one FIFO.
-fn rx_interrupt(_: usize) {
-    let mut any = false;
+fn rx_interrupt(_: u32) -> IrqReturn {
+    let (mut any, mut ours) = (false, false);
     if let Some(uart) = UART.lock().as_mut() {
-        uart.clear_interrupts(Interrupts::RXI | Interrupts::RTI | Interrupts::OEI);
+        let input = Interrupts::RXI | Interrupts::RTI | Interrupts::OEI;
+        ours = uart.raw_interrupt_status().intersects(input);
+        uart.clear_interrupts(input);
         for _ in 0..FIFO_BYTES {
             match uart.read_word() {
                 Ok(Some(byte)) => any |= INPUT.push(byte),
@@ -115,6 +116,7 @@ fn rx_interrupt(_: usize) {
         // Full: somebody is being woken already.
         let _ = ARRIVED.give();
     }
+    if ours || any { IrqReturn::Handled } else { IrqReturn::None }
 }
 
 /// The next byte of input, if there is one. Does not wait.

@@ -1,11 +1,13 @@
 //! The interrupt controller as the rest of the kernel sees it: found in the device tree, configured under
 //! a lock, used without one.
 //!
-//! Context: configuration from any (bounded); [`ack`], [`eoi`] and the SGI calls from any.
+//! Context: configuration from any (bounded); [`ack`], [`eoi`], [`mask`], [`unmask`] and the SGI calls from any.
 //! Lock: CHIP, a leaf.
 
 use arch::gic::{self, GicRegs};
-pub use arch::gic::{PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, send_sgi, send_sgi_self};
+pub use arch::gic::{
+    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, mask, send_sgi, send_sgi_self, unmask,
+};
 use arch::mmu::PhysAddr;
 
 use super::machine::{GicInfo, GicVersion};
@@ -78,7 +80,13 @@ pub fn set_trigger(cpu: usize, intid: u32, edge: bool) {
     gic::set_trigger(cpu, intid, edge);
 }
 
-/// Makes an interrupt pending (for tests).
+/// Forgets that an interrupt is pending: what came before somebody was there to take it.
+pub fn clear_pending(cpu: usize, intid: u32) {
+    let _guard = CHIP.lock();
+    gic::clear_pending(cpu, intid);
+}
+
+/// Makes an interrupt pending.
 pub fn set_pending(cpu: usize, intid: u32) {
     let _guard = CHIP.lock();
     gic::set_pending(cpu, intid);

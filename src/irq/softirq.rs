@@ -21,7 +21,7 @@
 //! Context: raising from any; `local_bh_disable` from threads and softirqs. Locks: in `rt` the CPU's bottom-half
 //! lock, outermost of the locks that softirq functions take.
 
-use crate::locking::{Mutex, MutexGuard};
+use crate::locking::raw_mutex::RawMutex;
 use crate::per_cpu;
 use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
 use crate::sched::core as sched;
@@ -30,7 +30,7 @@ use crate::time::ticks_to_ns;
 use arch::irqflags;
 use arch::patch::{RT, static_branch};
 use arch::thread_info;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicBool, Ordering};
 
@@ -82,7 +82,7 @@ per_cpu! {
         runs: [const { Cell::new(0) }; NR_SOFTIRQS],
     };
     /// The `rt` model's bottom-half lock.
-    static BH_LOCK: BhLock = BhLock { mutex: Mutex::new(()), held: UnsafeCell::new(None) };
+    static BH_LOCK: RawMutex = RawMutex::new();
 }
 
 /// `threadirqs`: the return from an interrupt leaves softirqs to ksoftirqd.
@@ -181,11 +181,14 @@ pub struct BhGuard {
 
 /// `local_bh_disable()`: no softirq on this CPU until the guard is dropped. Nests. Threads and softirqs.
 #[inline(always)]
+#[cfg_attr(debug_assertions, track_caller)]
 pub fn local_bh_disable() -> BhGuard {
     if static_branch::<RT>() {
         rt_bh_disable();
     } else {
         thread_info::preempt_count_add_const::<SOFTIRQ_DISABLE_OFFSET>();
+        #[cfg(debug_assertions)]
+        preempt::bottom_halves_disabled();
     }
     BhGuard { _not_send: PhantomData }
 }
@@ -364,28 +367,10 @@ pub(crate) fn start(all_in_thread: bool) {
 /// ksoftirqd's real-time priority in the `rt` model; settable like any task's.
 const RT_PRIORITY: i32 = 1;
 
-/// A sleeping lock whose holder is a task, from `local_bh_disable` to `local_bh_enable`.
-struct BhLock {
-    mutex: Mutex<()>,
-    /// The holder's.
-    held: UnsafeCell<Option<MutexGuard<'static, ()>>>,
-}
-// SAFETY: the guard is put there and taken away by the task that holds the mutex.
-unsafe impl Send for BhLock {}
-
-/// Takes this CPU's bottom-half lock. Thread context.
-fn rt_lock() {
-    // SAFETY: a task that runs softirqs or disables them stays on its CPU.
-    let lock = unsafe { BH_LOCK.this_cpu() };
-    let guard = lock.mutex.lock();
-    // SAFETY: the mutex is held.
-    unsafe { *lock.held.get() = Some(guard) };
-}
-
-fn rt_unlock() {
-    // SAFETY: as in `rt_lock`; the mutex is held, so the guard is ours. It is dropped after it was taken out.
-    let guard = unsafe { (*BH_LOCK.this_cpu().held.get()).take() };
-    drop(guard);
+/// This CPU's bottom-half lock. Whoever holds it, or is about to, stays on its CPU.
+fn bh_lock() -> &'static RawMutex {
+    // SAFETY: as the text says; the mutex itself may be shared.
+    unsafe { BH_LOCK.this_cpu() }
 }
 
 #[cold]
@@ -393,7 +378,7 @@ fn rt_unlock() {
 fn rt_bh_disable() {
     let nesting = thread_info::bh_nesting();
     if nesting == 0 {
-        rt_lock();
+        bh_lock().lock();
     }
     thread_info::set_bh_nesting(nesting + 1);
 }
@@ -406,18 +391,18 @@ fn rt_bh_enable() {
     thread_info::set_bh_nesting(nesting - 1);
     if nesting == 1 {
         // ksoftirqd may be waiting for it, lent the importance of whoever waits for a softirq's result.
-        rt_unlock();
+        bh_lock().unlock();
     }
 }
 
 /// One pass in the `rt` model.
 fn rt_run(this: &Softirqs) {
-    rt_lock();
+    bh_lock().lock();
     thread_info::set_bh_nesting(RT_SERVING);
     let flags = irqflags::local_irq_save();
     let pending = this.pending.replace(0);
     irqflags::local_irq_restore(flags);
     run_pending(this, pending);
     thread_info::set_bh_nesting(0);
-    rt_unlock();
+    bh_lock().unlock();
 }

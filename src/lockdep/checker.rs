@@ -87,6 +87,8 @@ pub struct Checker {
     wrong_kind: ClassSet,
     wrong_release: ClassSet,
     left: ClassSet,
+    /// There was a time in which nothing was checked: what is released now may have been taken then.
+    has_gaps: bool,
     off: bool,
 }
 
@@ -103,6 +105,7 @@ impl Checker {
             wrong_kind: ClassSet::EMPTY,
             wrong_release: ClassSet::EMPTY,
             left: ClassSet::EMPTY,
+            has_gaps: false,
             off: false,
         }
     }
@@ -133,6 +136,11 @@ impl Checker {
             Interrupt::Soft => &self.soft,
         };
         (uses.used.set.contains(class), uses.open.set.contains(class))
+    }
+
+    /// Nothing is checked for a while.
+    pub fn leave_gap(&mut self) {
+        self.has_gaps = true;
     }
 
     /// A lock is about to be taken by the task with the stack `held`.
@@ -168,6 +176,9 @@ impl Checker {
         }
         if let Some(found) = held.remove(lock) {
             return self.learn_open(open, found.class, found.at, report);
+        }
+        if self.has_gaps {
+            return;
         }
         let Some(class) = self.classes.of(key) else { return self.turn_off(Limit::Classes, report) };
         if self.wrong_release.insert(class)

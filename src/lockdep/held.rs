@@ -42,6 +42,8 @@ pub struct Held {
 pub struct HeldStack {
     entries: [Cell<Option<Held>>; HELD_MAX],
     len: Cell<usize>,
+    /// Of which period of checking this is; what is left of another one is not true any more.
+    period: Cell<u32>,
     /// The checker runs for this task right now: what it uses itself is not checked.
     busy: Cell<bool>,
 }
@@ -50,7 +52,12 @@ impl HeldStack {
     /// Nothing held.
     #[must_use]
     pub const fn new() -> Self {
-        Self { entries: [const { Cell::new(None) }; HELD_MAX], len: Cell::new(0), busy: Cell::new(false) }
+        Self {
+            entries: [const { Cell::new(None) }; HELD_MAX],
+            len: Cell::new(0),
+            period: Cell::new(0),
+            busy: Cell::new(false),
+        }
     }
 
     /// How many locks are held.
@@ -95,10 +102,13 @@ impl HeldStack {
         found
     }
 
-    /// Runs `f` unless it is running already. IRQs masked.
+    /// Runs `f`, in this period of checking, unless it is running already. IRQs masked.
     #[inline(always)]
-    pub(super) fn once_inside(&self, f: impl FnOnce()) {
+    pub(super) fn once_inside(&self, period: u32, f: impl FnOnce()) {
         if !self.busy.replace(true) {
+            if self.period.replace(period) != period {
+                self.len.set(0);
+            }
             f();
             self.busy.set(false);
         }

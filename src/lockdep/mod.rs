@@ -42,6 +42,7 @@ use arch::irqflags;
 use core::fmt::{self, Write};
 use core::panic::Location;
 use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
 use spin::mutex::SpinMutex;
 
 /// Problems that are kept.
@@ -63,6 +64,11 @@ static STATE: SpinMutex<State, Yield> = SpinMutex::new(State {
     reports: 0,
     expecting: false,
 });
+
+/// Nothing is checked while this is not zero.
+static PAUSES: AtomicU32 = AtomicU32::new(0);
+/// The period of checking: between two pauses.
+static PERIOD: AtomicU32 = AtomicU32::new(0);
 
 /// A lock with this key is about to be taken, at the caller's line.
 #[inline(always)]
@@ -144,10 +150,13 @@ fn holds_something() -> bool {
 #[inline(always)]
 fn check(f: impl FnOnce(&mut Checker, &HeldStack, Open, checker::Report<'_>)) {
     let Some(task) = task::try_current() else { return };
+    if PAUSES.load(Ordering::Relaxed) != 0 {
+        return;
+    }
     let flags = irqflags::local_irq_save();
     let open =
         Open { hard: !irqflags::irqs_disabled_flags(flags), soft: preempt_count() & SOFTIRQ_MASK == 0 };
-    task.held.once_inside(|| {
+    task.held.once_inside(PERIOD.load(Ordering::Relaxed), || {
         let State { checker, kept, reports, expecting } = &mut *STATE.lock();
         f(checker, &task.held, open, &mut |problem| {
             if !*expecting {
@@ -303,6 +312,27 @@ impl Drop for Expectation {
             state.expecting = false;
             state.kept = core::mem::take(&mut self.before);
         });
+    }
+}
+
+/// Until it is dropped nothing is checked, or costs anything to speak of: for tests that count instructions.
+#[derive(Debug)]
+pub struct Pause {
+    _made_by_pause: (),
+}
+
+/// Stops checking. What is held at the other end is forgotten.
+#[must_use]
+pub fn pause() -> Pause {
+    with_state(|state| state.checker.leave_gap());
+    PAUSES.fetch_add(1, Ordering::Relaxed);
+    Pause { _made_by_pause: () }
+}
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        PERIOD.fetch_add(1, Ordering::Relaxed);
+        PAUSES.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

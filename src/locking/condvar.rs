@@ -28,6 +28,7 @@ impl Condvar {
     }
 
     /// Releases the mutex, waits for a notification, and takes the mutex again.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn wait<'a, T: ?Sized>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         let mutex = MutexGuard::mutex(&guard);
         // `Never` cannot fail.
@@ -37,6 +38,7 @@ impl Condvar {
 
     /// [`Self::wait`], and gives up waiting as `timeout` says; [`Timeout::Now`] releases the mutex for a moment. The mutex is
     /// taken again in any case, however long that takes.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn wait_timeout<'a, T: ?Sized>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -48,6 +50,7 @@ impl Condvar {
     }
 
     /// [`Self::wait`] for as long as `condition` holds, which is tested with the mutex held.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn wait_while<'a, T: ?Sized>(
         &self,
         mut guard: MutexGuard<'a, T>,

@@ -23,6 +23,7 @@
 
 mod completion;
 mod condvar;
+mod dep;
 mod mutex;
 mod once;
 pub(crate) mod pi;

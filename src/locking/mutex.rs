@@ -8,10 +8,9 @@
 //!
 //! Context: threads only.
 
+use super::dep::Dep;
 use super::raw_mutex::RawMutex;
 use crate::error::Result;
-#[cfg(debug_assertions)]
-use crate::lockdep::{self, Kind, LockKey};
 use crate::preempt::{self, LockBreak};
 use crate::sched::wait::Timeout;
 use core::cell::UnsafeCell;
@@ -22,8 +21,7 @@ use core::ops::{Deref, DerefMut};
 /// A mutex around a value. A task that waits for it sleeps.
 pub struct Mutex<T: ?Sized> {
     raw: RawMutex,
-    #[cfg(debug_assertions)]
-    key: LockKey,
+    dep: Dep,
     data: UnsafeCell<T>,
 }
 
@@ -45,12 +43,7 @@ impl<T> Mutex<T> {
     #[must_use]
     #[track_caller]
     pub const fn new(value: T) -> Self {
-        Self {
-            raw: RawMutex::new(),
-            #[cfg(debug_assertions)]
-            key: LockKey::new(Kind::Sleep),
-            data: UnsafeCell::new(value),
-        }
+        Self { raw: RawMutex::new(), dep: Dep::sleep(), data: UnsafeCell::new(value) }
     }
 }
 
@@ -64,8 +57,7 @@ impl<T: ?Sized> Mutex<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         preempt::might_sleep();
-        #[cfg(debug_assertions)]
-        lockdep::acquire(&self.key);
+        self.dep.acquire();
         self.raw.lock();
         self.guard()
     }
@@ -77,21 +69,8 @@ impl<T: ?Sized> Mutex<T> {
     /// `lock` would panic; what it would say is in the log.
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock_timeout(&self, timeout: Timeout) -> Result<MutexGuard<'_, T>> {
-        // What does not wait has no part in a deadlock, but what is taken by it is held.
-        #[cfg(debug_assertions)]
-        let waits = timeout != Timeout::Now;
-        #[cfg(debug_assertions)]
-        if waits {
-            lockdep::acquire(&self.key);
-        }
-        let taken = self.raw.lock_timeout(timeout);
-        #[cfg(debug_assertions)]
-        match taken {
-            Ok(()) if !waits => lockdep::acquired_by_trying(&self.key),
-            Err(_) if waits => lockdep::release(&self.key),
-            _ => {}
-        }
-        taken.map(|()| self.guard())
+        self.dep.acquire_timeout(timeout, || self.raw.lock_timeout(timeout))?;
+        Ok(self.guard())
     }
 
     /// Takes the mutex if it is free.
@@ -101,8 +80,7 @@ impl<T: ?Sized> Mutex<T> {
         if !self.raw.try_lock() {
             return None;
         }
-        #[cfg(debug_assertions)]
-        lockdep::acquired_by_trying(&self.key);
+        self.dep.acquired_by_trying();
         Some(self.guard())
     }
 
@@ -144,8 +122,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        #[cfg(debug_assertions)]
-        lockdep::release(&self.mutex.key);
+        self.mutex.dep.release();
         self.mutex.raw.unlock();
     }
 }
@@ -159,12 +136,10 @@ impl<T: ?Sized> LockBreak for MutexGuard<'_, T> {
     fn released(&mut self, between: impl FnOnce()) {
         // Nobody has a reference into the data: the guard is borrowed for as long as this takes. The kernel does
         // not unwind, so there is no way around the second half.
-        #[cfg(debug_assertions)]
-        lockdep::release(&self.mutex.key);
+        self.mutex.dep.release();
         self.mutex.raw.unlock();
         between();
-        #[cfg(debug_assertions)]
-        lockdep::acquire(&self.mutex.key);
+        self.mutex.dep.acquire();
         self.mutex.raw.lock();
     }
 }

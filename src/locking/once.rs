@@ -5,6 +5,7 @@
 //!
 //! Context: threads; `get` from any. Lock: the PI lock, in the first use.
 
+use super::dep::Dep;
 use super::raw_mutex::RawMutex;
 use crate::preempt;
 use core::cell::UnsafeCell;
@@ -17,6 +18,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 pub struct Once<T> {
     made: AtomicBool,
     making: RawMutex,
+    dep: Dep,
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
@@ -34,6 +36,7 @@ impl<T> Once<T> {
         Self {
             made: AtomicBool::new(false),
             making: RawMutex::new(),
+            dep: Dep::sleep(),
             value: UnsafeCell::new(MaybeUninit::uninit()),
         }
     }
@@ -61,7 +64,9 @@ impl<T> Once<T> {
 
     #[cold]
     #[inline(never)]
+    #[cfg_attr(debug_assertions, track_caller)]
     fn init(&self, make: impl FnOnce() -> T) -> &T {
+        self.dep.acquire();
         self.making.lock();
         if !self.made.load(Ordering::Relaxed) {
             let value = make();
@@ -69,6 +74,7 @@ impl<T> Once<T> {
             unsafe { (*self.value.get()).write(value) };
             self.made.store(true, Ordering::Release);
         }
+        self.dep.release();
         self.making.unlock();
         // SAFETY: made, here or by the owner before.
         unsafe { (*self.value.get()).assume_init_ref() }

@@ -3,8 +3,7 @@
 //! The caller has preemption off or IRQs masked *before* it takes a ticket: a ticket holder that is
 //! switched away would stall every CPU behind it.
 
-#[cfg(debug_assertions)]
-use crate::lockdep::{self, Kind, LockKey};
+use super::dep::Dep;
 use arch::patch::{SMP_LOCKS, static_branch};
 #[cfg(debug_assertions)]
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -27,16 +26,14 @@ pub(crate) struct RawLock {
     /// references instead of a standstill, so debug builds look.
     #[cfg(debug_assertions)]
     held: AtomicBool,
-    #[cfg(debug_assertions)]
-    key: LockKey,
+    dep: Dep,
 }
 
 impl RawLock {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) const fn new() -> Self {
         Self {
-            #[cfg(debug_assertions)]
-            key: LockKey::new(Kind::Raw),
+            dep: Dep::raw(),
             ticket: spin::mutex::TicketMutex::new(()),
             #[cfg(debug_assertions)]
             held: AtomicBool::new(false),
@@ -46,24 +43,19 @@ impl RawLock {
     /// The word of a lock that sleeps in some models.
     #[cfg_attr(debug_assertions, track_caller)]
     pub(super) const fn that_may_sleep() -> Self {
-        Self {
-            #[cfg(debug_assertions)]
-            key: LockKey::new(Kind::Spin),
-            ..Self::new()
-        }
+        Self { dep: Dep::spin(), ..Self::new() }
     }
 
     /// For such a lock, where it sleeps.
-    #[cfg(debug_assertions)]
-    pub(super) fn key(&self) -> &LockKey {
-        &self.key
+    #[inline(always)]
+    pub(super) fn dep(&self) -> &Dep {
+        &self.dep
     }
 
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) {
-        #[cfg(debug_assertions)]
-        lockdep::acquire(&self.key);
+        self.dep.acquire();
         if static_branch::<SMP_LOCKS>() {
             return self.lock_word();
         }
@@ -77,12 +69,10 @@ impl RawLock {
         if static_branch::<SMP_LOCKS>() && !self.try_lock_word() {
             return false;
         }
+        self.dep.acquired_by_trying();
         #[cfg(debug_assertions)]
-        {
-            lockdep::acquired_by_trying(&self.key);
-            if !static_branch::<SMP_LOCKS>() {
-                self.mark_held();
-            }
+        if !static_branch::<SMP_LOCKS>() {
+            self.mark_held();
         }
         true
     }
@@ -91,8 +81,7 @@ impl RawLock {
     /// The caller holds the lock.
     #[inline(always)]
     pub(crate) unsafe fn unlock(&self) {
-        #[cfg(debug_assertions)]
-        lockdep::release(&self.key);
+        self.dep.release();
         if static_branch::<SMP_LOCKS>() {
             // SAFETY: passed on.
             return unsafe { self.unlock_word() };
@@ -104,27 +93,23 @@ impl RawLock {
     /// The release on a CPU that is alone, for a caller that has asked.
     #[inline(always)]
     pub(crate) fn unlock_without_word(&self) {
+        self.dep.release();
         #[cfg(debug_assertions)]
-        {
-            lockdep::release(&self.key);
-            self.held.store(false, Ordering::Relaxed);
-        }
+        self.held.store(false, Ordering::Relaxed);
     }
 
     /// The lock goes over to the next task of this CPU, with the switch that the caller makes: from here on it is
     /// not the running task's.
-    #[cfg(debug_assertions)]
     #[inline(always)]
     pub(crate) fn hand_over(&self) {
-        lockdep::release(&self.key);
+        self.dep.release();
     }
 
     /// The other side of [`Self::hand_over`]: the lock is now the running task's.
-    #[cfg(debug_assertions)]
     #[inline(always)]
-    #[track_caller]
+    #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn taken_over(&self) {
-        lockdep::acquired_by_trying(&self.key);
+        self.dep.acquired_by_trying();
     }
 
     #[cfg(debug_assertions)]

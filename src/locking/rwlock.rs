@@ -14,6 +14,7 @@
 //! Context: threads. Lock: the PI lock, and the queue lock of the writer that waits; one at a time.
 
 use super::WaitQueue;
+use super::dep::Dep;
 use super::raw_mutex::RawMutex;
 use crate::error::Result;
 use crate::preempt;
@@ -35,6 +36,7 @@ pub struct RwLock<T: ?Sized> {
     state: AtomicU32,
     /// Where the writer waits for the readers that are inside.
     drained: WaitQueue,
+    dep: Dep,
     data: UnsafeCell<T>,
 }
 
@@ -67,6 +69,7 @@ impl<T> RwLock<T> {
             gate: RawMutex::new(),
             state: AtomicU32::new(0),
             drained: WaitQueue::new(),
+            dep: Dep::sleep(),
             data: UnsafeCell::new(value),
         }
     }
@@ -81,6 +84,7 @@ impl<T: ?Sized> RwLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         preempt::might_sleep();
+        self.dep.acquire();
         if !self.enter() {
             self.gate.lock();
             self.enter_through_gate();
@@ -92,11 +96,15 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// [`crate::Error::TimedOut`], [`crate::Error::WouldBlock`] for [`Timeout::Now`], [`crate::Error::Deadlock`].
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn read_timeout(&self, timeout: Timeout) -> Result<RwLockReadGuard<'_, T>> {
-        if !self.enter() {
-            self.gate.lock_timeout(timeout)?;
-            self.enter_through_gate();
-        }
+        self.dep.acquire_timeout(timeout, || {
+            if !self.enter() {
+                self.gate.lock_timeout(timeout)?;
+                self.enter_through_gate();
+            }
+            Ok(())
+        })?;
         Ok(self.read_guard())
     }
 
@@ -108,6 +116,7 @@ impl<T: ?Sized> RwLock<T> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         preempt::might_sleep();
+        self.dep.acquire();
         self.gate.lock();
         if self.stop_readers() != 0 {
             self.drained.wait_until(|| self.readers() == 0);
@@ -119,16 +128,20 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// # Errors
     /// As for [`Self::read_timeout`].
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn write_timeout(&self, timeout: Timeout) -> Result<RwLockWriteGuard<'_, T>> {
         // A relative time is relative to the call, and there are two waits.
         let timeout = timeout.deadline_ns().map_or(timeout, Timeout::Until);
-        self.gate.lock_timeout(timeout)?;
-        if self.stop_readers() != 0
-            && let Err(error) = self.drained.wait_until_timeout(|| self.readers() == 0, timeout)
-        {
-            self.end_writing();
-            return Err(error);
-        }
+        self.dep.acquire_timeout(timeout, || {
+            self.gate.lock_timeout(timeout)?;
+            if self.stop_readers() != 0
+                && let Err(error) = self.drained.wait_until_timeout(|| self.readers() == 0, timeout)
+            {
+                self.end_writing();
+                return Err(error);
+            }
+            Ok(())
+        })?;
         Ok(self.write_guard())
     }
 
@@ -201,6 +214,7 @@ impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        self.lock.dep.release();
         if self.lock.state.fetch_sub(1, Ordering::Release) == WRITER + 1 {
             self.lock.drained.wake_one();
         }
@@ -229,6 +243,7 @@ impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
+        self.lock.dep.release();
         self.lock.end_writing();
     }
 }

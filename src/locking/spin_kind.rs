@@ -8,8 +8,6 @@
 
 use super::RawLock;
 use super::raw_mutex::RawMutex;
-#[cfg(debug_assertions)]
-use crate::lockdep;
 use crate::preempt;
 use arch::irqflags::{self, Flags};
 use arch::patch::{EVENT_STYLE, RT, SLEEPING_SPIN_LOCKS, SMP_LOCKS, static_branch};
@@ -105,8 +103,7 @@ impl Both {
     #[inline(never)]
     fn lock_mutex(&self) {
         preempt::check_may_sleep_if_running();
-        #[cfg(debug_assertions)]
-        lockdep::acquire(self.spin.key());
+        self.spin.dep().acquire();
         self.mutex.lock();
     }
 
@@ -115,17 +112,15 @@ impl Both {
     fn try_lock_mutex(&self) -> bool {
         preempt::check_not_in_hardirq();
         let taken = self.mutex.try_lock();
-        #[cfg(debug_assertions)]
         if taken {
-            lockdep::acquired_by_trying(self.spin.key());
+            self.spin.dep().acquired_by_trying();
         }
         taken
     }
 
     #[inline(never)]
     fn unlock_mutex(&self) {
-        #[cfg(debug_assertions)]
-        lockdep::release(self.spin.key());
+        self.spin.dep().release();
         self.mutex.unlock();
     }
 

@@ -16,7 +16,7 @@ pub const REPORTS_MAX: usize = 16;
 /// Powers of two.
 pub const BUCKETS: usize = 64;
 /// A longer section is none: somebody has set the cycle counter (the sweep does).
-const ABSURD_CYCLES: u64 = 1 << 60;
+pub(super) const ABSURD_CYCLES: u64 = 1 << 60;
 
 /// See the module's text.
 #[derive(Clone, Debug)]
@@ -71,26 +71,30 @@ impl Ledger {
         (self.reported, self.told) = (0, 0);
     }
 
-    /// A section has ended. Returns whether it is one to report.
+    /// A section of this length has ended; which one is asked only if it matters. Returns whether it is one to report.
     #[inline(always)]
-    pub fn add(&mut self, section: &Section) -> bool {
-        let cycles = section.cycles;
+    pub fn add(&mut self, cycles: u64, section: impl FnOnce() -> Section) -> bool {
         if cycles >= ABSURD_CYCLES {
             return false;
         }
         self.count += 1;
         self.sum_cycles = self.sum_cycles.wrapping_add(cycles);
         self.histogram[(cycles | 1).ilog2() as usize % BUCKETS] += 1;
-        if cycles > self.max.cycles {
-            self.max = *section;
-        }
-        if cycles > self.floor {
-            self.keep(section);
-        }
-        cycles > self.budget_cycles && self.violate(section)
+        // The longest of all is in the table, so it is longer than the floor too.
+        cycles > self.floor.min(self.budget_cycles) && self.add_notable(&section())
     }
 
     #[inline(never)]
+    fn add_notable(&mut self, section: &Section) -> bool {
+        if section.cycles > self.max.cycles {
+            self.max = *section;
+        }
+        if section.cycles > self.floor {
+            self.keep(section);
+        }
+        section.cycles > self.budget_cycles && self.violate(section)
+    }
+
     fn keep(&mut self, section: &Section) {
         let place = match self.worst.iter().position(|known| known.is_same_pair(section)) {
             Some(same) => same,
@@ -154,13 +158,17 @@ mod tests {
         Section { cycles, from: at(from), to: at(to), kind: Kind::IRQS, who: Who::NOBODY }
     }
 
+    fn add(ledger: &mut Ledger, section: Section) -> bool {
+        ledger.add(section.cycles, || section)
+    }
+
     #[test]
     fn a_pair_of_places_is_in_the_table_once_with_its_longest_section() {
         let mut ledger = Ledger::new();
         for cycles in [5, 9, 7] {
-            ledger.add(&section(cycles, 1, 2));
+            add(&mut ledger, section(cycles, 1, 2));
         }
-        ledger.add(&section(8, 1, 3));
+        add(&mut ledger, section(8, 1, 3));
         assert_eq!(ledger.worst().collect::<Vec<_>>(), [section(9, 1, 2), section(8, 1, 3)]);
         assert_eq!((ledger.count, ledger.sum_cycles, ledger.max), (4, 29, section(9, 1, 2)));
     }
@@ -169,18 +177,18 @@ mod tests {
     fn a_section_over_the_budget_is_reported_once_and_counted_every_time() {
         let mut ledger = Ledger::new();
         ledger.set_budget(Some(100));
-        assert!(!ledger.add(&section(100, 1, 2)), "the budget itself is within the budget");
-        assert!(ledger.add(&section(101, 1, 2)));
-        assert!(!ledger.add(&section(500, 1, 2)));
-        assert!(ledger.add(&section(500, 3, 2)));
+        assert!(!add(&mut ledger, section(100, 1, 2)), "the budget itself is within the budget");
+        assert!(add(&mut ledger, section(101, 1, 2)));
+        assert!(!add(&mut ledger, section(500, 1, 2)));
+        assert!(add(&mut ledger, section(500, 3, 2)));
         assert_eq!(ledger.violations, 3);
         assert_eq!(ledger.take_report().map(|s| s.cycles), Some(101));
         assert_eq!(ledger.take_report().map(|s| s.from.site), Some(3));
         assert_eq!(ledger.take_report(), None);
         ledger.set_budget(Some(50));
-        assert!(ledger.add(&section(99, 1, 2)), "with another budget it is news");
+        assert!(add(&mut ledger, section(99, 1, 2)), "with another budget it is news");
         ledger.set_budget(None);
-        assert!(!ledger.add(&section(1 << 40, 1, 2)));
+        assert!(!add(&mut ledger, section(1 << 40, 1, 2)));
     }
 
     #[test]
@@ -188,7 +196,7 @@ mod tests {
         let mut ledger = Ledger::new();
         ledger.set_budget(Some(1));
         for from in 0..100 {
-            assert_eq!(ledger.add(&section(2, from, 0)), from < REPORTS_MAX as u64);
+            assert_eq!(add(&mut ledger, section(2, from, 0)), from < REPORTS_MAX as u64);
         }
         assert_eq!(ledger.violations, 100);
         assert_eq!(core::iter::from_fn(|| ledger.take_report()).count(), REPORTS_MAX);
@@ -198,17 +206,17 @@ mod tests {
     fn a_reset_keeps_the_budget_and_nothing_else() {
         let mut ledger = Ledger::new();
         ledger.set_budget(Some(10));
-        ledger.add(&section(11, 1, 2));
+        add(&mut ledger, section(11, 1, 2));
         ledger.reset();
         assert_eq!((ledger.count, ledger.violations, ledger.worst().count()), (0, 0, 0));
         assert_eq!(ledger.take_report(), None);
-        assert!(ledger.add(&section(11, 1, 2)));
+        assert!(add(&mut ledger, section(11, 1, 2)));
     }
 
     #[test]
     fn a_counter_that_was_set_makes_no_section() {
         let mut ledger = Ledger::new();
-        ledger.add(&section(0u64.wrapping_sub(1_000_000), 1, 2));
+        add(&mut ledger, section(0u64.wrapping_sub(1_000_000), 1, 2));
         assert_eq!((ledger.count, ledger.max.cycles), (0, 0));
     }
 
@@ -220,7 +228,7 @@ mod tests {
             let mut ledger = Ledger::new();
             let mut longest = BTreeMap::new();
             for &(cycles, from, to) in &sections {
-                ledger.add(&section(cycles, from, to));
+                add(&mut ledger, section(cycles, from, to));
                 let entry = longest.entry((from, to)).or_insert(0);
                 *entry = cycles.max(*entry);
             }

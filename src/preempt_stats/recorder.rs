@@ -12,7 +12,7 @@
 //! Locks: none.
 
 use super::finder::{Finder, TRACE_MAX, Trace};
-use super::ledger::Ledger;
+use super::ledger::{ABSURD_CYCLES, Ledger};
 use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
 use arch::irqflags;
@@ -27,6 +27,8 @@ pub struct CpuStats {
     pub since_cycles: u64,
     /// The cycle counter when it ended, or when this copy was made.
     pub until_cycles: u64,
+    /// What is closed, as the last hook said.
+    kind: Kind,
     both: Tracker,
     irqs: Tracker,
     preempt: Tracker,
@@ -46,6 +48,7 @@ impl CpuStats {
             active: false,
             since_cycles: 0,
             until_cycles: 0,
+            kind: Kind::NONE,
             both: Tracker::new(),
             irqs: Tracker::new(),
             preempt: Tracker::new(),
@@ -59,6 +62,7 @@ impl CpuStats {
     /// Forgets everything but the budget, and counts from `now_cycles`.
     pub(super) fn reset(&mut self, now_cycles: u64) {
         self.ledger.reset();
+        self.kind = Kind::NONE;
         (self.both, self.irqs, self.preempt) = (Tracker::new(), Tracker::new(), Tracker::new());
         (self.worst_irqs, self.worst_preempt) = (Section::NONE, Section::NONE);
         self.finder = Finder::new();
@@ -84,21 +88,34 @@ impl CpuStats {
 
     /// From the instruction at `place` on, `kind` is closed. Returns whether there is something to report.
     #[inline(always)]
-    fn step(&mut self, now: u64, place: Place, kind: Kind, who: impl Fn() -> Who) -> bool {
-        if let Some(section) = self.irqs.step(now, place, kind.only(Kind::IRQS), &who)
-            && section.cycles > self.worst_irqs.cycles
-        {
-            self.worst_irqs = section;
+    fn step(&mut self, now: u64, place: impl FnOnce() -> Place, kind: Kind, who: impl Fn() -> Who) -> bool {
+        if core::mem::replace(&mut self.kind, kind) == kind {
+            return false;
         }
-        if let Some(section) = self.preempt.step(now, place, kind.only(Kind::PREEMPT), &who)
-            && section.cycles > self.worst_preempt.cycles
+        let place = place();
+        if let Some(cycles) = self.irqs.step(now, place, kind.only(Kind::IRQS), &who)
+            && cycles > self.worst_irqs.cycles
         {
-            self.worst_preempt = section;
+            worse(&mut self.worst_irqs, self.irqs.ended(cycles, place));
+        }
+        if let Some(cycles) = self.preempt.step(now, place, kind.only(Kind::PREEMPT), &who)
+            && cycles > self.worst_preempt.cycles
+        {
+            worse(&mut self.worst_preempt, self.preempt.ended(cycles, place));
         }
         match self.both.step(now, place, kind, &who) {
-            Some(section) => self.ledger.add(&section),
+            Some(cycles) => self.ledger.add(cycles, || self.both.ended(cycles, place)),
             None => false,
         }
+    }
+}
+
+/// Takes the place of the worst so far, unless its length is that of a counter that was set.
+#[cold]
+#[inline(never)]
+fn worse(worst: &mut Section, section: Section) {
+    if section.cycles < ABSURD_CYCLES {
+        *worst = section;
     }
 }
 
@@ -158,7 +175,7 @@ unsafe extern "C" fn preempt_stats_hook(
             HookEvent::Request => stats.finder.request(now),
             HookEvent::Served => stats.finder.served(now, who),
             _ => {
-                if stats.step(now, Place { site, caller: caller(event, fp) }, kind, who) {
+                if stats.step(now, || Place { site, caller: caller(event, fp) }, kind, who) {
                     crate::klog::ask_for_drain();
                 }
                 if event == HookEvent::IrqExit && stats.finder.wants_trace(now) {

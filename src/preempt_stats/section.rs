@@ -109,37 +109,40 @@ impl Section {
 /// See the module's text.
 #[derive(Clone, Copy, Debug)]
 pub struct Tracker {
+    open: bool,
     since: u64,
-    /// Length 0 until it ends.
+    /// Length and end are not known before it ends.
     section: Section,
 }
 
 impl Tracker {
     /// No section is open.
     pub(super) const fn new() -> Self {
-        Self { since: 0, section: Section::NONE }
+        Self { open: false, since: 0, section: Section::NONE }
     }
 
-    /// From the instruction at `place` on, which is executed at `now`, `kind` is closed. Returns the section that ends
-    /// with it.
+    /// From the instruction at `place` on, which is executed at `now`, `kind` is closed. Returns the length of the section
+    /// that ends with it; [`Self::ended`] is the section, which is put together only if somebody wants it.
     #[inline(always)]
-    pub fn step(&mut self, now: u64, place: Place, kind: Kind, who: impl FnOnce() -> Who) -> Option<Section> {
-        let open = self.section.kind != Kind::NONE;
+    pub fn step(&mut self, now: u64, place: Place, kind: Kind, who: impl FnOnce() -> Who) -> Option<u64> {
         if kind == Kind::NONE {
-            if !open {
-                return None;
-            }
-            let ended = Section { cycles: now.wrapping_sub(self.since), to: place, ..self.section };
-            self.section.kind = Kind::NONE;
-            return Some(ended);
+            return core::mem::replace(&mut self.open, false).then(|| now.wrapping_sub(self.since));
         }
-        if open {
+        if self.open {
             self.section.kind = Kind(self.section.kind.0 | kind.0);
         } else {
-            self.since = now;
-            self.section = Section { from: place, kind, who: who(), ..Section::NONE };
+            (self.open, self.since) = (true, now);
+            self.section.kind = kind;
+            self.section.from = place;
+            self.section.who = who();
         }
         None
+    }
+
+    /// The section that has just ended, of this length, at this place.
+    #[inline(always)]
+    pub fn ended(&self, cycles: u64, to: Place) -> Section {
+        Section { cycles, to, ..self.section }
     }
 }
 
@@ -154,7 +157,7 @@ mod tests {
     }
 
     fn step(tracker: &mut Tracker, now: u64, site: u64, kind: Kind) -> Option<Section> {
-        tracker.step(now, at(site), kind, || ME)
+        tracker.step(now, at(site), kind, || ME).map(|cycles| tracker.ended(cycles, at(site)))
     }
 
     #[test]
@@ -181,7 +184,9 @@ mod tests {
         let mut tracker = Tracker::new();
         tracker.step(0, at(1), Kind::IRQS, || ME);
         let other = Who { id: 8, name: Name::new("other") };
-        assert_eq!(tracker.step(9, at(2), Kind::NONE, || other).unwrap().who, ME);
+        let cycles = tracker.step(9, at(2), Kind::NONE, || other);
+        assert_eq!(cycles, Some(9));
+        assert_eq!(tracker.ended(9, at(2)).who, ME);
     }
 
     #[test]

@@ -13,7 +13,8 @@
 //! **How exact.** A timer, not the tick: armed for the earliest time at which the budget can be used up. Found
 //! too early, because fair tasks ran as well, it is armed for the earliest time again, but no sooner than
 //! [`GRANULE_NS`]. So the budget is exceeded by at most that and the time in which interrupts are masked.
-//! Until the first real-time task runs, and after a period in which none did, there is no timer at all.
+//! Where the timer finds no real-time task it is not armed again: the next one to run does that, once, on a
+//! longer way (`Special::RT_PERIOD_OFF`). So a CPU that idles is interrupted once and then left alone.
 //!
 //! Contexts: any, under the run-queue lock; `now` is the run queue's clock.
 
@@ -32,7 +33,7 @@ pub(super) enum Change {
     Throttled,
     /// From now on they are picked again.
     Unthrottled,
-    /// Nobody used the period: no timer until the next real-time task runs.
+    /// No timer until the next real-time task runs.
     Stopped,
 }
 
@@ -94,14 +95,35 @@ impl RtBandwidth {
         *self = Self { runtime_ns, period_ns, above_since: self.above_since, ..Self::new() };
     }
 
-    /// The first period begins.
+    /// A real-time task is about to run, and there is no timer: the first period begins, or the present one is
+    /// looked after again.
     pub(super) fn start(&mut self, now: u64) {
-        self.used_ns = 0;
-        if self.above_since != NEVER {
-            self.above_since = now;
+        if self.period_end == NEVER {
+            self.used_ns = 0;
+            if self.above_since != NEVER {
+                self.above_since = now;
+            }
+            self.period_end = now + self.period_ns;
+        } else {
+            self.charge(now);
+            self.roll(now);
         }
-        self.period_end = now + self.period_ns;
-        self.check_at = now + self.runtime_ns.min(self.period_ns);
+        self.arm(now);
+    }
+
+    /// What the periods that are over have paid for is not used any more.
+    fn roll(&mut self, now: u64) {
+        if now >= self.period_end {
+            let periods = (now - self.period_end) / self.period_ns + 1;
+            self.used_ns = self.used_ns.saturating_sub(periods.saturating_mul(self.runtime_ns));
+            self.period_end += periods * self.period_ns;
+        }
+    }
+
+    /// The earliest time at which the budget can be used up.
+    fn arm(&mut self, now: u64) {
+        let left = self.runtime_ns.saturating_sub(self.used_ns);
+        self.check_at = self.period_end.min(now + left.max(GRANULE_NS));
     }
 
     /// A task above the fair class runs from now on, in the place of one that was not.
@@ -139,22 +161,17 @@ impl RtBandwidth {
             return Change::Nothing;
         }
         self.charge(now);
+        self.roll(now);
         let was_throttled = self.is_throttled;
-        if now >= self.period_end {
-            let periods = (now - self.period_end) / self.period_ns + 1;
-            let is_unused = self.used_ns == 0 && !self.is_above() && !wanted;
-            self.used_ns = self.used_ns.saturating_sub(periods.saturating_mul(self.runtime_ns));
-            self.period_end += periods * self.period_ns;
-            if is_unused {
-                self.period_end = NEVER;
-                self.check_at = NEVER;
-                return Change::Stopped;
-            }
+        self.is_throttled = self.used_ns >= self.runtime_ns;
+        if self.is_throttled {
+            self.check_at = self.period_end;
+        } else if !self.is_above() && !wanted {
+            self.check_at = NEVER;
+            return Change::Stopped;
+        } else {
+            self.arm(now);
         }
-        let left = self.runtime_ns.saturating_sub(self.used_ns);
-        self.is_throttled = left == 0;
-        self.check_at =
-            if self.is_throttled { self.period_end } else { self.period_end.min(now + left.max(GRANULE_NS)) };
         match (was_throttled, self.is_throttled) {
             (false, true) => Change::Throttled,
             (true, false) => Change::Unthrottled,

@@ -2,10 +2,10 @@
 //!
 //! Context: as each function says. Lock: the run queue of the task.
 
-use super::class::{Class, DequeueFlags, Resched};
+use super::class::{DequeueFlags, Resched};
 use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
 use super::entity::SchedRef;
-use super::prio::SchedAttr;
+use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
 use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if};
@@ -119,8 +119,7 @@ pub(crate) fn rr_interval(task: &Task) -> Interval {
     interval
 }
 
-/// Before the last switch of a deadline task, or its abortion: it gives its reservation back and leaves the
-/// class, so that nothing of it stays behind among those who wait for a budget.
+/// A deadline task that was never started goes: it gives its reservation back.
 #[cold]
 #[inline(never)]
 pub(crate) fn exit_deadline(task: &Task) {
@@ -151,18 +150,27 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let real_time = Class::of_prio(prio) == Class::Rt && p.is_rt() && rq.curr().is_rt();
-    if !real_time {
-        rq.update_clock(crate::time::now_ns());
-    }
-    let decision = rq.setprio(p, prio, donor.map(sched_ref));
-    resched_if(rq, decision);
-    if !real_time {
-        this.event.program(rq);
+    if is_rt_prio(prio) && p.is_rt() {
+        let decision = rq.setprio_rt(p, prio);
+        resched_if(rq, decision);
+    } else {
+        setprio_by_clock(this, p, prio, donor);
     }
     retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
     unsafe { this.unlock() };
+}
+
+/// The run queue is locked.
+#[cold]
+#[inline(never)]
+fn setprio_by_clock(this: &RunQueue, p: SchedRef, prio: i32, donor: Option<&Task>) {
+    // SAFETY: locked by the caller, who has let go of its reference.
+    let rq = unsafe { this.rq() };
+    rq.update_clock(crate::time::now_ns());
+    let decision = rq.setprio(p, prio, donor.map(sched_ref));
+    resched_if(rq, decision);
+    this.event.program(rq);
 }
 
 /// Takes a task that does not run off the run queue, and off what it waits for, for ever.

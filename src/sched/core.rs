@@ -18,6 +18,7 @@
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
 use super::event::EventTimer;
+use super::prio::SchedAttr;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -180,6 +181,12 @@ fn pick_special(this: &RunQueue) -> SchedRef {
     // SAFETY: locked by the caller, who does not use its own reference meanwhile.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
+    let prev = task_of(rq.curr());
+    if prev.state() == state::DEAD && prev.sched.is_deadline() {
+        // The last switch of a deadline task: it gives its reservation back, and nothing of it stays behind among
+        // those who wait for a budget. Nobody is refused the fair class.
+        let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
+    }
     let next = rq.pick_next_task(rq.curr());
     this.event.program(rq);
     next
@@ -204,11 +211,9 @@ pub(super) unsafe fn context_switch(
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
     trace::sched_switch(prev, next, preempt);
+    this.lock.hand_over();
     #[cfg(debug_assertions)]
-    {
-        this.lock.hand_over();
-        crate::lockdep::about_to_switch();
-    }
+    crate::lockdep::about_to_switch();
     // SAFETY: IRQs masked, D, A, F open, the lock held and the count 2; `next` is ready to run, so it was
     // prepared or switched away from.
     unsafe { cpu_switch_to(&raw const prev.arch, &raw const next.arch) };

@@ -23,7 +23,7 @@ use super::class::Class;
 use super::deadline::{DlParams, SchedDlEntity};
 use super::load::LoadWeight;
 use super::prio::{
-    DEFAULT_PRIO, MAX_PRIO, MAX_RT_PRIO, Policy, SchedAttr, nice_to_prio, prio_to_nice, rt_priority_to_prio,
+    DEFAULT_PRIO, MAX_PRIO, Policy, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice, rt_priority_to_prio,
 };
 use crate::emplace::emplace;
 use crate::list::Link;
@@ -261,7 +261,7 @@ impl SchedTask {
     /// everybody else takes the long way.
     #[inline(always)]
     pub fn is_rt(&self) -> bool {
-        (self.prio.get() as u32) < MAX_RT_PRIO as u32
+        is_rt_prio(self.prio.get())
     }
 
     /// True under the deadline class.

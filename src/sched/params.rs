@@ -19,7 +19,7 @@ use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
 use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
-use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, nice_to_prio};
+use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, is_rt_prio, nice_to_prio};
 use super::rq::Rq;
 use super::rt::RtRq;
 
@@ -106,26 +106,40 @@ impl Rq {
     /// stay what they are; the class is the new priority's. A task that sinks goes to the head of its new list: it
     /// lost the CPU to nobody (reference 5.5, 10.1). `donor` is the waiter it comes from.
     /// Needs the clock unless all three, the task before and after and the running one, are real-time.
-    #[inline(always)]
+    #[inline]
     pub fn setprio(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
-        let old_prio = p.prio();
-        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
-        if old_prio == prio && prio >= 0 {
-            return Resched::No;
+        if p.is_rt() && is_rt_prio(prio) {
+            return self.setprio_rt(p, prio);
         }
-        // What happens when a real-time task releases a lock that a more important one waits for.
-        if p.is_rt() && p.is_queued() && Class::of_prio(prio) == Class::Rt {
-            self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
-            p.prio.set(prio);
-            let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
-            self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
-            return self.rt.prio_changed(self.curr, p);
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if p.prio() == prio && prio >= 0 {
+            return Resched::No;
         }
         self.setprio_slow(p, prio, donor)
     }
 
+    /// [`Self::setprio`] of a real-time task that stays one: what happens when it releases a lock that a more important
+    /// one waits for. Needs no clock.
+    #[inline(always)]
+    pub(super) fn setprio_rt(&mut self, p: SchedRef, prio: i32) -> Resched {
+        let old_prio = p.prio();
+        if old_prio == prio || !p.is_queued() {
+            p.prio.set(prio);
+            return Resched::No;
+        }
+        self.rt.dequeue(p, DequeueFlags::SAVE | DequeueFlags::MOVE);
+        p.prio.set(prio);
+        let head = if old_prio < prio { EnqueueFlags::HEAD } else { EnqueueFlags::empty() };
+        self.rt.enqueue(p, EnqueueFlags::RESTORE | EnqueueFlags::MOVE | head);
+        self.rt.prio_changed(self.curr, p)
+    }
+
     #[inline(never)]
     fn setprio_slow(&mut self, p: SchedRef, prio: i32, donor: Option<SchedRef>) -> Resched {
+        // Among deadline tasks it is the donor's deadline that counts, and that may be another.
+        if p.prio() == prio && prio >= 0 {
+            return Resched::No;
+        }
         // A deadline of its own that is earlier is no reason to take another's.
         let donor = donor.filter(|donor| {
             prio < 0
@@ -197,7 +211,8 @@ impl Rq {
         }
         match (class, class != old_class) {
             (Class::Deadline, _) => self.dl.changed(curr, p),
-            (Class::Rt, true) => RtRq::switched_to(curr, p),
+            (Class::Rt, true) if p == curr => self.loses_to_another(p),
+            (Class::Rt, true) => RtRq::check_preempt(curr, p),
             (Class::Rt, false) => self.rt.prio_changed(curr, p),
             (_, true) if p == curr => Resched::Yes,
             (_, true) => self.check_preempt_curr(p, WakeFlags::empty()),

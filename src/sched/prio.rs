@@ -91,6 +91,12 @@ pub const fn rt_priority_to_prio(rt_priority: u32) -> i32 {
     MAX_RT_PRIO - 1 - rt_priority as i32
 }
 
+/// A kernel priority of the real-time class; one compare.
+#[inline(always)]
+pub const fn is_rt_prio(prio: i32) -> bool {
+    (prio as u32) < MAX_RT_PRIO as u32
+}
+
 /// Scheduling policies, with the numbers Linux and POSIX programs know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

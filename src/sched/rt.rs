@@ -117,12 +117,6 @@ impl RtRq {
         Resched::Yes
     }
 
-    /// A queued task has come from another class. If it is not running, it may
-    /// displace who is.
-    pub(super) fn switched_to(curr: SchedRef, p: SchedRef) -> Resched {
-        if p == curr { Resched::No } else { Self::check_preempt(curr, p) }
-    }
-
     /// The priority of a queued task has changed. The running one makes room
     /// when somebody is now strictly more important than it.
     pub(super) fn prio_changed(&self, curr: SchedRef, p: SchedRef) -> Resched {

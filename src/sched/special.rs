@@ -114,6 +114,16 @@ impl Rq {
         }
     }
 
+    /// The running `p` has come to the real-time class, from above or from below: is somebody more important, or
+    /// is the class held back? (Linux looks on several CPUs only.)
+    pub(super) fn loses_to_another(&self, p: SchedRef) -> Resched {
+        Resched::when(
+            self.dl.pick().is_some()
+                || self.special.contains(Special::RT_THROTTLED)
+                || self.rt.highest_prio() < p.prio(),
+        )
+    }
+
     /// `p`, a deadline task, gives its reservation back.
     pub(super) fn release_reservation(&mut self, p: SchedRef) {
         if self.dl.curr() == Some(p) {
@@ -167,7 +177,10 @@ impl Rq {
                     decision = Resched::Yes;
                 }
             }
-            Change::Stopped => self.special |= Special::RT_PERIOD_OFF,
+            Change::Stopped => {
+                self.special -= Special::RT_THROTTLED;
+                self.special |= Special::RT_PERIOD_OFF;
+            }
         }
         self.update_special();
         decision

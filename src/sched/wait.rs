@@ -361,19 +361,8 @@ fn try_with_queue(task: &Task, f: impl FnOnce(&PlistHead)) -> bool {
 #[inline(always)]
 pub(crate) fn assert_may_block(flags: irqflags::Flags) {
     if crate::preempt::preempt_count() != 0 || irqflags::irqs_disabled_flags(flags) {
-        cannot_block(flags);
+        crate::preempt::sleeping_in_atomic_context(flags);
     }
-}
-
-#[cold]
-#[inline(never)]
-fn cannot_block(flags: irqflags::Flags) -> ! {
-    panic!(
-        "sleeping in atomic context: task {}, preempt count {:#x}, IRQs {}",
-        task::current().name(),
-        crate::preempt::preempt_count(),
-        if irqflags::irqs_disabled_flags(flags) { "masked" } else { "open" }
-    )
 }
 
 /// A queue with its lock and nothing else.

@@ -62,9 +62,6 @@ pub fn exit() -> ! {
     // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
     // this stack, before the CPU has left it.
     let _ = irqflags::local_irq_save();
-    if task.sched.is_deadline() {
-        sched::exit_deadline(task);
-    }
     task.state.store(state::DEAD, Ordering::Relaxed);
     if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
         super::reaper::bury(task);

@@ -242,8 +242,13 @@ pub(crate) fn timer_interrupt(_: usize) {
     let now_ticks = arch::timer::counter();
     // SAFETY: hard interrupt, IRQs masked.
     let base = unsafe { BASE.this_cpu() };
-    if base.next_ns.get() != u64::MAX {
-        run_expired(base, super::ticks_to_ns(now_ticks));
+    let next_ns = base.next_ns.get();
+    if next_ns != u64::MAX {
+        // A timer may be far away while this is the tick.
+        let now_ns = super::ticks_to_ns(now_ticks);
+        if next_ns <= now_ns {
+            run_expired(base, now_ns);
+        }
     }
     base.tick.run_if_due(now_ticks);
     program(base);

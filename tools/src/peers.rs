@@ -81,7 +81,14 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 2] = ["bench.isr_give_wake", "bench.pi_chain_8"];
+pub const OURS: [&str; 6] = [
+    "bench.dl_replenish",
+    "bench.isr_give_wake",
+    "bench.pi_chain_8",
+    "bench.timer_start",
+    "bench.timer_cancel",
+    "bench.timer_to_thread",
+];
 
 /// Finds a benchmark by its result name.
 #[must_use]

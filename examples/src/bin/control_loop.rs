@@ -1,6 +1,6 @@
 //! A periodic control loop: 1 kHz, on a fixed grid, with its records handed to a task that has time.
 //!
-//! The loop is FIFO 80: it reads a sensor, computes, drives an actuator, and sends a record into a message
+//! The loop is FIFO 80 and keeps its grid with a `Periodic`: it reads a sensor, computes, drives an actuator, and sends a record into a message
 //! queue without ever waiting. A fair task takes the records out and prints some. If the printing is slow
 //! the queue fills and records are lost, and counted; the loop is never late because of it.
 //!
@@ -9,13 +9,13 @@
 #![no_main]
 
 use stint::ipc::MsgQueue;
-use stint::task::{self, sleep_until};
-use stint::time::now_ns;
+use stint::task;
+use stint::time::{Periodic, now_ns};
 use stint::{kprintln, power};
 
 stint_board::entry!(main);
 
-const PERIOD_NS: u64 = 1_000_000;
+const PERIOD_MS: u64 = 1;
 const STEPS: u32 = 2000;
 const PRINT_EVERY: u32 = 200;
 /// Thousandths of a degree.
@@ -36,21 +36,24 @@ static RECORDS: MsgQueue<Record, 64> = MsgQueue::new();
 fn main() {
     let control = task::build("control").fifo(80).spawn(control).expect("a task for the loop");
     let printer = task::build("printer").spawn(print_records).expect("a task to print");
-    let (worst_ns, lost) = control.join().expect("the loop returns");
+    let (worst_ns, missed, lost) = control.join().expect("the loop returns");
     printer.join();
-    kprintln!("{STEPS} steps of 1 ms; the worst began {worst_ns} ns late; {lost} records were lost");
+    kprintln!(
+        "{STEPS} steps of {PERIOD_MS} ms; the worst began {worst_ns} ns late, {missed} were missed; {lost} records were lost"
+    );
     power::exit(0)
 }
 
-/// Returns the latest start and how many records found the queue full.
-fn control() -> (u64, u32) {
+/// Returns the latest start, how many points of the grid found the loop still at work, and how many records
+/// found the queue full.
+fn control() -> (u64, u64, u32) {
     let (mut temperature, mut integral) = (ROOM, 0i64);
-    let (mut worst_ns, mut lost) = (0, 0);
-    let mut due_ns = now_ns() + PERIOD_NS;
+    let (mut worst_ns, mut missed, mut lost) = (0, 0, 0);
+    // Its points are absolute times: a late step does not move the next one.
+    let mut period = Periodic::ms(PERIOD_MS);
     for step in 0..STEPS {
-        // Absolute times: a late step does not move the next one.
-        sleep_until(due_ns);
-        let late_ns = now_ns() - due_ns;
+        missed += period.wait();
+        let late_ns = now_ns() - period.due_ns();
         worst_ns = worst_ns.max(late_ns);
 
         let error = TARGET - temperature;
@@ -61,11 +64,10 @@ fn control() -> (u64, u32) {
         if RECORDS.try_put(Record { step, temperature, heat, late_ns }).is_err() {
             lost += 1;
         }
-        due_ns += PERIOD_NS;
     }
     // The last record ends the printer; for that one it may wait.
     RECORDS.put(Record { step: STEPS, temperature, heat: 0, late_ns: 0 });
-    (worst_ns, lost)
+    (worst_ns, missed, lost)
 }
 
 fn print_records() {

@@ -40,7 +40,10 @@ pub enum Follow {
 pub fn effective_prio<T: PiEntity>(task: &T) -> (i32, Option<At<T>>) {
     let normal = task.normal_prio();
     match task.pi().top_donation() {
-        Some(top) if top.prio() < MAX_RT_PRIO && top.prio() < normal => (top.prio(), Some(top.task())),
+        // Among deadline tasks it is the deadline that counts: the scheduler looks whose is the earlier.
+        Some(top) if top.prio() < MAX_RT_PRIO && (top.prio() < normal || top.prio() < 0) => {
+            (top.prio(), Some(top.task()))
+        }
         _ => (normal, None),
     }
 }

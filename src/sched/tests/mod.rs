@@ -1,6 +1,8 @@
 //! Tests of the scheduling classes, by rule. The helper is a CPU without a
 //! core: it drives a run queue by hand, at chosen times.
 
+mod bandwidth;
+mod deadline;
 mod fair_accounts;
 mod fair_pick;
 mod fair_preempt;
@@ -145,5 +147,6 @@ impl Cpu {
     pub(super) fn check(&self) {
         assert!(self.rq.rt.is_consistent(), "real-time lists, bitmap and priorities disagree");
         assert!(self.rq.cfs.is_consistent(), "fair sums, cache or order are wrong");
+        assert!(self.rq.dl.is_consistent(), "deadline trees and tasks disagree");
     }
 }

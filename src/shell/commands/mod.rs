@@ -1,6 +1,7 @@
 //! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
+mod irqs;
 mod load;
 #[cfg(debug_assertions)]
 mod lockdep;
@@ -21,6 +22,12 @@ shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine
 shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
 shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
+shell_command!(
+    "irqs",
+    "",
+    "list the interrupts: how often, how long, and their threads; and softirqs",
+    irqs::irqs
+);
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",

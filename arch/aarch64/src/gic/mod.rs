@@ -116,6 +116,19 @@ pub fn enable(cpu: usize, intid: u32, priority: u8) {
     if is_v3() { v3::enable(cpu, intid, priority) } else { v2::enable(cpu, intid, priority) }
 }
 
+/// Holds back an interrupt that was enabled before; nothing else of it changes. Takes no lock: one register write
+/// and the wait for its effect.
+#[inline]
+pub fn mask(cpu: usize, intid: u32) {
+    if is_v3() { v3::mask(cpu, intid) } else { v2::disable(intid) }
+}
+
+/// Undoes [`mask`].
+#[inline]
+pub fn unmask(cpu: usize, intid: u32) {
+    if is_v3() { v3::unmask(cpu, intid) } else { v2::unmask(intid) }
+}
+
 /// Holds an interrupt back.
 pub fn disable(cpu: usize, intid: u32) {
     if is_v3() { v3::disable(cpu, intid) } else { v2::disable(intid) }
@@ -129,6 +142,11 @@ pub fn set_trigger(cpu: usize, intid: u32, edge: bool) {
 /// Makes an interrupt pending as if its device had signalled (SPI, PPI; for tests).
 pub fn set_pending(cpu: usize, intid: u32) {
     if is_v3() { v3::set_pending(cpu, intid) } else { v2::set_pending(intid) }
+}
+
+/// Forgets that an interrupt is pending; a device that signals by a level makes it so again.
+pub fn clear_pending(cpu: usize, intid: u32) {
+    if is_v3() { v3::clear_pending(cpu, intid) } else { v2::clear_pending(intid) }
 }
 
 /// Acknowledges the most urgent pending interrupt. Not a memory barrier: data passed along with an SGI

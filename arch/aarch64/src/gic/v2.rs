@@ -142,6 +142,11 @@ pub(super) fn disable(intid: u32) {
     gicd().ICENABLER[intid as usize / 32].set(1 << (intid % 32));
 }
 
+/// See [`super::mask`].
+pub(super) fn unmask(intid: u32) {
+    gicd().ISENABLER[intid as usize / 32].set(1 << (intid % 32));
+}
+
 pub(super) fn set_trigger(intid: u32, edge: bool) {
     // Two bits per interrupt, the upper one says edge. Read and write back: the callers are serialised.
     let register = &gicd().ICFGR[intid as usize / 16];
@@ -151,6 +156,10 @@ pub(super) fn set_trigger(intid: u32, edge: bool) {
 
 pub(super) fn set_pending(intid: u32) {
     gicd().ISPENDR[intid as usize / 32].set(1 << (intid % 32));
+}
+
+pub(super) fn clear_pending(intid: u32) {
+    gicd().ICPENDR[intid as usize / 32].set(1 << (intid % 32));
 }
 
 /// See [`super::ack`].

@@ -157,6 +157,45 @@ pub(super) fn disable(cpu: usize, intid: u32) {
     }
 }
 
+/// Bit of GICD_CTLR and GICR_CTLR: a write to an enable register has not taken effect everywhere.
+const CTLR_RWP_DIST: u32 = 1 << 31;
+const CTLR_RWP_REDIST: u32 = 1 << 3;
+
+/// The registers that an interrupt's enable bit is in: the frame of its SGI_base or distributor, and the control
+/// register that tells of pending writes.
+#[inline(always)]
+fn enable_frame(cpu: usize, intid: u32) -> (usize, usize, u32) {
+    if intid < 32 {
+        let redist = REDIST[cpu].load(Ordering::Relaxed);
+        (redist + 0x1_0000, redist, CTLR_RWP_REDIST)
+    } else {
+        let dist = DIST.load(Ordering::Relaxed);
+        (dist, dist, CTLR_RWP_DIST)
+    }
+}
+
+/// See [`super::mask`].
+#[inline]
+pub fn mask(cpu: usize, intid: u32) {
+    let (frame, control, pending) = enable_frame(cpu, intid);
+    let clear = frame + 0x180 + intid as usize / 32 * 4;
+    // SAFETY: GICD_ICENABLER or GICR_ICENABLER0 of the mapped controller; a bit that is 0 changes nothing. The
+    // loop is bounded by the hardware: the write takes effect in finite time.
+    unsafe {
+        (clear as *mut u32).write_volatile(1 << (intid % 32));
+        while (control as *const u32).read_volatile() & pending != 0 {}
+    }
+}
+
+/// See [`super::unmask`].
+#[inline]
+pub fn unmask(cpu: usize, intid: u32) {
+    let (frame, ..) = enable_frame(cpu, intid);
+    let set = frame + 0x100 + intid as usize / 32 * 4;
+    // SAFETY: as in `mask`, GICD_ISENABLER or GICR_ISENABLER0.
+    unsafe { (set as *mut u32).write_volatile(1 << (intid % 32)) };
+}
+
 pub(super) fn set_trigger(cpu: usize, intid: u32, edge: bool) {
     let trigger = if edge { Trigger::Edge } else { Trigger::Level };
     let _ = match intid {
@@ -167,13 +206,18 @@ pub(super) fn set_trigger(cpu: usize, intid: u32, edge: bool) {
 }
 
 pub(super) fn set_pending(cpu: usize, intid: u32) {
-    // GICR_ISPENDR0 is in the second frame of the redistributor, GICD_ISPENDR in the distributor; a write
-    // of one bit leaves the others alone.
-    let register = if intid < 32 {
-        REDIST[cpu].load(Ordering::Relaxed) + 0x1_0200
-    } else {
-        DIST.load(Ordering::Relaxed) + 0x200 + intid as usize / 32 * 4
-    };
+    write_pending(cpu, intid, 0x200);
+}
+
+pub(super) fn clear_pending(cpu: usize, intid: u32) {
+    write_pending(cpu, intid, 0x280);
+}
+
+/// Writes the interrupt's bit to GICD_ISPENDR or ICPENDR, or to the redistributor's, which are at the same offsets
+/// in its second frame. A write of one bit leaves the others alone.
+fn write_pending(cpu: usize, intid: u32, offset: usize) {
+    let (frame, ..) = enable_frame(cpu, intid);
+    let register = frame + offset + intid as usize / 32 * 4;
     // SAFETY: a register of the mapped controller.
     unsafe { (register as *mut u32).write_volatile(1 << (intid % 32)) };
 }

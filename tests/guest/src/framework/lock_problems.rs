@@ -14,6 +14,21 @@ pub struct Expected {
     _expectation: stint::lockdep::Expectation,
 }
 
+/// Until it is dropped, locks are not validated, which takes time.
+pub struct Paused {
+    #[cfg(debug_assertions)]
+    _pause: stint::lockdep::Pause,
+}
+
+/// For a test that counts instructions.
+#[must_use]
+pub fn paused() -> Paused {
+    Paused {
+        #[cfg(debug_assertions)]
+        _pause: stint::lockdep::pause(),
+    }
+}
+
 /// For a test that does what is reported.
 #[must_use]
 pub fn expected() -> Expected {

@@ -11,6 +11,7 @@
 //! **The task a test runs in** is SCHED_FIFO 1: above every fair task, below every real-time task that a test
 //! makes. So a fair task it starts runs when the test blocks, a real-time one before `spawn` returns.
 
+pub mod burn;
 pub mod clock;
 pub mod events;
 pub mod interrupt;
@@ -18,6 +19,7 @@ pub mod lock_problems;
 pub mod models;
 mod runner;
 pub mod runs;
+pub mod softirqs;
 mod surroundings;
 
 pub use models::Models;

@@ -249,3 +249,30 @@ ktest! {
         check_eq!(LOG.text(), "m2n1");
     }
 }
+
+ktest! {
+    fn a_task_not_yet_started_can_be_given_another_class() {
+        static LOG: Events = Events::new();
+        fn mark_fair(_: usize) {
+            LOG.mark('a');
+        }
+        fn mark_rt(_: usize) {
+            LOG.mark('b');
+        }
+        // One falls into the fair class before it has ever run, the other rises out of it.
+        let sinks = task::build("sinks").fifo(LOW).create(mark_fair, 0)?;
+        let rises = task::build("rises").create(mark_rt, 0)?;
+        sinks.set_scheduler(SchedAttr::normal(3).expect("a nice level"))?;
+        rises.set_scheduler(rr(LOW))?;
+        sinks.start();
+        LOG.mark('m');
+        rises.start();
+        LOG.mark('n');
+        check_eq!((sinks.info().prio, sinks.scheduler().policy()), (123, Policy::Normal));
+        // A full slice, not what a fair task has.
+        check_eq!(rises.rr_interval(), stint::sched::Interval::Ticks(stint::time::tick::hz() / 10));
+        sinks.wait_exited();
+        rises.wait_exited();
+        check_eq!(LOG.text(), "mbna");
+    }
+}

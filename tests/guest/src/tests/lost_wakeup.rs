@@ -132,7 +132,7 @@ ktest! {
         static ROUND: AtomicU32 = AtomicU32::new(0);
         static SERVED: AtomicU32 = AtomicU32::new(0);
         static ANSWER: WaitQueue = WaitQueue::new();
-        let storm = stint::time::Timer::new(|| { QUEUE.wake_one(); });
+        let storm = stint::time::Timer::new_hard(|| { QUEUE.wake_one(); });
         storm.start_periodic(7_333)?;
         let waiter = task::build("waiter").fifo(LOW).spawn(|| {
             for round in 1..=ROUNDS {

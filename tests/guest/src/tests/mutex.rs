@@ -46,7 +46,7 @@ ktest! {
     fn tasks_of_all_classes_exclude_each_other_under_preemption_stress() {
         const ROUNDS: u64 = 300;
         static MUTEX: Mutex<u64> = Mutex::new(0);
-        let storm = Timer::new(|| {});
+        let storm = Timer::new_hard(|| {});
         storm.start_periodic(5_003)?;
         let mut tasks = alloc::vec::Vec::new();
         for index in 0..6i32 {

@@ -62,7 +62,7 @@ ktest! {
             }
         };
         let _tick = TickOff::new();
-        let timer = Timer::new(look);
+        let timer = Timer::new_hard(look);
         timer.start_periodic(1_777)?;
         let writer = task::build("writer").fifo(MIDDLE).spawn(|| {
             for round in 0..2_000 {

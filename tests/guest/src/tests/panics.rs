@@ -6,8 +6,10 @@ use crate::ktest;
 use crate::tests::LOW;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use arch::patch::{Key, is_enabled};
 use core::hint::black_box;
-use stint::locking::{Mutex, Semaphore, SpinLock, SpinLockIrqSave};
+use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq_irqoff};
+use stint::locking::{Mutex, RawSpinLock, Semaphore, SpinLock, SpinLockIrqSave};
 use stint::{preempt, sched, task};
 
 /// The end of a test whose panic did not come.
@@ -225,6 +227,77 @@ ktest! {
         let _guard = preempt::preempt_disable();
         task::yield_now();
         survived()
+    }
+}
+
+ktest! {
+    panics = "sleeping in atomic context: task sleeper/",
+    fn sleeping_in_atomic_context_names_the_task_that_does_it() {
+        task::build("sleeper").fifo(LOW).spawn(|| {
+            let _guard = preempt::preempt_disable();
+            task::park();
+        })?.join();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "preempt count 0x200 (bottom halves disabled), IRQs open; preemption was disabled at tests/guest/src/tests/panics.rs",
+    fn sleeping_with_bottom_halves_disabled_names_where_that_was() {
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt a task may sleep with bottom halves disabled"));
+        }
+        let _guard = local_bh_disable();
+        task::sleep_ms(1);
+        survived()
+    }
+}
+
+ktest! {
+    panics = "preempt count 0x201 (bottom halves disabled), IRQs open; preemption was disabled at tests/guest/src/tests/panics.rs",
+    fn waiting_names_the_outermost_of_the_places_that_forbid_it() {
+        static EMPTY: Semaphore = Semaphore::new(0);
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt a task may sleep with bottom halves disabled"));
+        }
+        let _bh = local_bh_disable();
+        let _guard = preempt::preempt_disable();
+        EMPTY.take();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "preempt count 0x100 (in a softirq), IRQs open",
+    fn sleeping_in_a_softirq_panics_and_says_so() {
+        if is_enabled(Key::Rt) {
+            return Err(Failure::Ignored("in rt softirqs are a thread's"));
+        }
+        open_softirq(Vector::Timer, || task::sleep_ms(1));
+        // As long as ksoftirqd has not run, softirqs wait for it.
+        task::sleep_ms(1);
+        let handler = Interrupt::request(8, || raise_softirq_irqoff(Vector::Timer))?;
+        handler.raise();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "(in a hard interrupt over the task), IRQs masked",
+    fn waiting_in_a_handler_panics_and_says_so() {
+        static EMPTY: Semaphore = Semaphore::new(0);
+        let handler = Interrupt::request(8, || EMPTY.take())?;
+        handler.raise();
+        survived()
+    }
+}
+
+ktest! {
+    panics = "holds the raw lock of tests/guest/src/tests/panics.rs",
+    fn a_panic_names_the_locks_that_the_task_holds() {
+        static LOCK: RawSpinLock<()> = RawSpinLock::new(());
+        let _guard = LOCK.lock();
+        panic!("on purpose");
     }
 }
 

@@ -23,6 +23,9 @@ pub fn not_in_rt() -> Outcome {
     if is_enabled(Key::Rt) {
         return Err(Failure::Ignored("in rt all softirqs run in ksoftirqd"));
     }
+    if stint::start::boot_info().bootargs.threadirqs {
+        return Err(Failure::Ignored("with threadirqs the softirqs behind interrupts run in ksoftirqd"));
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use crate::framework::Failure;
 use crate::framework::clock::{LATE_NS, TickOff, is_exact, spin_ns};
 use crate::framework::events::Events;
+use crate::framework::softirqs::SoftirqsFirst;
 use crate::tests::HIGH;
 use crate::{check, check_eq, ktest};
 use alloc::sync::Arc;
@@ -82,6 +83,7 @@ ktest! {
 
 ktest! {
     fn a_timer_for_a_time_that_has_passed_goes_off_at_once() {
+        let _softirqs = SoftirqsFirst::new();
         static LOG: Events = Events::new();
         let timer = Timer::new(|| LOG.mark('t'));
         for due in [0, now_ns() - 1] {
@@ -191,6 +193,7 @@ ktest! {
 
 ktest! {
     fn a_periodic_timer_keeps_its_grid_without_drift() {
+        let _softirqs = SoftirqsFirst::new();
         const PERIOD_NS: u64 = 123_457;
         static TIMES: Times = Times::new();
         let timer = Timer::new(|| TIMES.stamp());
@@ -221,6 +224,7 @@ ktest! {
 
 ktest! {
     fn a_periodic_timer_leaves_out_what_it_missed_and_returns_to_its_grid() {
+        let _softirqs = SoftirqsFirst::new();
         const PERIOD_NS: u64 = 500_000;
         static TIMES: Times = Times::new();
         let _tick = TickOff::new();

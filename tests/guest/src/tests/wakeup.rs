@@ -95,7 +95,7 @@ ktest! {
         })?;
         let _tick = TickOff::new();
         task::sleep_ms(1);
-        let timer = Timer::new(|| {
+        let timer = Timer::new_hard(|| {
             LOG.mark('t');
             let _ = GATE.give();
         });

@@ -1,0 +1,213 @@
+//! Tasklets: a function each, run once by a softirq after it was scheduled, never twice at a time.
+//!
+//! Linux's rules (reference 7.1). SCHED says that it waits; scheduling one that waits does nothing. RUN says that
+//! it runs. SCHED is cleared before the call, so a tasklet may schedule itself, and what is scheduled while it
+//! runs runs again. One that is disabled stays on the list until the last `enable`. (Linux raises the softirq
+//! over and over meanwhile; here `enable` raises it.)
+//!
+//! **Bound:** a run takes the list as it is, and when a task wants the CPU it puts the rest back and raises the
+//! softirq again.
+//!
+//! Context: scheduling and enabling from any, `kill` and `disable` from threads. Locks: none; the CPU's lists are
+//! changed with IRQs masked.
+
+use super::softirq::{self, Vector, raise_softirq_irqoff};
+use crate::per_cpu;
+use crate::preempt::{self, need_resched};
+use crate::task;
+use arch::irqflags;
+use core::cell::Cell;
+use core::ptr;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+const SCHED: u32 = 1;
+const RUN: u32 = 2;
+/// It was last scheduled as an urgent one.
+const HI: u32 = 4;
+/// How often a waiter looks.
+const LOOK_NS: u64 = 50_000;
+
+/// A tasklet: a static of whoever uses it.
+pub struct Tasklet {
+    next: Cell<*const Tasklet>,
+    state: AtomicU32,
+    disabled: AtomicU32,
+    function: fn(usize),
+    data: usize,
+}
+
+// SAFETY: `next` belongs to the list that SCHED says the tasklet is on, which its CPU changes with IRQs masked.
+unsafe impl Sync for Tasklet {}
+
+/// A CPU's tasklets that wait, first in first out.
+struct List {
+    first: Cell<*const Tasklet>,
+    last: Cell<*const Tasklet>,
+}
+// SAFETY: touched by its CPU with IRQs masked.
+unsafe impl Send for List {}
+
+impl List {
+    const fn new() -> Self {
+        Self { first: Cell::new(ptr::null()), last: Cell::new(ptr::null()) }
+    }
+
+    /// IRQs masked.
+    fn append(&self, tasklet: &'static Tasklet) {
+        tasklet.next.set(ptr::null());
+        // SAFETY: tasklets are static.
+        match unsafe { self.last.get().as_ref() } {
+            Some(last) => last.next.set(tasklet),
+            None => self.first.set(tasklet),
+        }
+        self.last.set(tasklet);
+    }
+
+    /// IRQs masked.
+    fn pop(&self) -> Option<&'static Tasklet> {
+        // SAFETY: tasklets are static.
+        let tasklet = unsafe { self.first.get().as_ref() }?;
+        self.first.set(tasklet.next.get());
+        if tasklet.next.get().is_null() {
+            self.last.set(ptr::null());
+        }
+        Some(tasklet)
+    }
+}
+
+per_cpu! {
+    static NORMAL: List = List::new();
+    static URGENT: List = List::new();
+}
+
+impl Tasklet {
+    /// A tasklet that will call `function(data)`, enabled.
+    #[must_use]
+    pub const fn new(function: fn(usize), data: usize) -> Self {
+        Self {
+            next: Cell::new(ptr::null()),
+            state: AtomicU32::new(0),
+            disabled: AtomicU32::new(0),
+            function,
+            data,
+        }
+    }
+
+    /// Runs the function soon on this CPU, once, however often this is called before. Any context.
+    pub fn schedule(&'static self) {
+        self.schedule_on(Vector::Tasklet);
+    }
+
+    /// [`Self::schedule`] before all other softirqs.
+    pub fn hi_schedule(&'static self) {
+        self.schedule_on(Vector::Hi);
+    }
+
+    fn schedule_on(&'static self, vector: Vector) {
+        if self.state.fetch_or(SCHED, Ordering::AcqRel) & SCHED != 0 {
+            return;
+        }
+        let flags = irqflags::local_irq_save();
+        if vector == Vector::Hi {
+            self.state.fetch_or(HI, Ordering::Relaxed);
+        } else {
+            self.state.fetch_and(!HI, Ordering::Relaxed);
+        }
+        list(vector).append(self);
+        raise_softirq_irqoff(vector);
+        if !irqflags::irqs_disabled_flags(flags) {
+            preempt::preempt_check_resched_irqs_off();
+        }
+        irqflags::local_irq_restore(flags);
+    }
+
+    /// Whether it waits to run.
+    #[must_use]
+    pub fn is_scheduled(&self) -> bool {
+        self.state.load(Ordering::Acquire) & SCHED != 0
+    }
+
+    /// Keeps it from running until as many [`Self::enable`]; returns when it does not run. Thread context.
+    pub fn disable(&self) {
+        self.disabled.fetch_add(1, Ordering::AcqRel);
+        self.wait_while(RUN);
+    }
+
+    /// Takes back one [`Self::disable`]; if it was scheduled meanwhile, it runs. Any context.
+    pub fn enable(&self) {
+        let before = self.disabled.fetch_sub(1, Ordering::AcqRel);
+        assert!(before > 0, "a tasklet is enabled that was not disabled");
+        let state = self.state.load(Ordering::Acquire);
+        if before == 1 && state & SCHED != 0 {
+            softirq::raise_softirq(if state & HI != 0 { Vector::Hi } else { Vector::Tasklet });
+        }
+    }
+
+    /// Waits until it neither waits to run nor runs. Whoever schedules it must have been stopped before; it must
+    /// not be disabled. Thread context.
+    pub fn kill(&self) {
+        self.wait_while(SCHED | RUN);
+    }
+
+    fn wait_while(&self, bits: u32) {
+        preempt::might_sleep();
+        while self.state.load(Ordering::Acquire) & bits != 0 {
+            task::sleep_ns(LOOK_NS);
+        }
+    }
+}
+
+/// This CPU's list. IRQs masked.
+fn list(vector: Vector) -> &'static List {
+    // SAFETY: by contract.
+    unsafe { if vector == Vector::Hi { URGENT.this_cpu() } else { NORMAL.this_cpu() } }
+}
+
+/// The softirqs' functions: take the list, run what is on it.
+fn action(vector: Vector) {
+    let flags = irqflags::local_irq_save();
+    let list = list(vector);
+    // The list as it is: those that schedule themselves come behind, in the next pass.
+    let end = list.last.get();
+    let parked = List::new();
+    while let Some(tasklet) = list.pop() {
+        if tasklet.disabled.load(Ordering::Acquire) != 0 {
+            parked.append(tasklet);
+        } else {
+            irqflags::local_irq_restore(flags);
+            run(tasklet);
+            let _ = irqflags::local_irq_save();
+        }
+        let done = ptr::eq(tasklet, end);
+        if done || need_resched() {
+            break;
+        }
+    }
+    let more = !list.first.get().is_null();
+    while let Some(tasklet) = parked.pop() {
+        list.append(tasklet);
+    }
+    // Disabled ones wait for `enable`; others, and those left over, for the next pass.
+    if more {
+        raise_softirq_irqoff(vector);
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+fn run(tasklet: &Tasklet) {
+    // One CPU runs softirqs of a list, so RUN is clear; it is there for those who wait.
+    let before = tasklet.state.fetch_or(RUN, Ordering::AcqRel);
+    debug_assert!(
+        before & (RUN | SCHED) == SCHED,
+        "a tasklet on the list has state {before:#x}, expected SCHED"
+    );
+    tasklet.state.fetch_and(!SCHED, Ordering::AcqRel);
+    (tasklet.function)(tasklet.data);
+    tasklet.state.fetch_and(!RUN, Ordering::Release);
+}
+
+/// Gives the two vectors their functions, at boot.
+pub(crate) fn init() {
+    softirq::open_softirq(Vector::Hi, || action(Vector::Hi));
+    softirq::open_softirq(Vector::Tasklet, || action(Vector::Tasklet));
+}

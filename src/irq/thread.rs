@@ -1,0 +1,76 @@
+//! Interrupt threads (R2): what a handler leaves to be done, or a whole handler, as a task with a priority.
+//!
+//! Each threaded action has a task `irq/N-name`, SCHED_FIFO 50 until somebody sets it otherwise. It sleeps until
+//! the flow handler wakes it, calls the driver's function once, and says that it is done. Wake-ups that come
+//! before it has begun are one.
+//!
+//! Context: the thread. Locks: in a forced thread, what `local_bh_disable` takes.
+
+use super::action::{Action, raise_to};
+use super::{IrqReturn, flow, softirq};
+use crate::error::Result;
+use crate::sched::core as sched;
+use crate::task::{self, TaskRef, state};
+use arch::irqflags;
+use arch::timer::counter;
+use core::fmt::Write;
+
+/// The priority of a new interrupt thread: the middle of the range.
+pub const PRIORITY: i32 = 50;
+
+/// Makes the thread of `action`; it runs when it is started. Thread context or boot.
+pub(super) fn create(action: &Action) -> Result<TaskRef> {
+    let mut name = heapless::String::<32>::new();
+    // Longer ones are cut, as task names are.
+    let _ = write!(name, "irq/{}-{}", action.irq, action.name);
+    task::build(&name).fifo(PRIORITY).create(irq_thread, core::ptr::from_ref(action).expose_provenance())
+}
+
+fn irq_thread(action: usize) {
+    // SAFETY: `manage` made the action, and frees it when this thread has ended.
+    let action = unsafe { &*core::ptr::with_exposed_provenance::<Action>(action) };
+    while wait_for_interrupt(action) {
+        raise_to(&action.longest_wait, counter().wrapping_sub(action.woken_at.get()));
+        // SAFETY: set before the thread was started; the line stays while one of its threads does.
+        let line = unsafe { &*action.line.get() };
+        if call(action) == IrqReturn::Handled {
+            let handled = &line.spurious.threads_handled;
+            let flags = irqflags::local_irq_save();
+            handled.set(handled.get().wrapping_add(1));
+            irqflags::local_irq_restore(flags);
+        }
+        flow::finish_oneshot(line, action);
+    }
+}
+
+/// Sleeps until there is an interrupt to serve; `false`: until the thread is to end. What came first is served.
+fn wait_for_interrupt(action: &Action) -> bool {
+    loop {
+        task::set_current_state(state::INTERRUPTIBLE);
+        let flags = irqflags::local_irq_save();
+        let run = action.run.replace(false);
+        irqflags::local_irq_restore(flags);
+        if run || action.stop.get() {
+            task::set_current_state(state::RUNNING);
+            return run;
+        }
+        sched::schedule();
+    }
+}
+
+fn call(action: &Action) -> IrqReturn {
+    let Some(thread_fn) = &action.thread_fn else { return IrqReturn::None };
+    if !action.forced {
+        return thread_fn(action.irq);
+    }
+    let start = counter();
+    // Written for hard-interrupt context: no softirq may come between (reference 7.2).
+    let bh = softirq::local_bh_disable();
+    let said = thread_fn(action.irq);
+    drop(bh);
+    raise_to(&action.longest, counter().wrapping_sub(start));
+    match (said, &action.forced_thread_fn) {
+        (IrqReturn::WakeThread, Some(rest)) => rest(action.irq),
+        (said, _) => said,
+    }
+}
