@@ -81,7 +81,12 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 6] = [
+pub const OURS: [&str; 11] = [
+    "bench.raw_spin_lock",
+    "bench.raw_spin_unlock",
+    "bench.raw_irqsave_lock",
+    "bench.raw_irqsave_unlock",
+    "bench.raw_section_wake",
     "bench.dl_replenish",
     "bench.isr_give_wake",
     "bench.pi_chain_8",
