@@ -81,8 +81,13 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 9] = [
+pub const OURS: [&str; 14] = [
     "bench.bh_enable_idle",
+    "bench.raw_spin_lock",
+    "bench.raw_spin_unlock",
+    "bench.raw_irqsave_lock",
+    "bench.raw_irqsave_unlock",
+    "bench.raw_section_wake",
     "bench.dl_replenish",
     "bench.irq_thread_wake",
     "bench.isr_give_wake",
