@@ -271,6 +271,8 @@ pub fn drain() {
         }
         // There is room now.
         let _ = kept.push_back(line);
+        drop(kept);
+        crate::preempt::cond_resched();
     });
     DRAINING.store(false, Ordering::Release);
 }
@@ -284,6 +286,7 @@ pub fn for_each_kept(mut f: impl FnMut(&str)) {
         let Some(line) = line else { return };
         f(line.trim_end());
         at += 1;
+        crate::preempt::cond_resched();
     }
 }
 

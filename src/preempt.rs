@@ -226,6 +226,16 @@ fn cond_resched_slow() -> bool {
     may_switch
 }
 
+/// [`cond_resched`] for paths that may also be called where a switch is not allowed: there it does nothing, and
+/// nobody complains. Any context.
+#[inline]
+pub(crate) fn cond_resched_if_allowed() {
+    // The word is zero only with count 0, and the slow side looks at the mask.
+    if static_branch::<PREEMPT_INERT>() && thread_info::preempt_word() == 0 {
+        cond_resched_slow();
+    }
+}
+
 /// `might_resched()`: the scheduling point of the `voluntary` model, and of no other.
 #[inline(always)]
 pub(crate) fn might_resched() {

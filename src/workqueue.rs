@@ -104,7 +104,6 @@ pub(crate) fn start() {
 impl Workqueue {
     /// A queue for `workers` threads of this nice level, called `name/0` and so on. A static; [`Self::start`] it.
     #[must_use]
-    #[track_caller]
     pub const fn new(name: &'static str, nice: i32, workers: u32) -> Self {
         Self {
             name,

@@ -1,7 +1,8 @@
 //! A CPU in a box: the real scheduling classes under random events.
 //!
 //! Nobody is lost, nobody is queued twice, the right task runs, fair time is
-//! charged to the nanosecond to whom it belongs, and shares are fair.
+//! charged to the nanosecond to whom it belongs, shares are fair, reservations
+//! are kept, and real-time tasks leave the others theirs.
 //!
 //! Everything follows from a seed. `STINT_SIM_SEED=n` chooses another one,
 //! `STINT_SIM_EVENTS=n` another length; a failure prints both.
@@ -28,6 +29,7 @@ fn number(name: &str, default: u64) -> u64 {
 fn a_million_random_events_lose_nobody_and_run_the_right_task() {
     let (seed, events) = (number("STINT_SIM_SEED", SEED), number("STINT_SIM_EVENTS", EVENTS));
     let mut sim = Sim::new(seed);
+    let _ = sim.rq.set_rt_bandwidth(95_000_000, 100_000_000).unwrap();
     for _ in 0..8 {
         sim.spawn(SchedAttr::NORMAL);
     }
@@ -41,6 +43,13 @@ fn a_million_random_events_lose_nobody_and_run_the_right_task() {
     // The events must have been worth something.
     let scale = events / 100;
     assert!(sim.switches > 20 * scale, "only {} switches", sim.switches);
+    // 20 ms is the longest that preemption is held off at a time, and it is paid back.
+    assert!(
+        sim.above_ns < sim.now / 100 * 95 + 1_000_000_000,
+        "real-time and deadline tasks had {} of {} ns",
+        sim.above_ns,
+        sim.now
+    );
     println!("{events} events, {} switches, {} s of virtual time", sim.switches, sim.now / 1_000_000_000);
 }
 
@@ -133,4 +142,56 @@ fn a_waking_sleeper_waits_less_than_a_tick_for_a_nice_0_hog() {
         sim.preempt_if_allowed();
         assert_eq!(sim.running, Some(sleeper), "round {round}");
     }
+}
+
+#[test]
+fn a_deadline_task_never_has_more_than_its_reservation() {
+    for seed in 1..40 {
+        let mut sim = Sim::new(seed);
+        let _ = sim.rq.set_rt_bandwidth(950_000_000, 1_000_000_000).unwrap();
+        sim.spawn(SchedAttr::NORMAL);
+        sim.spawn(SchedAttr::fifo(99).unwrap());
+        let mut reserved = Vec::new();
+        for _ in 0..6 {
+            let attr = sim.rng.deadline();
+            let i = sim.spawn(SchedAttr::NORMAL);
+            if let Ok(answer) = sim.rq.set_scheduler(sim.slots[i].p, attr) {
+                sim.need_resched |= answer.is_yes();
+                reserved.push((i, attr.dl(), sim.slots[i].ran_ns));
+            }
+        }
+        sim.schedule();
+        let begin = sim.now;
+        for _ in 0..20_000 {
+            let ns = sim.rng.below(2_000_000);
+            sim.pass(ns);
+            let i = sim.rng.below(sim.slots.len() as u64) as usize;
+            match sim.rng.below(4) {
+                // The FIFO and the fair hog never sleep.
+                0 if sim.running.is_some_and(|i| i > 1) => sim.block(),
+                1 | 2 if !sim.slots[i].p.is_queued() => sim.wake(i),
+                _ => {}
+            }
+            sim.preempt_if_allowed();
+            for &(i, dl, before) in &reserved {
+                let (had, time) = (sim.slots[i].ran_ns - before, sim.now - begin);
+                // Served at the rate of the reservation, but for one budget at either end.
+                let most = time as u128 * dl.runtime_ns() as u128 / dl.period_ns() as u128;
+                let most = most as u64 + 2 * dl.runtime_ns();
+                assert!(had <= most, "seed {seed}: {dl:?} had {had} of {most} ns in {time}");
+            }
+        }
+        assert!(sim.switches > 1000, "seed {seed}: {} switches", sim.switches);
+    }
+}
+
+#[test]
+fn a_real_time_hog_leaves_a_twentieth_of_every_second() {
+    let mut sim = Sim::new(1);
+    let _ = sim.rq.set_rt_bandwidth(950_000_000, 1_000_000_000).unwrap();
+    let fair = sim.spawn(SchedAttr::NORMAL);
+    let rt = sim.spawn(SchedAttr::fifo(1).unwrap());
+    sim.schedule();
+    sim.pass(10_000_000_000);
+    assert_eq!((sim.slots[fair].ran_ns, sim.slots[rt].ran_ns), (500_000_000, 9_500_000_000));
 }

@@ -23,6 +23,7 @@ use super::queue::ByteQueue;
 use crate::irq::{self, IrqFlags, IrqReturn};
 use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
 use crate::mm::{SpaceError, ioremap};
+use crate::preempt;
 use crate::task;
 
 const BAUD: u32 = 115_200;
@@ -167,6 +168,7 @@ pub fn write_bytes(bytes: &[u8]) {
             room.count()
         };
         rest = &rest[done..];
+        preempt::cond_resched_if_allowed();
         if done == 0 {
             arch::cpu::relax();
         }

@@ -114,9 +114,7 @@ impl Line {
     }
 }
 
-/// Raises a cell to `value`.
+/// Raises a cell to `value`. Always stores: every interrupt takes the same way.
 pub(super) fn raise_to(cell: &Cell<u64>, value: u64) {
-    if value > cell.get() {
-        cell.set(value);
-    }
+    cell.set(cell.get().max(value));
 }

@@ -70,6 +70,8 @@ static TABLE: Table = Table([const { Cell::new(unopened as fn()) }; NR_SOFTIRQS]
 struct Softirqs {
     pending: Cell<u32>,
     ksoftirqd: Cell<Option<&'static Task>>,
+    /// ksoftirqd was woken and has not come to its end: what is pending is its business.
+    thread_has_it: Cell<bool>,
     runs: [Cell<u64>; NR_SOFTIRQS],
 }
 // SAFETY: a CPU's is used by that CPU.
@@ -79,6 +81,7 @@ per_cpu! {
     static SOFTIRQS: Softirqs = Softirqs {
         pending: Cell::new(0),
         ksoftirqd: Cell::new(None),
+        thread_has_it: Cell::new(false),
         runs: [const { Cell::new(0) }; NR_SOFTIRQS],
     };
     /// The `rt` model's bottom-half lock.
@@ -145,6 +148,7 @@ pub fn raise_softirq_irqoff(vector: Vector) {
 fn wake_up(this: &Softirqs) {
     // At boot there is none yet; then the next interrupt looks.
     if let Some(thread) = this.ksoftirqd.get() {
+        this.thread_has_it.set(true);
         sched::wake_up_process(thread);
     }
 }
@@ -255,8 +259,7 @@ extern "C" fn run_now() {
     // SAFETY: IRQs masked.
     let this = unsafe { this_cpu() };
     let pending = this.pending.get();
-    let thread_runs = || this.ksoftirqd.get().is_some_and(|thread| thread.state() == state::RUNNING);
-    if pending == 0 || pending & NOW_MASK == 0 && thread_runs() {
+    if pending == 0 || pending & NOW_MASK == 0 && this.thread_has_it.get() {
         thread_info::clear_softirq_hint();
     } else {
         do_softirq(this);
@@ -325,10 +328,13 @@ fn ksoftirqd() {
     let this = unsafe { this_cpu() };
     loop {
         task::set_current_state(state::INTERRUPTIBLE);
+        // In this order: an interrupt in between runs what it raises itself, or is seen here.
+        this.thread_has_it.set(false);
         if this.pending.get() == 0 {
             sched::schedule();
         }
         task::set_current_state(state::RUNNING);
+        this.thread_has_it.set(true);
         while this.pending.get() != 0 {
             if static_branch::<RT>() {
                 rt_run(this);

@@ -15,7 +15,7 @@ use super::params::Load;
 use crate::error::Result;
 use crate::ipc::MsgQueue;
 use crate::locking::{Mutex, SpinLock};
-use crate::preempt::cond_resched;
+use crate::preempt::{cond_resched, cond_resched_lock};
 use crate::sched::wait::Timeout;
 use crate::shell::terminal::Console;
 use crate::task::{self, JoinHandle};
@@ -139,6 +139,7 @@ impl Buffer {
         let mut to = self.to.lock();
         for _ in 0..COPIES_PER_PATH {
             to.copy_from_slice(black_box(&self.from));
+            cond_resched_lock(&mut to);
         }
         let last = to.last().copied().unwrap_or_default();
         drop(to);

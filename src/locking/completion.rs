@@ -47,6 +47,8 @@ impl Completion {
             inner.done.set(ALL);
             let Some(task) = wait::first(&inner.waiters) else { return };
             wait::grant(&inner.waiters, task);
+            drop(inner);
+            crate::preempt::cond_resched_if_allowed();
         }
     }
 

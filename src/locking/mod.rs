@@ -34,6 +34,7 @@ mod sched_lock;
 mod semaphore;
 mod seqlock;
 mod spin;
+mod spin_bh;
 mod spin_kind;
 mod wait_queue;
 
@@ -52,4 +53,5 @@ pub use spin::{
     RawSpinLock, RawSpinLockGuard, RawSpinLockIrqSave, RawSpinLockIrqSaveGuard, SpinLock, SpinLockGuard,
     SpinLockIrqSave, SpinLockIrqSaveGuard,
 };
+pub use spin_bh::{SpinLockBhGuard, spin_lock_bh};
 pub use wait_queue::WaitQueue;

@@ -72,6 +72,7 @@ impl WaitQueue {
         while limit > 0 && self.wake_one() {
             limit -= 1;
             woken += 1;
+            crate::preempt::cond_resched_if_allowed();
         }
         woken
     }

@@ -13,6 +13,7 @@ use buddy_system_allocator::Heap;
 
 use super::assert_task;
 use crate::locking::SpinLock;
+use crate::preempt;
 
 /// Bytes of a page.
 pub const PAGE_BYTES: usize = 4096;
@@ -56,6 +57,7 @@ fn layout(order: u32) -> Layout {
 #[track_caller]
 pub fn alloc_pages(order: u32) -> Result<NonNull<u8>, OutOfMemory> {
     assert_task("frames::alloc_pages");
+    preempt::might_resched();
     let layout = layout(order);
     FRAMES.lock().alloc(layout).map_err(|()| OutOfMemory { bytes: layout.size() })
 }
@@ -68,6 +70,7 @@ pub fn alloc_pages(order: u32) -> Result<NonNull<u8>, OutOfMemory> {
 #[track_caller]
 pub unsafe fn free_pages(block: NonNull<u8>, order: u32) {
     assert_task("frames::free_pages");
+    preempt::might_resched();
     // SAFETY: by the caller's promise.
     unsafe { FRAMES.lock().dealloc(block, layout(order)) };
 }

@@ -13,6 +13,7 @@ use heapless::Vec;
 
 use super::frames;
 use crate::locking::SpinLock;
+use crate::preempt;
 
 /// Device windows that can exist.
 const WINDOWS_MAX: usize = 48;
@@ -80,6 +81,7 @@ fn with_tables<R>(
                 return change(space);
             }
         }
+        preempt::cond_resched_if_allowed();
         // One page a turn; the bound is the number of tables the range needs.
         let page = frames::alloc_pages(0).map_err(SpaceError::OutOfMemory)?;
         let mut guard = SPACE.lock();

@@ -18,6 +18,7 @@ use arch::mmu::{PAGE_BYTES, PhysAddr, STACK_BASE, linear, linear_to_phys};
 use super::space::{self, SpaceError};
 use super::{assert_task, frames};
 use crate::locking::SpinLock;
+use crate::preempt;
 
 /// Bytes of addresses per stack.
 pub const SLOT_BYTES: usize = 128 * 1024;
@@ -91,6 +92,7 @@ impl Stack {
     #[track_caller]
     pub fn new(stack_bytes: usize) -> Result<Self, StackError> {
         assert_task("Stack::new");
+        preempt::might_resched();
         if stack_bytes == 0 || stack_bytes > STACK_BYTES_MAX {
             return Err(StackError::BadSize(stack_bytes));
         }
@@ -214,6 +216,7 @@ pub fn trim() {
                 head
             };
             release(slot, order as u8);
+            preempt::cond_resched_if_allowed();
         }
     }
 }

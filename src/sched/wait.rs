@@ -10,7 +10,7 @@
 //! between wake-up and first instruction. If it was the timer instead, the timer has taken it off the
 //! queue under the same lock: grant and time-out exclude each other.
 //!
-//! A task whose priority changes while it waits is filed anew ([`requeue`]), behind its new equals.
+//! A task whose priority changes while it waits is filed anew (`try_requeue`), behind its new equals.
 //!
 //! Invariant: the node is on a queue exactly while `status` is `Waiting`; a task that waits for a lock with priority
 //! inheritance has its node there instead (`locking::pi`), and uses the status alone.

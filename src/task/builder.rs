@@ -301,10 +301,16 @@ impl<const STACK: usize> Default for TaskMem<STACK> {
     }
 }
 
+/// Words that are painted between two scheduling points: a page.
+const PAINT_WORDS: usize = 512;
+
 fn paint(low: usize, top: usize) {
     // SAFETY: a new stack that nobody uses yet.
     let words = unsafe { core::slice::from_raw_parts_mut(low as *mut u64, (top - low) / 8) };
-    words.fill(STACK_PATTERN);
+    for page in words.chunks_mut(PAINT_WORDS) {
+        page.fill(STACK_PATTERN);
+        crate::preempt::cond_resched_if_allowed();
+    }
 }
 
 /// How much of a painted stack was ever written.

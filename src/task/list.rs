@@ -64,6 +64,7 @@ pub fn for_each(mut f: impl FnMut(&Task)) {
     let mut task = next(None);
     while let Some(this) = task {
         f(&this);
+        crate::preempt::cond_resched_if_allowed();
         task = next(Some(&this));
     }
 }

@@ -132,6 +132,8 @@ pub struct TaskInfo {
     pub queued: bool,
     /// Scheduling policy.
     pub policy: crate::sched::prio::Policy,
+    /// The policy with its parameters, as they were given.
+    pub attr: SchedAttr,
     /// Kernel priority: 0 highest … 139.
     pub prio: i32,
     /// What it has reserved, under the deadline policy.
@@ -379,6 +381,7 @@ impl Task {
             state: self.state(),
             queued: self.sched.is_queued(),
             policy: self.sched.policy(),
+            attr: self.scheduler(),
             prio: self.sched.prio(),
             deadline: self.deadline_info(),
             runtime_cycles: crate::sched::core::runtime_cycles(self),

@@ -37,6 +37,7 @@ fn reap() {
             // SAFETY: `bury` put a task's link there, and the task has left its stack: it switched away
             // before this thread could run.
             unsafe { reference::release(link.byte_sub(offset_of!(Task, grave)).cast::<Task>()) };
+            crate::preempt::cond_resched();
         }
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Base {
     /// The first expiry that the hardware must not miss, the tick apart: the earlier of the first hard one
     /// and `soft_armed_ns`.
     next_ns: Cell<u64>,
+    /// The same in counter ticks, so that a tick with timers pending has nothing to convert.
+    next_ticks: Cell<u64>,
     /// The tick: always there, so it is not in a tree.
     pub(super) tick: Tick,
     pub(super) lock: RawLock,
@@ -71,6 +73,7 @@ unsafe impl Send for Base {}
 per_cpu! {
     pub(super) static BASE: Base = Base {
         next_ns: Cell::new(u64::MAX),
+        next_ticks: Cell::new(u64::MAX),
         tick: Tick::new(),
         lock: RawLock::new(),
         hard: TimerTree::new(),
@@ -176,7 +179,7 @@ impl Base {
     #[inline(always)]
     pub(super) fn came_first(&self, expires_ns: u64) {
         if expires_ns < self.next_ns.get() {
-            self.next_ns.set(expires_ns);
+            self.set_next(expires_ns);
             program(self);
         }
     }
@@ -184,7 +187,13 @@ impl Base {
     /// `next_ns` anew, from both trees. The hardware is left alone.
     #[inline(always)]
     fn update_next(&self) {
-        self.next_ns.set(self.hard.first_ns().min(self.soft_armed_ns.get()));
+        self.set_next(self.hard.first_ns().min(self.soft_armed_ns.get()));
+    }
+
+    #[inline(always)]
+    fn set_next(&self, next_ns: u64) {
+        self.next_ns.set(next_ns);
+        self.next_ticks.set(if next_ns == u64::MAX { u64::MAX } else { ns_to_ticks(next_ns) });
     }
 
     /// A new first soft timer, which the hardware has to care for.
@@ -204,18 +213,14 @@ impl Base {
     /// The next expiry in counter ticks; `u64::MAX` if there is none.
     #[inline(always)]
     pub(super) fn next_timer_ticks(&self) -> u64 {
-        let next_ns = self.next_ns.get();
-        if next_ns == u64::MAX { u64::MAX } else { ns_to_ticks(next_ns) }
+        self.next_ticks.get()
     }
 }
 
 /// Sets the hardware to what comes first: a timer or the tick.
 #[inline(always)]
 pub(super) fn program(base: &Base) {
-    let next_tick = base.tick.next_ticks();
-    let next_ns = base.next_ns.get();
-    let next = if next_ns == u64::MAX { next_tick } else { next_tick.min(ns_to_ticks(next_ns)) };
-    arch::timer::set_compare(next);
+    arch::timer::set_compare(base.tick.next_ticks().min(base.next_ticks.get()));
 }
 
 /// Runs `f` with this CPU's tick.
@@ -242,13 +247,8 @@ pub(crate) fn timer_interrupt(_: usize) {
     let now_ticks = arch::timer::counter();
     // SAFETY: hard interrupt, IRQs masked.
     let base = unsafe { BASE.this_cpu() };
-    let next_ns = base.next_ns.get();
-    if next_ns != u64::MAX {
-        // A timer may be far away while this is the tick.
-        let now_ns = super::ticks_to_ns(now_ticks);
-        if next_ns <= now_ns {
-            run_expired(base, now_ns);
-        }
+    if now_ticks >= base.next_ticks.get() {
+        run_expired(base, super::ticks_to_ns(now_ticks));
     }
     base.tick.run_if_due(now_ticks);
     program(base);

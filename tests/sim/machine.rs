@@ -2,7 +2,7 @@
 //! it, and a model of what they should do.
 //!
 //! It keeps the need-resched flag, holds preemption off at times, delivers
-//! ticks, and reads the clock only where the run queue's contract says that it
+//! ticks and the run queue's own events, and reads the clock only where the run queue's contract says that it
 //! must. After every event it compares the run queue with what it knows itself.
 
 use std::ptr::NonNull;
@@ -15,7 +15,7 @@ const TASKS: usize = 24;
 pub const TICK_NS: u64 = 4_000_000;
 
 /// xorshift64*: small, seeded, good enough to choose events.
-struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
     fn next(&mut self) -> u64 {
@@ -25,7 +25,7 @@ impl Rng {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         (self.next() >> 11) % n
     }
 
@@ -45,6 +45,14 @@ impl Rng {
             _ => SchedAttr::normal(nice).unwrap(),
         }
     }
+
+    /// A reservation of at most 30 %; every third has a deadline before the end of its period.
+    pub fn deadline(&mut self) -> SchedAttr {
+        let period = 1_000_000 + self.below(50_000_000);
+        let runtime = 2_000 + self.below(period * 3 / 10);
+        let deadline = if self.one_in(3) { (runtime * 2).min(period) } else { period };
+        SchedAttr::deadline(runtime, deadline, period).unwrap()
+    }
 }
 
 /// What the simulator knows of a task.
@@ -60,10 +68,12 @@ pub struct Slot {
 }
 
 pub struct Sim {
-    rq: Box<Rq>,
+    /// Time that deadline and real-time tasks have had.
+    pub above_ns: u64,
+    pub rq: Box<Rq>,
     pub slots: Vec<Slot>,
     idle: NonNull<SchedTask>,
-    rng: Rng,
+    pub rng: Rng,
     pub now: u64,
     next_tick: u64,
     /// When the running task was last charged in the model.
@@ -101,6 +111,7 @@ impl Sim {
         rq.init(reference(idle), 250, 1);
         let min_vruntime = rq.cfs().min_vruntime();
         Self {
+            above_ns: 0,
             rq,
             slots: Vec::new(),
             idle,
@@ -121,13 +132,13 @@ impl Sim {
     }
 
     fn clock_if_fair_runs(&mut self) {
-        if self.rq.curr().is_fair() {
+        if !self.rq.curr().is_rt() {
             self.clock();
         }
     }
 
     fn clock_for(&mut self, i: usize) {
-        if self.slots[i].p.is_fair() {
+        if !self.slots[i].p.is_rt() {
             self.clock();
         }
     }
@@ -139,6 +150,9 @@ impl Sim {
         if let Some(i) = self.running {
             let slot = &mut self.slots[i];
             slot.ran_ns += ns;
+            if !slot.p.is_fair() {
+                self.above_ns += ns;
+            }
             if slot.p.is_fair() {
                 slot.fair_ns += ns;
             }
@@ -223,13 +237,25 @@ impl Sim {
 
     pub fn pass(&mut self, ns: u64) {
         let until = self.now + ns;
-        while self.next_tick <= until {
-            self.now = self.next_tick;
-            self.next_tick += TICK_NS;
+        loop {
+            // An event may be due since a while: interrupts come when they are let in.
+            let event = self.rq.next_event_ns().max(self.now);
+            let next = event.min(self.next_tick);
+            if next > until {
+                break;
+            }
+            self.now = next;
             self.charge();
-            self.clock_if_fair_runs();
-            let answer = self.rq.task_tick();
-            self.request(answer);
+            if event == next {
+                self.clock();
+                let answer = self.rq.event();
+                self.request(answer);
+            } else {
+                self.next_tick += TICK_NS;
+                self.clock_if_fair_runs();
+                let answer = self.rq.task_tick();
+                self.request(answer);
+            }
             self.preempt_if_allowed();
         }
         self.now = until;
@@ -239,8 +265,10 @@ impl Sim {
     fn set_scheduler(&mut self, i: usize, attr: SchedAttr) {
         self.charge();
         self.clock();
-        let answer = self.rq.set_scheduler(self.slots[i].p, attr).unwrap();
-        self.request(answer);
+        // A reservation may be refused; then nothing has changed.
+        if let Ok(answer) = self.rq.set_scheduler(self.slots[i].p, attr) {
+            self.request(answer);
+        }
     }
 
     fn set_nice(&mut self, i: usize, nice: i32) {
@@ -273,11 +301,15 @@ impl Sim {
             22 => {
                 if let Some(i) = self.running.filter(|_| self.rng.one_in(2)) {
                     self.slots[i].is_alive = false;
+                    // As the core does: nobody leaves with a reservation.
+                    if self.slots[i].p.is_deadline() {
+                        self.set_scheduler(i, SchedAttr::NORMAL);
+                    }
                     self.block();
                 }
             }
             23 if is_alive => {
-                let attr = self.rng.attr();
+                let attr = if self.rng.one_in(3) { self.rng.deadline() } else { self.rng.attr() };
                 self.set_scheduler(i, attr);
             }
             24 if is_alive => {
@@ -297,10 +329,17 @@ impl Sim {
     /// Right after a pick, nobody of a better class or priority waits.
     fn check_highest_runs(&self) {
         let curr = self.rq.curr();
-        let best_rt = self.runnable().filter(|s| s.p.is_rt()).map(|s| s.p.prio()).min();
+        let may_run = |s: &&Slot| s.p.is_deadline() && !s.p.dl().is_throttled();
+        if let Some(earliest) = self.runnable().filter(may_run).map(|s| s.p.dl().deadline_ns()).min() {
+            assert!(curr.is_deadline(), "{curr:?} runs before a deadline task");
+            assert_eq!(curr.dl().deadline_ns(), earliest, "the earliest deadline runs");
+            return;
+        }
+        let may_run = |s: &&Slot| s.p.is_rt() && !self.rq.rt_bandwidth().is_throttled();
+        let best_rt = self.runnable().filter(may_run).map(|s| s.p.prio()).min();
         match best_rt {
             Some(prio) => assert_eq!(curr.prio(), prio, "the best real-time priority runs"),
-            None if self.runnable().next().is_some() => {
+            None if self.runnable().any(|s| s.p.is_fair()) => {
                 assert_eq!(curr.class(), Class::Fair, "not idle while there is work")
             }
             None => assert_eq!(curr, self.rq.idle()),
@@ -322,7 +361,10 @@ impl Sim {
         // Nobody lost, nobody twice.
         let expected = self.runnable().count();
         assert_eq!(self.rq.nr_running(), expected, "runnable tasks and queued tasks");
+        let dl = self.rq.dl();
+        let held_back = dl.iter_throttled().filter(|p| p.is_queued());
         let queued = self.rq.rt().iter().chain(self.rq.cfs().iter()).chain(self.rq.cfs().curr());
+        let queued = queued.chain(dl.iter()).chain(held_back);
         let mut seen = [false; 2 * TASKS];
         for p in queued {
             let i = self.slots.iter().position(|s| s.p == p).expect("a queued task that nobody knows");
@@ -334,10 +376,16 @@ impl Sim {
         }
         assert!(self.rq.rt().is_consistent());
         assert!(self.rq.cfs().is_consistent());
+        assert!(self.rq.dl().is_consistent());
         // A better class or priority waits only while a request is pending.
         if !self.need_resched {
             let curr = self.rq.curr();
-            let best = self.runnable().map(|s| s.p.prio()).min().unwrap_or(140);
+            let held_back = |s: &&Slot| match s.p.class() {
+                Class::Deadline => s.p.dl().is_throttled(),
+                Class::Rt => self.rq.rt_bandwidth().is_throttled(),
+                _ => false,
+            };
+            let best = self.runnable().filter(|s| !held_back(s)).map(|s| s.p.prio()).min().unwrap_or(140);
             assert!(
                 best >= curr.prio() || best >= 100 && curr.is_fair(),
                 "{best} waits for {curr:?}, no request"

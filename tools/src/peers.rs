@@ -81,10 +81,18 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 6] = [
+pub const OURS: [&str; 14] = [
+    "bench.bh_enable_idle",
+    "bench.raw_spin_lock",
+    "bench.raw_spin_unlock",
+    "bench.raw_irqsave_lock",
+    "bench.raw_irqsave_unlock",
+    "bench.raw_section_wake",
     "bench.dl_replenish",
+    "bench.irq_thread_wake",
     "bench.isr_give_wake",
     "bench.pi_chain_8",
+    "bench.softirq_raise_to_run",
     "bench.timer_start",
     "bench.timer_cancel",
     "bench.timer_to_thread",

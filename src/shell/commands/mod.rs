@@ -6,6 +6,7 @@ mod load;
 #[cfg(debug_assertions)]
 mod lockdep;
 mod machine;
+mod params;
 mod power;
 mod preempt_stats;
 mod tasks;
@@ -27,6 +28,19 @@ shell_command!(
     "",
     "list the interrupts: how often, how long, and their threads; and softirqs",
     irqs::irqs
+);
+shell_command!(
+    "chrt",
+    "-p task | task fifo 1..99 | rr 1..99 | other | batch | idle | deadline runtime deadline [period]",
+    "show or change how a task is scheduled",
+    params::chrt
+);
+shell_command!("nice", "level task", "change a task's nice level", params::nice);
+shell_command!(
+    "sched",
+    "[rt_runtime_us=950000] [rt_period_us=1000000]",
+    "show or set the share of real-time tasks",
+    params::sched_command
 );
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(

@@ -2,11 +2,11 @@
 #![forbid(unsafe_code)]
 
 use crate::sched::core as sched;
-use crate::sched::prio::{Policy, prio_to_nice};
+use crate::sched::prio::Policy;
 use crate::shell::banner::cpu_time;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
-use crate::shell::units::Percent;
+use crate::shell::units::{ExactNs, Percent};
 use crate::task::{self, TaskInfo, state};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -46,19 +46,34 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
             stack(task)
         )?;
     }
+    for task in &tasks {
+        let Some(dl) = task.deadline else { continue };
+        writeln!(
+            terminal,
+            "{:>4} {:<11.11} {} of every {} within {}, {} overruns{}",
+            task.id,
+            task.name,
+            ExactNs(dl.runtime_ns),
+            ExactNs(dl.period_ns),
+            ExactNs(dl.deadline_ns),
+            dl.overruns,
+            if dl.throttled { ", waits for its next period" } else { "" }
+        )?;
+    }
     Ok(())
 }
 
-/// The policy with what it is parametrised by: a real-time priority or a nice level.
+/// The policy with what it is parametrised by: a real-time priority, a nice level or a share. What is inherited for
+/// the moment shows in the priority.
 fn policy(task: &TaskInfo) -> String<12> {
     let mut text = String::new();
     // The longest is `batch -20`.
-    let _ = match task.policy {
+    let _ = match task.attr.policy() {
         _ if task.id == 0 => write!(text, "idle task"),
-        Policy::Fifo => write!(text, "fifo {}", 99 - task.prio),
-        Policy::Rr => write!(text, "rr {}", 99 - task.prio),
-        Policy::Normal => write!(text, "fair {}", prio_to_nice(task.prio)),
-        Policy::Batch => write!(text, "batch {}", prio_to_nice(task.prio)),
+        Policy::Fifo => write!(text, "fifo {}", task.attr.rt_priority()),
+        Policy::Rr => write!(text, "rr {}", task.attr.rt_priority()),
+        Policy::Normal => write!(text, "fair {}", task.attr.nice()),
+        Policy::Batch => write!(text, "batch {}", task.attr.nice()),
         Policy::Idle => write!(text, "idle"),
         Policy::Deadline => match task.deadline {
             Some(dl) => write!(text, "dl {}", Percent(dl.runtime_ns, dl.period_ns)),

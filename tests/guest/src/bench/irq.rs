@@ -3,6 +3,9 @@
 use crate::HIGH;
 use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
 use arch::gic::v3;
+use stint::drivers::irqchip;
+use stint::irq::softirq::{Vector, open_softirq, raise_softirq_irqoff};
+use stint::irq::{IrqFlags, IrqReturn};
 use stint::locking::Semaphore;
 use stint::{irq, task, time};
 
@@ -111,6 +114,49 @@ pub fn isr_give_wake() -> Bench {
         waiter.join();
         bench
     })
+}
+
+/// A handler raises a softirq as its last act; the first instruction of the softirq's function.
+pub fn softirq_raise_to_run() -> Bench {
+    open_softirq(Vector::Sched, || IN_HANDLER.now());
+    let raising = |_| {
+        RAISED.now();
+        raise_softirq_irqoff(Vector::Sched);
+    };
+    with_handler(raising, || {
+        let sgi = prepared();
+        let mut bench = Bench::with_overhead(stamp_overhead());
+        for _ in 0..ROUNDS {
+            v3::send_prepared(sgi);
+            bench.add(IN_HANDLER.get() - RAISED.get());
+        }
+        bench
+    })
+}
+
+/// A shared interrupt that no device has.
+const SPI: u32 = 216;
+
+/// A one-shot line whose driver is a thread above the interrupted one: from the write that makes it pending to the
+/// first instruction of the driver's function.
+pub fn irq_thread_wake() -> Bench {
+    let served = |_| {
+        IN_HANDLER.now();
+        IrqReturn::Handled
+    };
+    let flags = IrqFlags::ONESHOT | IrqFlags::EDGE;
+    let id = irq::request_threaded_irq(SPI, None, served, flags, "bench").expect("the SPI");
+    let mut bench = Bench::with_overhead(stamp_overhead());
+    for _ in 0..ROUNDS {
+        let flags = arch::irqflags::local_irq_save();
+        irqchip::set_pending(0, SPI);
+        RAISED.now();
+        // It is taken here.
+        arch::irqflags::local_irq_restore(flags);
+        bench.add(IN_HANDLER.get() - RAISED.get());
+    }
+    irq::free_irq(id).expect("it was requested");
+    bench
 }
 
 /// A real-time thread reads the counter without a pause. A gap that is longer than a loop round is a tick

@@ -4,7 +4,7 @@ use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
 use crate::{HIGH, LOW};
 use core::hint::black_box;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use stint::locking::SpinLock;
+use stint::locking::{RawSpinLock, RawSpinLockIrqSave, Semaphore, SpinLock};
 use stint::sched::SchedAttr;
 use stint::task::{self, Name, TaskMem};
 
@@ -132,6 +132,18 @@ pub fn preempt_enable() -> Bench {
     bench
 }
 
+/// The end of a section with bottom halves disabled over which nobody raised anything.
+pub fn bh_enable_idle() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = stint::irq::softirq::local_bh_disable();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
 static LOCK: SpinLock<u32> = SpinLock::new(0);
 
 pub fn spin_lock() -> Bench {
@@ -154,4 +166,77 @@ pub fn spin_unlock() -> Bench {
         bench.add(cycles() - start);
     }
     bench
+}
+
+static RAW: RawSpinLock<u32> = RawSpinLock::new(0);
+static RAW_MASKING: RawSpinLockIrqSave<u32> = RawSpinLockIrqSave::new(0);
+static WOKEN: Semaphore = Semaphore::new(0);
+
+pub fn raw_spin_lock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        let guard = RAW.lock();
+        bench.add(cycles() - start);
+        drop(guard);
+    }
+    bench
+}
+
+pub fn raw_spin_unlock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = RAW.lock();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
+pub fn raw_irqsave_lock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        let guard = RAW_MASKING.lock();
+        bench.add(cycles() - start);
+        drop(guard);
+    }
+    bench
+}
+
+pub fn raw_irqsave_unlock() -> Bench {
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let guard = RAW_MASKING.lock();
+        let start = cycles();
+        drop(guard);
+        bench.add(cycles() - start);
+    }
+    bench
+}
+
+/// From the give inside of a section to the woken higher thread's first instruction behind its end: what polling
+/// and what interrupting cost when there is something to find.
+pub fn raw_section_wake() -> Bench {
+    static START: Stamp = Stamp::new();
+    let waiter = task::build("high")
+        .fifo(HIGH)
+        .spawn(|| {
+            let mut bench = Bench::with_overhead(stamp_overhead());
+            for _ in 0..ROUNDS {
+                WOKEN.take();
+                let now = cycles();
+                bench.add(now - START.get());
+            }
+            bench
+        })
+        .expect("a thread");
+    for _ in 0..ROUNDS {
+        let guard = RAW.lock();
+        START.now();
+        let _ = WOKEN.give();
+        drop(guard);
+    }
+    waiter.join().expect("samples")
 }

@@ -19,8 +19,6 @@ pub const INERT: Models = Models(0x33);
 pub const VOLUNTARY: Models = Models(0x22);
 /// Kernel code is preempted: `full` and `rt`.
 pub const PREEMPTED: Models = Models(0xcc);
-/// `full`.
-pub const FULL: Models = Models(0x44);
 /// `rt`.
 pub const RT: Models = Models(0x88);
 /// All but `rt`: softirqs and handlers of interrupts are no threads.

@@ -14,7 +14,7 @@ use stint::irq::softirq::{
     self, MAX_RESTART, Vector, in_serving_softirq, local_bh_disable, local_softirq_pending, open_softirq,
     raise_softirq, raise_softirq_irqoff,
 };
-use stint::locking::Semaphore;
+use stint::locking::{Semaphore, SpinLock, spin_lock_bh};
 use stint::preempt::{self, preempt_count};
 use stint::task;
 
@@ -228,6 +228,31 @@ ktest! {
     }
 }
 
+ktest! {
+    fn a_softirq_waits_for_the_end_of_spin_lock_bh_and_finds_the_lock_free() {
+        static LOG: Events = Events::new();
+        static LOCK: SpinLock<u32> = SpinLock::new(0);
+        let _tick = TickOff::new();
+        open_softirq(Vector::Timer, || {
+            *spin_lock_bh(&LOCK) += 1;
+            LOG.mark('s');
+        });
+        let mut guard = spin_lock_bh(&LOCK);
+        if !is_enabled(Key::SleepingSpinLocks) {
+            check_eq!(preempt_count(), 0x201, "the count in the section");
+        }
+        raise_softirq(Vector::Timer);
+        *guard += 1;
+        LOG.mark('m');
+        drop(guard);
+        // In rt it is the turn of a thread.
+        task::sleep_ms(1);
+        LOG.mark('n');
+        check_eq!(LOG.text(), "msn");
+        check_eq!(*spin_lock_bh(&LOCK), 2);
+    }
+}
+
 /// Raises a Timer softirq from an interrupt, whose function raises itself until it was called `until` times and calls
 /// `each` each time. Returns the calls made when the interrupted code goes on, and those made after a sleep.
 fn calls_of_one_that_comes_again(until: u32, each: fn(u32)) -> Result<(u32, u32), Failure> {
@@ -406,11 +431,11 @@ ktest! {
         let high = high_waiter(&LOG, &GATE)?;
         raiser.raise();
         LOG.mark('m');
-        // It has this task's priority: it comes when this one sleeps.
+        // The runner has given it one priority more than this task's.
         task::sleep_ms(1);
         high.join();
         check_eq!(SEEN.load(Relaxed), 1, "count 0 and serving");
-        check_eq!(LOG.text(), "m[H]");
+        check_eq!(LOG.text(), "[H]m");
     }
 }
 

@@ -43,6 +43,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::NOT_RT, "it is about functions that run behind the interrupt; in rt a thread calls them, and its priority decides who waits"),
     /// One function is the longest that the rest of a storm holds a task up.
     fn a_storm_of_soft_timers_does_not_hold_a_fifo_task_up() {
         only_with_an_exact_clock()?;
@@ -80,11 +81,9 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::NOT_RT, "it is about functions that run behind the interrupt; in rt a thread calls them, and its priority decides who waits"),
     fn a_function_that_starts_its_timer_for_the_past_leaves_time_to_others() {
         only_with_an_exact_clock()?;
-        if is_enabled(Key::Rt) {
-            return Err(Failure::Ignored("in rt functions are called by a thread, which leaves time by its priority"));
-        }
         static CALLS: AtomicU32 = AtomicU32::new(0);
         let timer = Timer::with_self(|timer| {
             CALLS.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,7 @@
 //! The paths. Each file is one part of the kernel; the letters of a diary are `v` for the victim, `l`, `h`,
 //! `e`, `f` for the actors, capitals for a second step of the same actor.
 
+mod deadline;
 mod ipc;
 mod locks;
 mod mutex;
@@ -9,6 +10,7 @@ mod pool;
 mod registers;
 mod semaphores;
 mod sleeping;
+mod softirqs;
 mod tasks;
 mod timers;
 
@@ -18,7 +20,7 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 10] = [
+    let groups: [&'static [Path]; 11] = [
         locks::PATHS,
         semaphores::PATHS,
         sleeping::PATHS,
@@ -26,9 +28,11 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
         pi::PATHS,
         ipc::PATHS,
         timers::PATHS,
+        softirqs::PATHS,
         tasks::PATHS,
         pool::PATHS,
         registers::PATHS,
+        deadline::PATHS,
     ];
     groups.into_iter().flatten()
 }
@@ -37,7 +41,7 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
 pub fn init() -> Result<(), &'static str> {
     timers::init();
     sleeping::init();
-    Ok(())
+    softirqs::init()
 }
 
 /// Takes what earlier runs left in a semaphore, so that one failure does not look like many.
