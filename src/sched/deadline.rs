@@ -28,7 +28,10 @@ const DL_SCALE: u32 = 10;
 
 /// `runtime / period` in units of 1 / [`BW_UNIT`]; 0 for a period of 0.
 pub const fn to_ratio(period_ns: u64, runtime_ns: u64) -> u64 {
-    if period_ns == 0 { 0 } else { (runtime_ns << BW_SHIFT) / period_ns }
+    match (runtime_ns << BW_SHIFT).checked_div(period_ns) {
+        Some(ratio) => ratio,
+        None => 0,
+    }
 }
 
 /// Is time `a` before `b`?

@@ -431,10 +431,9 @@ ktest! {
         let high = high_waiter(&LOG, &GATE)?;
         raiser.raise();
         LOG.mark('m');
-        // The runner has given it one priority more than this task's.
-        task::sleep_ms(1);
         high.join();
         check_eq!(SEEN.load(Relaxed), 1, "count 0 and serving");
+        // The runner has put ksoftirqd above this task.
         check_eq!(LOG.text(), "[H]m");
     }
 }
