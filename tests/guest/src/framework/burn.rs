@@ -11,7 +11,7 @@ const STEP_NS: u64 = 20_000;
 /// Has the CPU for `ns`, the time of others not included. For machines with an exact clock, where a cycle is a
 /// nanosecond.
 pub fn burn_ns(ns: u64) {
-    let alarm = Timer::new(|| ());
+    let alarm = Timer::new_hard(|| ());
     let end = task::cpu_cycles() + ns;
     loop {
         let left = end.saturating_sub(task::cpu_cycles());
