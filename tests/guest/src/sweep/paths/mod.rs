@@ -20,7 +20,7 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 11] = [
+    let groups: [&'static [Path]; 12] = [
         locks::PATHS,
         semaphores::PATHS,
         sleeping::PATHS,
