@@ -3,7 +3,7 @@
 //! A handler raises a [`Vector`]; its function runs when the last hard interrupt on this CPU ends, before the
 //! preemption check, so that a task which it wakes runs at that same exit. Where they run (reference 7.1):
 //!
-//! * at the **return from an interrupt**, on the IRQ stack ([`irq_exit_softirq`]);
+//! * at the **return from an interrupt**, on the IRQ stack (`irq_exit_softirq`);
 //! * at the last **`local_bh_enable`** of a thread, on the IRQ stack too, so that no thread's stack need be sized
 //!   for them;
 //! * in **ksoftirqd**, which takes over after ten passes, after 2 ms, or when a task is waiting for the CPU; and

@@ -31,6 +31,8 @@ pub fn dl_replenish() -> Bench {
         })
         .expect("a reservation of 25 %");
     // One instruction after the other: an interrupt is taken between any two.
-    while !DONE.load(Ordering::Relaxed) {}
+    while !DONE.load(Ordering::Relaxed) {
+        arch::cpu::relax();
+    }
     task.join().expect("samples")
 }
