@@ -343,8 +343,10 @@ fn ksoftirqd() {
                 if this.pending.get() != 0 {
                     do_softirq(this);
                 }
-                preempt::preempt_check_resched_irqs_off();
                 irqflags::local_irq_enable();
+                // The softirq's count is gone, and what came meanwhile relied on somebody who looks then, in either
+                // style.
+                drop(preempt::preempt_disable());
             }
             preempt::cond_resched();
         }

@@ -146,11 +146,7 @@ impl Kind for RawCount {
     fn lock(word: &Word) {
         match preempt::preempt_count_inc_unless::<EVENT_STYLE, EVENT_STYLE>() {
             Counted::Done => word.spin.lock(),
-            _ => {
-                let flags = irqflags::local_irq_save();
-                word.spin.lock();
-                word.flags.set(flags);
-            }
+            _ => lock_mask(word),
         }
     }
 
@@ -191,6 +187,17 @@ impl Kind for RawCount {
             irqflags::local_irq_restore(word.flags.get());
         }
     }
+}
+
+/// The beginning of a [`RawCount`] section in the event-driven style. A call, so that the mask does not take a
+/// register that the common style would have to save.
+#[cold]
+#[inline(never)]
+#[cfg_attr(debug_assertions, track_caller)]
+fn lock_mask(word: &Word) {
+    let flags = irqflags::local_irq_save();
+    word.spin.lock();
+    word.flags.set(flags);
 }
 
 /// The end of a [`RawCount`] section where there is a word.

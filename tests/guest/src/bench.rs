@@ -69,6 +69,7 @@ const BENCHES: &[Row] = &[
     ("bh_enable_idle", threads::bh_enable_idle),
     ("dl_replenish", deadline::dl_replenish),
     ("preempt_enable", threads::preempt_enable),
+    ("preempt_enable_resched", threads::preempt_enable_resched),
     ("spin_lock", threads::spin_lock),
     ("spin_unlock", threads::spin_unlock),
     ("raw_spin_lock", threads::raw_spin_lock),

@@ -132,6 +132,31 @@ pub fn preempt_enable() -> Bench {
     bench
 }
 
+/// With a switch pending: from the end of the section in which a higher thread became ready to that thread's first
+/// instruction.
+pub fn preempt_enable_resched() -> Bench {
+    static ENABLE: Stamp = Stamp::new();
+    let waiter = task::build("high")
+        .fifo(HIGH)
+        .spawn(|| {
+            let mut bench = Bench::with_overhead(stamp_overhead());
+            for _ in 0..ROUNDS {
+                WOKEN.take();
+                let now = cycles();
+                bench.add(now - ENABLE.get());
+            }
+            bench
+        })
+        .expect("a thread");
+    for _ in 0..ROUNDS {
+        let guard = stint::preempt::preempt_disable();
+        let _ = WOKEN.give();
+        ENABLE.now();
+        drop(guard);
+    }
+    waiter.join().expect("samples")
+}
+
 /// The end of a section with bottom halves disabled over which nobody raised anything.
 pub fn bh_enable_idle() -> Bench {
     let mut bench = Bench::new();

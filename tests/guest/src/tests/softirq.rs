@@ -229,6 +229,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::BH_LOCKS, models::SLEEPS_WITH_BH_OFF),
     fn a_softirq_waits_for_the_end_of_spin_lock_bh_and_finds_the_lock_free() {
         static LOG: Events = Events::new();
         static LOCK: SpinLock<u32> = SpinLock::new(0);
