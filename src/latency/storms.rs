@@ -31,9 +31,12 @@ fn work(rounds: u64) {
 }
 
 const TASKLETS: usize = 16;
-/// Of them, so many are urgent ones.
-const URGENT: usize = 4;
+/// So many are scheduled in one section.
+const BATCH: usize = 4;
+/// The batch of urgent ones.
+const URGENT: usize = 3;
 const SOFT_TIMERS: usize = 8;
+const TIMER_DELAY_NS: u64 = 5_000;
 const BURSTS_PER_PATH: usize = 32;
 /// What a tasklet or a soft timer does: that of a driver that takes a packet.
 const SOFTIRQ_WORK: u64 = 50;
@@ -52,16 +55,18 @@ impl Softirqs {
         Self { timers: (0..SOFT_TIMERS).map(timer).collect() }
     }
 
-    /// All tasklets become due at the end of one section, and all timers at once: three vectors are pending together.
+    /// The timers are all due at once; the tasklets are scheduled in batches, as a driver schedules its own: each batch
+    /// is due at the end of a section. (All of them in one section would measure the section: preemption is off in it.)
     pub(super) fn storm(&self) {
         for _ in 0..BURSTS_PER_PATH {
-            let section = local_bh_disable();
-            let now_ns = crate::time::now_ns();
-            self.timers.iter().for_each(|timer| timer.start_at(now_ns));
-            let (urgent, normal) = STORM.split_at(URGENT);
-            normal.iter().for_each(Tasklet::schedule);
-            urgent.iter().for_each(Tasklet::hi_schedule);
-            drop(section);
+            let due_ns = crate::time::now_ns() + TIMER_DELAY_NS;
+            self.timers.iter().for_each(|timer| timer.start_at(due_ns));
+            for (number, batch) in STORM.chunks(BATCH).enumerate() {
+                let schedule = if number == URGENT { Tasklet::hi_schedule } else { Tasklet::schedule };
+                let section = local_bh_disable();
+                batch.iter().for_each(schedule);
+                drop(section);
+            }
         }
     }
 }
