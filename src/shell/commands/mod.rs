@@ -45,7 +45,7 @@ shell_command!(
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%]",
     "measure wake-up latency under load",
     load::measure
 );
