@@ -70,7 +70,9 @@ static TABLE: Table = Table([const { Cell::new(unopened as fn()) }; NR_SOFTIRQS]
 struct Softirqs {
     pending: Cell<u32>,
     ksoftirqd: Cell<Option<&'static Task>>,
-    /// ksoftirqd was woken and has not come to its end: what is pending is its business.
+    /// ksoftirqd was woken and has not come to its end: what is pending is its business. Not before its first
+    /// turn, which no wake-up can bring nearer: until then the exits serve, or a busy real-time task would keep
+    /// softirqs off from the boot on.
     thread_has_it: Cell<bool>,
     runs: [Cell<u64>; NR_SOFTIRQS],
 }
@@ -147,9 +149,10 @@ pub fn raise_softirq_irqoff(vector: Vector) {
 #[inline(never)]
 fn wake_up(this: &Softirqs) {
     // At boot there is none yet; then the next interrupt looks.
-    if let Some(thread) = this.ksoftirqd.get() {
+    if let Some(thread) = this.ksoftirqd.get()
+        && sched::wake_up_process(thread)
+    {
         this.thread_has_it.set(true);
-        sched::wake_up_process(thread);
     }
 }
 
