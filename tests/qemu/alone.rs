@@ -1,5 +1,5 @@
-//! In-kernel tests that show something only in a boot of their own: right behind the boot, or with the latency
-//! budget that makes the run fail.
+//! In-kernel tests that show something only in a boot of their own: right behind the boot, what is said once in a
+//! boot, or with the latency budget that makes the run fail.
 //!
 //! A budget cannot stand over the whole list: timing every section makes interrupts longer by some hundred
 //! instructions each, and the tests that storm do not get to their work. So two short boots show both answers.
@@ -18,6 +18,12 @@ const BOOTS: &[(&str, &str, bool, &[&str])] = &[
         "test=only:softirqs_do_not_wait_for_the_first_turn_of_their_thread",
         true,
         &["test softirqs_do_not_wait_for_the_first_turn_of_their_thread ... ok"],
+    ),
+    (
+        "throttling_is_told",
+        "test=only:with_nobody_else_the_cpu_idles_while_real_time_tasks_are_held_back",
+        true,
+        &["RT throttling activated: real-time tasks have used 5000 us of 10000 us; init/"],
     ),
     (
         "a_section_over_the_latency_budget_fails_the_run",
