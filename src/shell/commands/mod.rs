@@ -25,8 +25,8 @@ shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!(
     "irqs",
-    "",
-    "list the interrupts: how often, how long, and their threads; and softirqs",
+    "[on | off]",
+    "list the interrupts: how often, how long (on: direct handlers too), their threads; and softirqs",
     irqs::irqs
 );
 shell_command!(

@@ -200,6 +200,26 @@ ktest! {
     }
 }
 
+/// Lines of the log, what waits for its thread included, that contain both texts.
+fn logged(text: &str, other: &str) -> usize {
+    stint::sched::notice::tell();
+    stint::klog::drain();
+    let mut lines = 0;
+    stint::klog::for_each_kept(|line| lines += usize::from(line.contains(text) && line.contains(other)));
+    lines
+}
+
+ktest! {
+    fn the_first_overrun_of_a_task_is_told_by_a_thread_and_no_other_is() {
+        let before = logged("deadline task spender/", "has used up its runtime of 1000 us before its period of 5000 us");
+        let spender = task::build("spender").deadline(MS, 5 * MS, 0).spawn(|| burn_ns(4 * MS))?;
+        spender.join();
+        let after = logged("deadline task spender/", "has used up its runtime of 1000 us before its period of 5000 us");
+        check_eq!(after - before, 1, "lines about the three overruns of a task");
+        free_again()?;
+    }
+}
+
 ktest! {
     only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_budget_ends_to_the_microsecond_and_not_at_a_tick() {

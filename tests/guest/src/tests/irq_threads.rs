@@ -54,6 +54,28 @@ ktest! {
 
 ktest! {
     only_in(models::PREEMPTED, models::AT_ONCE),
+    fn two_interrupts_before_their_threads_turn_are_one_turn_and_waited_for_once() {
+        static TURNS: AtomicU32 = AtomicU32::new(0);
+        let primary = Box::new(|_| IrqReturn::WakeThread);
+        let id = irq::request_threaded_irq(SPI, Some(primary), |_| {
+            TURNS.fetch_add(1, Relaxed);
+            IrqReturn::Handled
+        }, HARD, "dev")?;
+        let before = line_info(SPI).map_or(0, |line| line.count);
+        let guard = preempt_disable();
+        fire(SPI);
+        fire(SPI);
+        drop(guard);
+        // With a turn too many in the books this would never return.
+        irq::synchronize_irq(SPI)?;
+        check_eq!(line_info(SPI).map_or(0, |line| line.count) - before, 2, "interrupts");
+        check_eq!(TURNS.load(Relaxed), 1, "turns of the thread");
+        irq::free_irq(id)?;
+    }
+}
+
+ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_one_shot_line_is_held_back_until_its_thread_is_done() {
         static LOG: Events = Events::new();
         static ROUNDS: AtomicU32 = AtomicU32::new(0);

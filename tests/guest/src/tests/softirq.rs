@@ -367,6 +367,22 @@ ktest! {
 }
 
 ktest! {
+    fn softirqs_do_not_wait_for_the_first_turn_of_their_thread() {
+        static RAN: AtomicBool = AtomicBool::new(false);
+        not_in_rt()?;
+        if ksoftirqd_switches() > 0 {
+            return Err(Failure::Ignored("ksoftirqd has had its first turn; it is shown in a boot of its own"));
+        }
+        open_softirq(Vector::Timer, || RAN.store(true, Relaxed));
+        raise_softirq(Vector::Timer);
+        // Several ticks, and this task leaves the thread no turn.
+        spin_ns(20_000_000);
+        check_eq!(ksoftirqd_switches(), 0, "turns of ksoftirqd");
+        check!(RAN.load(Relaxed), "the softirq waits for a thread that is kept off the CPU");
+    }
+}
+
+ktest! {
     fn softirqs_are_counted_by_vector() {
         let before = softirq::runs();
         open_softirq(Vector::Sched, || {});
