@@ -6,7 +6,7 @@
 //! written, which a busy real-time task may delay up to the end of its budget.
 //!
 //! Invariant: a notice does not refer to its task, which may be gone when it is read.
-//! Context: [`note`] from any, IRQs masked; [`tell`] from threads. Lock: NOTICES, innermost.
+//! Context: `note` from any, IRQs masked; `tell` from threads. Lock: NOTICES, innermost.
 #![forbid(unsafe_code)]
 
 use crate::locking::RawSpinLockIrqSave;
