@@ -7,7 +7,7 @@
 //! Allocates nothing; the messages live in the queue. Context: `try_*` from any, the others from threads.
 
 use crate::error::{Error, Result};
-use crate::locking::SchedLock;
+use crate::locking::{SchedLock, SchedLockGuard};
 use crate::plist::PlistHead;
 use crate::sched::wait::{self, Timeout};
 use core::cell::{Cell, UnsafeCell};
@@ -74,8 +74,8 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
     #[inline]
     pub fn put(&self, message: T) {
         crate::preempt::might_resched();
-        // `Never` cannot fail.
-        let _ = self.put_timeout(message, Timeout::Never);
+        // `Never` cannot fail, so there is nothing to hand back.
+        self.put_or(message, Timeout::Never, (), |_, _| ());
     }
 
     /// Puts a message in if there is room.
@@ -93,24 +93,43 @@ impl<T: Send, const N: usize> MsgQueue<T, N> {
     /// [`Error::TimedOut`] or [`Error::WouldBlock`], with the message back.
     #[inline]
     pub fn put_timeout(&self, message: T, timeout: Timeout) -> core::result::Result<(), (Error, T)> {
+        self.put_or(message, timeout, Ok(()), |error, message| Err((error, message)))
+    }
+
+    /// Puts a message in and answers `done`, or what `failed` makes of the reason and the message. A caller for whom
+    /// the latter is nothing does not carry the place for a message through the wake-up.
+    #[inline(always)]
+    fn put_or<R>(&self, message: T, timeout: Timeout, done: R, failed: impl FnOnce(Error, T) -> R) -> R {
         let inner = self.inner.lock();
+        if inner.receivers.is_empty() && inner.len.get() < N {
+            inner.push(message);
+            inner.unlock_no_resched();
+            return done;
+        }
+        Self::put_slow(inner, message, timeout, done, failed)
+    }
+
+    /// Hands the message to a receiver, or waits for room.
+    #[inline(never)]
+    fn put_slow<R>(
+        inner: SchedLockGuard<'_, Inner<T, N>>,
+        message: T,
+        timeout: Timeout,
+        done: R,
+        failed: impl FnOnce(Error, T) -> R,
+    ) -> R {
         if let Some(receiver) = wait::first(&inner.receivers) {
             // SAFETY: the slot is the receiver's place for it, on a stack that waits.
             unsafe { receiver.wait.slot().cast::<MaybeUninit<T>>().write(MaybeUninit::new(message)) };
             wait::grant_and_unlock(inner, |i| &i.receivers, receiver);
-            return Ok(());
-        }
-        if inner.len.get() < N {
-            inner.push(message);
-            inner.unlock_no_resched();
-            return Ok(());
+            return done;
         }
         let mut message = MaybeUninit::new(message);
         match wait::block_for(inner, |i| &i.senders, ptr::from_mut(&mut message).cast(), timeout) {
             // The receiver that made room has moved the message out of this frame.
-            Ok(()) => Ok(()),
+            Ok(()) => done,
             // SAFETY: nobody took it: it is still here.
-            Err(error) => Err((error, unsafe { message.assume_init() })),
+            Err(error) => failed(error, unsafe { message.assume_init() }),
         }
     }
 

@@ -90,18 +90,23 @@ impl Heap {
         Some(bytes)
     }
 
-    fn take(&self, layout: Layout) -> Option<NonNull<u8>> {
-        let mut inner = self.0.lock();
-        let block = inner.tlsf.allocate(layout)?;
-        inner.used_bytes += layout.size();
-        inner.peak_bytes = inner.peak_bytes.max(inner.used_bytes);
-        Some(block)
+    /// A block from the pools, or (once) from a new pool.
+    fn take(&self, layout: Layout, may_grow: bool) -> Option<NonNull<u8>> {
+        {
+            let mut inner = self.0.lock();
+            if let Some(block) = inner.tlsf.allocate(layout) {
+                inner.used_bytes += layout.size();
+                inner.peak_bytes = inner.peak_bytes.max(inner.used_bytes);
+                return Some(block);
+            }
+        }
+        if may_grow { self.grow_and_take(layout) } else { None }
     }
 
-    fn allocate(&self, layout: Layout) -> Option<NonNull<u8>> {
-        if let Some(block) = self.take(layout) {
-            return Some(block);
-        }
+    /// Not inline: the registers it needs would be saved by every allocation.
+    #[cold]
+    #[inline(never)]
+    fn grow_and_take(&self, layout: Layout) -> Option<NonNull<u8>> {
         // The page allocator's lock sleeps in some models; there a caller that must not has what the pools have.
         if !preempt::may_spin_lock() {
             return None;
@@ -110,7 +115,7 @@ impl Heap {
         let needed =
             layout.size().checked_add(layout.size() / 8)?.checked_add(layout.align() + POOL_OVERHEAD)?;
         self.grow(needed.max(GROWTH_BYTES)).or_else(|| self.grow(needed))?;
-        self.take(layout)
+        self.take(layout, false)
     }
 }
 
@@ -119,7 +124,7 @@ impl Heap {
 unsafe impl GlobalAlloc for &Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         assert_task("heap allocation");
-        self.allocate(layout).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+        self.take(layout, true).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -82,11 +82,12 @@ pub fn render(results: &[Measured], colours: bool) -> String {
         }));
         rows.push(cells);
     }
-    // Figures without peers, with their own spread.
+    // Figures without peers: what they mean, or, if nobody has said so, their own spread.
     for m in results.iter().filter(|m| peers::find(&m.name).is_none()) {
         let fields: Vec<String> = m.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let what =
             if m.unit == "insn" { fields.join(" ") } else { format!("[{}] {}", m.unit, fields.join(" ")) };
+        let what = peers::meaning(&m.name).map_or(what, str::to_owned);
         rows.push(vec![m.name.as_str().into(), Cell::new(what, Tone::Faint), figure(m.value).into()]);
     }
     let mut text = table::draw(&head, 2, &rows, colours);

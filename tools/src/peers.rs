@@ -80,23 +80,32 @@ pub const ROWS: &[Row] = &[
     row("tm.memory", "Thread-Metric, per iteration", [69.0, 84.0, 79.0, NA, 281.0, NA], 60.),
 ];
 
-/// Rows of our own, parts of others, that have neither peer nor target.
-pub const OURS: [&str; 14] = [
-    "bench.bh_enable_idle",
-    "bench.raw_spin_lock",
-    "bench.raw_spin_unlock",
-    "bench.raw_irqsave_lock",
-    "bench.raw_irqsave_unlock",
-    "bench.raw_section_wake",
-    "bench.dl_replenish",
-    "bench.irq_thread_wake",
-    "bench.isr_give_wake",
-    "bench.pi_chain_8",
-    "bench.softirq_raise_to_run",
-    "bench.timer_start",
-    "bench.timer_cancel",
-    "bench.timer_to_thread",
+/// Rows of our own, parts of others or without a peer, that have no target; and what each measures.
+#[rustfmt::skip]
+pub const OURS: &[(&str, &str)] = &[
+    ("bench.isr_give_wake", "the handler's give in irq_to_thread"),
+    ("bench.pi_chain_8", "a lock boosts eight holders → the first goes on"),
+    ("bench.softirq_raise_to_run", "raised in a handler → its function"),
+    ("bench.irq_thread_wake", "one-shot line pending → its thread's function"),
+    ("bench.bh_enable_idle", "local_bh_enable, nothing raised"),
+    ("bench.dl_replenish", "period begins → throttled deadline thread"),
+    ("bench.preempt_enable_resched", "switch pending → the thread switched to"),
+    ("bench.raw_spin_lock", "one CPU"),
+    ("bench.raw_spin_unlock", "one CPU"),
+    ("bench.raw_irqsave_lock", "one CPU"),
+    ("bench.raw_irqsave_unlock", "one CPU"),
+    ("bench.raw_section_wake", "give in a raw section → woken thread"),
+    ("bench.timer_start", "soft timer, sets the hardware"),
+    ("bench.timer_cancel", "soft timer, the first of two"),
+    ("bench.timer_to_thread", "programmed expiry → thread that slept"),
 ];
+
+/// What a row measures, whether the peers have it or not.
+#[must_use]
+pub fn meaning(name: &str) -> Option<&'static str> {
+    let ours = || OURS.iter().find(|(ours, _)| *ours == name).map(|(_, what)| *what);
+    find(name).map(|row| row.what).or_else(ours)
+}
 
 /// Finds a benchmark by its result name.
 #[must_use]
@@ -124,6 +133,18 @@ mod tests {
         for (index, row) in ROWS.iter().enumerate() {
             assert!(ROWS[..index].iter().all(|other| other.name != row.name), "{} twice", row.name);
         }
+        for (index, (name, _)) in OURS.iter().enumerate() {
+            assert!(find(name).is_none(), "{name} is in both tables");
+            assert!(OURS[..index].iter().all(|(other, _)| other != name), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn every_row_says_what_it_measures() {
+        assert_eq!(meaning("bench.sem_give"), Some("uncontended"));
+        assert_eq!(meaning("bench.dl_replenish"), Some("period begins → throttled deadline thread"));
+        assert_eq!(meaning("bench.nothing"), None);
+        assert!(OURS.iter().all(|(name, what)| name.starts_with("bench.") && !what.is_empty()));
     }
 
     #[test]

@@ -13,7 +13,30 @@ const LAYOUT: Layout = match Layout::from_size_align(64, 8) {
 
 static POOL: Pool<128, 8> = Pool::new();
 
+/// Blocks that are taken before and freed after the samples. They use up what holes earlier rows have left, so that
+/// each sample takes the longest way: no block of the size class, one of a larger class is split.
+struct Taken([*mut u8; 256]);
+
+impl Taken {
+    fn new() -> Self {
+        // SAFETY: the layout is not empty.
+        let taken = Self(core::array::from_fn(|_| unsafe { alloc::alloc::alloc(LAYOUT) }));
+        assert!(taken.0.iter().all(|block| !block.is_null()), "the heap has {} bytes", 256 * LAYOUT.size());
+        taken
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        for block in self.0 {
+            // SAFETY: allocated in `new` with this layout.
+            unsafe { alloc::alloc::dealloc(block, LAYOUT) };
+        }
+    }
+}
+
 pub fn heap_alloc() -> Bench {
+    let _taken = Taken::new();
     let mut bench = Bench::new();
     for _ in 0..ROUNDS {
         let start = cycles();
@@ -28,6 +51,7 @@ pub fn heap_alloc() -> Bench {
 }
 
 pub fn heap_free() -> Bench {
+    let _taken = Taken::new();
     let mut bench = Bench::new();
     for _ in 0..ROUNDS {
         // SAFETY: as above.
