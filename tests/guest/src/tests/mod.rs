@@ -15,6 +15,7 @@ mod inert;
 mod irq_exit;
 mod irq_lines;
 mod irq_threads;
+mod loads;
 #[cfg(debug_assertions)]
 mod lockdep;
 mod locks;
