@@ -16,7 +16,7 @@
 //! task (`arch::thread_info`) makes an exit look. A hint is lost only with the task that has it, and a thread can
 //! lose the CPU with something pending only after ksoftirqd was woken. A softirq never runs under a hard interrupt
 //! and never in another one. **Bound:** one run is at most ten passes; a function that has more to do when
-//! [`need_resched`] says so raises its vector again and returns.
+//! [`should_stop`] says so raises its vector again and returns.
 //!
 //! Context: raising from any; `local_bh_disable` from threads and softirqs. Locks: in `rt` the CPU's bottom-half
 //! lock, outermost of the locks that softirq functions take.
@@ -26,6 +26,7 @@ use crate::locking::raw_mutex::RawMutex;
 use crate::per_cpu;
 use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
 use crate::sched::core as sched;
+use crate::sched::prio::rt_priority_to_prio;
 use crate::task::{self, Task, state};
 use crate::time::ticks_to_ns;
 use arch::irqflags;
@@ -155,6 +156,17 @@ fn wake_up(this: &Softirqs) {
     {
         this.thread_has_it.set(true);
     }
+}
+
+/// Whether the function of a softirq is to stop between two pieces of its work, raise its vector again and return:
+/// somebody wants the CPU, or it holds up a task that is more important than softirqs are. Softirqs have the
+/// importance that their thread has in `rt`. Over a task above that, an interrupt runs one piece at most, and the rest
+/// is ksoftirqd's: so what many softirqs that are due together can cost such a task is a piece for each interrupt.
+#[inline]
+#[must_use]
+pub fn should_stop() -> bool {
+    need_resched()
+        || !static_branch::<RT>() && task::current().sched.prio() < rt_priority_to_prio(RT_PRIORITY as u32)
 }
 
 /// Whether the running code is a softirq's function.
@@ -287,7 +299,7 @@ fn do_softirq(this: &Softirqs) {
             break;
         }
         let ns = ticks_to_ns(arch::timer::counter().wrapping_sub(start));
-        if passes == MAX_RESTART || ns >= MAX_TIME_NS || need_resched() {
+        if passes == MAX_RESTART || ns >= MAX_TIME_NS || should_stop() {
             wake_up(this);
             // ksoftirqd has it from here.
             thread_info::clear_softirq_hint();

@@ -13,7 +13,7 @@
 
 use super::softirq::{self, Vector, raise_softirq_irqoff};
 use crate::per_cpu;
-use crate::preempt::{self, need_resched};
+use crate::preempt;
 use crate::task;
 use arch::irqflags;
 use core::cell::Cell;
@@ -179,7 +179,7 @@ fn action(vector: Vector) {
             let _ = irqflags::local_irq_save();
         }
         let done = ptr::eq(tasklet, end);
-        if done || need_resched() {
+        if done || softirq::should_stop() {
             break;
         }
     }

@@ -153,7 +153,7 @@ pub(super) fn run() {
         if !more {
             return;
         }
-        if preempt::need_resched() {
+        if softirq::should_stop() {
             break;
         }
     }

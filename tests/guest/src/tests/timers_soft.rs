@@ -43,6 +43,28 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::NOT_RT, "in rt a thread calls the functions, and its priority decides who waits"),
+    fn over_a_more_important_task_an_interrupt_runs_one_soft_function_and_leaves_the_rest() {
+        only_with_an_exact_clock()?;
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let _tick = TickOff::new();
+        let high = task::build("high").fifo(HIGH).spawn(|| {
+            let count = || { CALLS.fetch_add(1, Ordering::Relaxed); };
+            let timers: Vec<Timer> = (0..20).map(|_| Timer::new(count)).collect();
+            let due = now_ns() + 1_000_000;
+            for timer in &timers {
+                timer.start_at(due);
+            }
+            spin_until_ns(due + 200_000);
+            let over_it = CALLS.load(Ordering::Relaxed);
+            task::sleep_ms(5);
+            (over_it, CALLS.load(Ordering::Relaxed))
+        })?;
+        check_eq!(high.join(), Some((1, 20)), "functions called over the task, and once it slept");
+    }
+}
+
+ktest! {
     only_in(models::NOT_RT, "it is about functions that run behind the interrupt; in rt a thread calls them, and its priority decides who waits"),
     /// One function is the longest that the rest of a storm holds a task up.
     fn a_storm_of_soft_timers_does_not_hold_a_fifo_task_up() {
