@@ -177,7 +177,6 @@ static UNDRAINED: AtomicBool = AtomicBool::new(false);
 static WORK: crate::locking::Semaphore = crate::locking::Semaphore::with_limit(0, 1);
 
 /// Has the drain thread look soon, for what is to be logged by a thread. Any context, wakes nobody.
-#[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn ask_for_drain() {
     UNDRAINED.store(true, Ordering::Relaxed);
@@ -208,6 +207,7 @@ pub(crate) fn start_drain() {
     let drainer = crate::task::build("klogd").spawn(|| {
         loop {
             crate::preempt_stats::report::tell_violations();
+            crate::sched::notice::tell();
             drain();
             WORK.take();
         }

@@ -13,6 +13,8 @@
 //! `tools/budgets.toml`.
 #![forbid(unsafe_code)]
 
+#[path = "qemu/alone.rs"]
+mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
 #[path = "qemu/figures.rs"]
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
     figures::bench_trials(&mut leaders, &mut followers);
     worlds::trials(&mut followers);
     latency::trials(&mut followers);
+    alone::trials(&mut followers);
     leaders.extend(followers);
     libtest_mimic::run(&arguments, leaders).exit_code()
 }

@@ -21,6 +21,8 @@ pub struct LineInfo {
     pub count: u64,
     /// The direct handler's address; 0 if the line was requested by `request_irq`.
     pub direct: usize,
+    /// The longest run of its handler while handlers were timed ([`super::time_handlers`]); else 0.
+    pub longest_ns: u64,
     /// How it was requested.
     pub flags: IrqFlags,
     /// How often it is disabled.
@@ -64,6 +66,7 @@ pub fn line_info(irq: u32) -> Option<LineInfo> {
         irq,
         count: desc.count(),
         direct: if line.is_some() || unclaimed { 0 } else { desc.handler() as *const () as usize },
+        longest_ns: line::longest_ns(irq),
         flags: line.map_or(IrqFlags::empty(), |line| line.flags),
         disabled: line.map_or(0, |line| line.depth.get()),
         masked: line.is_some_and(|line| line.masked.get()),

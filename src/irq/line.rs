@@ -8,17 +8,22 @@
 //! not open them: an interrupt nests over a softirq, never over a handler.
 //!
 //! There are two kinds. A **direct** handler ([`request`]) is called from here: the timer, software-generated
-//! interrupts, and whoever counts instructions. Nothing else of it is measured but how often it came. All other
-//! drivers use [`super::request_irq`], whose flow handler is the line's one direct handler here.
+//! interrupts, and whoever counts instructions. It is timed while [`Key::IrqStats`] is switched on; off, which
+//! is the rule, that costs nothing: the site is the acknowledgement in vectors.S. All other drivers use
+//! [`super::request_irq`], whose flow handler is the line's one direct handler here.
 //!
 //! Context: as each function says. Locks: none; an entry is changed with IRQs masked and its line disabled.
 
 use super::action::Line;
 use crate::drivers::irqchip;
 use crate::error::{Error, Result};
+use crate::patching::{self, PatchFailure};
 use crate::percpu::raw_smp_processor_id;
+use crate::time::ticks_to_ns;
 use arch::gic;
+use arch::patch::{IRQ_STATS, Key, static_branch};
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
 pub const NR_IRQS: usize = 1020;
@@ -150,6 +155,42 @@ fn assert_masked(desc: &Desc) {
     );
 }
 
+/// The longest run of each line's handler while handlers were timed, in counter ticks.
+static LONGEST: [AtomicU32; NR_IRQS] = [const { AtomicU32::new(0) }; NR_IRQS];
+
+/// The line's longest time in its handler since [`time_handlers`], in ns; 0 if it did not come.
+pub(super) fn longest_ns(irq: u32) -> u64 {
+    LONGEST.get(irq as usize).map_or(0, |longest| ticks_to_ns(u64::from(longest.load(Ordering::Relaxed))))
+}
+
+/// Times all handlers from now on, from zero; or no longer, and keeps what was found. Thread context.
+///
+/// # Errors
+/// The text cannot be patched.
+pub fn time_handlers(on: bool) -> core::result::Result<(), PatchFailure> {
+    if on {
+        LONGEST.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
+    }
+    patching::set_key(Key::IrqStats, on).map(|_| ())
+}
+
+/// [`handle`], timed.
+fn handle_timed(desc: &Desc, irq: u32) {
+    let start = arch::timer::counter();
+    handle(desc);
+    let took = arch::timer::counter().wrapping_sub(start);
+    LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
+}
+
+/// [`handle_arch_irq`] while handlers are timed.
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+extern "C" fn handle_arch_irq_timed(irq: u32) {
+    if let Some(desc) = TABLE.0.get(irq as usize) {
+        handle_timed(desc, irq);
+        gic::v3::eoi(irq);
+    }
+}
+
 /// Takes one interrupt that a GICv3 has acknowledged as `irq`. Called by vectors.S.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn handle_arch_irq(irq: u32) {
@@ -166,7 +207,12 @@ extern "C" fn handle_arch_irq_gicv2() {
     let iar = gic::v2::ack();
     // Bits 12:10 of a software-generated interrupt name its sender.
     if let Some(desc) = TABLE.0.get(gic::intid(iar) as usize) {
-        handle(desc);
+        // A `nop`: with memory-mapped registers it does not count.
+        if static_branch::<IRQ_STATS>() {
+            handle_timed(desc, gic::intid(iar));
+        } else {
+            handle(desc);
+        }
         gic::v2::eoi(iar);
     }
 }

@@ -30,7 +30,7 @@ mod thread;
 #[cfg(target_os = "none")]
 pub use action::IrqFlags;
 #[cfg(target_os = "none")]
-pub use line::{Handler, NR_IRQS, free, request};
+pub use line::{Handler, NR_IRQS, free, request, time_handlers};
 #[cfg(target_os = "none")]
 pub use manage::force_threads;
 #[cfg(target_os = "none")]

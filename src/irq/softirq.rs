@@ -3,7 +3,7 @@
 //! A handler raises a [`Vector`]; its function runs when the last hard interrupt on this CPU ends, before the
 //! preemption check, so that a task which it wakes runs at that same exit. Where they run (reference 7.1):
 //!
-//! * at the **return from an interrupt**, on the IRQ stack ([`irq_exit_softirq`]);
+//! * at the **return from an interrupt**, on the IRQ stack (`irq_exit_softirq`);
 //! * at the last **`local_bh_enable`** of a thread, on the IRQ stack too, so that no thread's stack need be sized
 //!   for them;
 //! * in **ksoftirqd**, which takes over after ten passes, after 2 ms, or when a task is waiting for the CPU; and
@@ -21,6 +21,7 @@
 //! Context: raising from any; `local_bh_disable` from threads and softirqs. Locks: in `rt` the CPU's bottom-half
 //! lock, outermost of the locks that softirq functions take.
 
+use crate::locking::dep::Dep;
 use crate::locking::raw_mutex::RawMutex;
 use crate::per_cpu;
 use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
@@ -70,7 +71,9 @@ static TABLE: Table = Table([const { Cell::new(unopened as fn()) }; NR_SOFTIRQS]
 struct Softirqs {
     pending: Cell<u32>,
     ksoftirqd: Cell<Option<&'static Task>>,
-    /// ksoftirqd was woken and has not come to its end: what is pending is its business.
+    /// ksoftirqd was woken and has not come to its end: what is pending is its business. Not before its first
+    /// turn, which no wake-up can bring nearer: until then the exits serve, or a busy real-time task would keep
+    /// softirqs off from the boot on.
     thread_has_it: Cell<bool>,
     runs: [Cell<u64>; NR_SOFTIRQS],
 }
@@ -85,7 +88,7 @@ per_cpu! {
         runs: [const { Cell::new(0) }; NR_SOFTIRQS],
     };
     /// The `rt` model's bottom-half lock.
-    static BH_LOCK: RawMutex = RawMutex::new();
+    static BH_LOCK: BhLock = BhLock { mutex: RawMutex::new(), dep: Dep::spin() };
 }
 
 /// `threadirqs`: the return from an interrupt leaves softirqs to ksoftirqd.
@@ -147,9 +150,10 @@ pub fn raise_softirq_irqoff(vector: Vector) {
 #[inline(never)]
 fn wake_up(this: &Softirqs) {
     // At boot there is none yet; then the next interrupt looks.
-    if let Some(thread) = this.ksoftirqd.get() {
+    if let Some(thread) = this.ksoftirqd.get()
+        && sched::wake_up_process(thread)
+    {
         this.thread_has_it.set(true);
-        sched::wake_up_process(thread);
     }
 }
 
@@ -343,8 +347,10 @@ fn ksoftirqd() {
                 if this.pending.get() != 0 {
                     do_softirq(this);
                 }
-                preempt::preempt_check_resched_irqs_off();
                 irqflags::local_irq_enable();
+                // The softirq's count is gone, and what came meanwhile relied on somebody who looks then, in either
+                // style.
+                drop(preempt::preempt_disable());
             }
             preempt::cond_resched();
         }
@@ -373,14 +379,36 @@ pub(crate) fn start(all_in_thread: bool) {
 /// ksoftirqd's real-time priority in the `rt` model; settable like any task's.
 const RT_PRIORITY: i32 = 1;
 
+/// Keeps softirqs and sections without them apart in `rt`. To the validation of the lock order it is of the kind of
+/// `SpinLock`, which sleeps in `rt` too: what the other models do inside of one, `local_bh_disable` among it, is
+/// allowed here.
+struct BhLock {
+    mutex: RawMutex,
+    dep: Dep,
+}
+
+impl BhLock {
+    #[cfg_attr(debug_assertions, track_caller)]
+    fn lock(&self) {
+        self.dep.acquire();
+        self.mutex.lock();
+    }
+
+    fn unlock(&self) {
+        self.dep.release();
+        self.mutex.unlock();
+    }
+}
+
 /// This CPU's bottom-half lock. Whoever holds it, or is about to, stays on its CPU.
-fn bh_lock() -> &'static RawMutex {
+fn bh_lock() -> &'static BhLock {
     // SAFETY: as the text says; the mutex itself may be shared.
     unsafe { BH_LOCK.this_cpu() }
 }
 
 #[cold]
 #[inline(never)]
+#[cfg_attr(debug_assertions, track_caller)]
 fn rt_bh_disable() {
     let nesting = thread_info::bh_nesting();
     if nesting == 0 {

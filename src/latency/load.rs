@@ -1,24 +1,25 @@
-//! The loads: fair tasks that run long kernel paths, each in one of the ways in which kernels are late.
+//! The loads: tasks, all but one kind of them fair, that run long kernel paths, each in one of the ways in which kernels are late.
 //!
 //! A path is what a system call or a driver would do in one go: it takes and releases locks as such code
 //! does, and it does not think of scheduling. At its end it calls `cond_resched`, as Linux's long paths do,
 //! so that `preempt=none` shows an honest kernel without preemption and not one that never lets go.
 //!
 //! What each may hold up: `memcpy` the length of a path, with a sleeping lock held; `alloc` the heap's spin
-//! lock; `console` a slow device; `timer` the interrupt handler itself; `message` the queue's lock and the
-//! scheduler; `task` stacks, page tables and the reaper.
+//! lock; `console` a slow device; `timer` the timer interrupt and the softirq behind it; `message` the queue's lock and
+//! the scheduler; `task` stacks, page tables and the reaper. Those that need other contexts are in `storms`.
 //!
 //! Context: threads. Every loop is bounded, and every path looks at `stop` when it is through.
 #![forbid(unsafe_code)]
 
 use super::params::Load;
+use super::storms::{Chain, Line, Softirqs};
 use crate::error::Result;
 use crate::ipc::MsgQueue;
 use crate::locking::{Mutex, SpinLock};
 use crate::preempt::{cond_resched, cond_resched_lock};
 use crate::sched::wait::Timeout;
 use crate::shell::terminal::Console;
-use crate::task::{self, JoinHandle};
+use crate::task::{self, Builder, JoinHandle};
 use crate::time::Timer;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -79,14 +80,36 @@ impl Running {
                 self.spawn(load, move |_| receive(&receiver))?;
             }
             Load::Task => self.spawn(load, |_| make_tasks())?,
+            Load::Softirq => {
+                let softirqs = Softirqs::new();
+                self.spawn(load, move |_| softirqs.storm())?;
+            }
+            Load::Irqthread => {
+                if let Some(line) = Line::find()? {
+                    self.spawn(load, move |_| line.storm())?;
+                }
+            }
+            Load::Pi => {
+                let chain = Arc::new(Chain::new());
+                for number in Chain::boosters() {
+                    let chain = Arc::clone(&chain);
+                    let task = task::build(load.name()).fifo(Chain::priority(number));
+                    self.spawn_as(task, move |_| chain.boost(number))?;
+                }
+                self.spawn(load, move |_| chain.own())?;
+            }
         }
         Ok(())
     }
 
-    /// A task that runs `path`, which gets its number, until it is stopped.
-    fn spawn(&mut self, load: Load, mut path: impl FnMut(u64) + Send + 'static) -> Result<()> {
+    /// A fair task that runs `path`, which gets its number, until it is stopped.
+    fn spawn(&mut self, load: Load, path: impl FnMut(u64) + Send + 'static) -> Result<()> {
+        self.spawn_as(task::build(load.name()), path)
+    }
+
+    fn spawn_as(&mut self, task: Builder, mut path: impl FnMut(u64) + Send + 'static) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        let task = task::build(load.name()).spawn(move || {
+        let task = task.spawn(move || {
             let mut paths = 0;
             while !shared.stop.load(Ordering::Relaxed) {
                 path(paths);

@@ -9,7 +9,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`params`] | what is asked for |
-//! | [`load`] | what runs beside the measurement |
+//! | [`load`], `storms` | what runs beside the measurement |
 //! | [`run`] | the measurement |
 //! | [`histogram`], [`draw`] | counting, and drawing what was counted; pure |
 //! | `report`, `session` | tables and result lines; the order of a demonstration |
@@ -32,6 +32,8 @@ mod report;
 pub mod run;
 #[cfg(target_os = "none")]
 mod session;
+#[cfg(target_os = "none")]
+mod storms;
 
 #[cfg(target_os = "none")]
 pub use session::{command, demonstrate};

@@ -36,12 +36,27 @@ pub enum Load {
     Message,
     /// Tasks that are made, run and end.
     Task,
+    /// Tasklets and soft timers, many at once.
+    Softirq,
+    /// Interrupts whose driver is a thread.
+    Irqthread,
+    /// A chain of mutexes, whose owners are boosted again and again.
+    Pi,
 }
 
 impl Load {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Memcpy, Self::Alloc, Self::Console, Self::Timer, Self::Message, Self::Task];
+    pub const ALL: [Self; 9] = [
+        Self::Memcpy,
+        Self::Alloc,
+        Self::Console,
+        Self::Timer,
+        Self::Message,
+        Self::Task,
+        Self::Softirq,
+        Self::Irqthread,
+        Self::Pi,
+    ];
 
     /// The name, as it is typed.
     #[must_use]
@@ -53,13 +68,16 @@ impl Load {
             Self::Timer => "timer",
             Self::Message => "message",
             Self::Task => "task",
+            Self::Softirq => "softirq",
+            Self::Irqthread => "irqthread",
+            Self::Pi => "pi",
         }
     }
 }
 
 /// A set of loads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Loads(u8);
+pub struct Loads(u16);
 
 /// See the module's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,13 +112,13 @@ impl Loads {
     /// One load.
     #[must_use]
     pub const fn only(load: Load) -> Self {
-        Self(1 << load as u8)
+        Self(1 << load as u16)
     }
 
     /// Whether `load` is one of them.
     #[must_use]
     pub const fn contains(self, load: Load) -> bool {
-        self.0 & 1 << load as u8 != 0
+        self.0 & 1 << load as u16 != 0
     }
 
     /// The loads, in their order.
@@ -126,7 +144,7 @@ impl Loads {
 fn unknown_load(text: &str, word: &str) -> Message {
     let mut right: String<96> = String::new();
     for load in Load::ALL {
-        // Six short names fit.
+        // Nine short names fit.
         let _ = write!(right, ", {}", load.name());
     }
     match words::closest(word, Load::ALL.into_iter().map(Load::name)) {
@@ -150,7 +168,7 @@ impl fmt::Display for Loads {
         let mut text: String<64> = String::new();
         for load in self.iter() {
             let comma = if text.is_empty() { "" } else { "," };
-            // Six short names fit.
+            // Nine short names fit.
             let _ = write!(text, "{comma}{}", load.name());
         }
         f.pad(&text)
@@ -281,8 +299,9 @@ mod tests {
         assert_eq!(wrong("burn=100"), "burn=100: a part of the fragment from 0% to 90% was expected");
         assert_eq!(wrong("load=memcopy"), "load=memcopy: there is no load `memcopy`; did you mean memcpy?");
         assert!(
-            wrong("load=disk")
-                .ends_with("all, none, each, or a list of: memcpy, alloc, console, timer, message, task")
+            wrong("load=disk").ends_with(
+                "or a list of: memcpy, alloc, console, timer, message, task, softirq, irqthread, pi"
+            )
         );
         assert!(wrong("load=").starts_with("load=: there is no load ``"));
         assert!(wrong("load=none,alloc").contains("`none`"));
@@ -309,7 +328,7 @@ mod tests {
         }
 
         #[test]
-        fn the_name_of_a_set_of_loads_is_read_back(bits in 0u8..1 << Load::ALL.len()) {
+        fn the_name_of_a_set_of_loads_is_read_back(bits in 0u16..1 << Load::ALL.len()) {
             let loads = Loads(bits);
             prop_assert_eq!(Loads::parse(&format!("{loads}")).unwrap(), loads);
         }

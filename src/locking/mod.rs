@@ -23,7 +23,7 @@
 
 mod completion;
 mod condvar;
-mod dep;
+pub(crate) mod dep;
 mod mutex;
 mod once;
 pub(crate) mod pi;

@@ -97,18 +97,43 @@ fn with_tables<R>(
     }
 }
 
-/// Maps pages of RAM at a kernel address.
+/// Maps pages of RAM at a kernel address, all of them or none. The range is the caller's: nobody else asks for it
+/// meanwhile.
+///
+/// Each page is a section of its own: sixteen of them in one were the longest time with preemption off that a
+/// wake-up could meet.
 pub(super) fn map(va: usize, phys: PhysAddr, bytes: usize) -> Result<(), SpaceError> {
-    with_tables(va, bytes, phys, &mut |space| {
-        space.kernel.map(va, phys, bytes, Prot::Data).map_err(SpaceError::Mmu)
-    })
+    for offset in pages(va, bytes)? {
+        let (page, phys) = (va + offset, PhysAddr(phys.0 + offset as u64));
+        let mapped = with_tables(page, PAGE_BYTES, phys, &mut |space| {
+            space.kernel.map(page, phys, PAGE_BYTES, Prot::Data).map_err(SpaceError::Mmu)
+        });
+        if let Err(error) = mapped {
+            if offset != 0 {
+                // They were mapped just now, so the range is a good one.
+                let _ = unmap(va, offset);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
-/// Removes what [`map`] made.
+/// Removes what [`map`] made, a page at a time.
 pub(super) fn unmap(va: usize, bytes: usize) -> Result<(), SpaceError> {
-    let mut guard = SPACE.lock();
-    let space = guard.as_mut().ok_or(SpaceError::TooEarly)?;
-    space.kernel.unmap(va, bytes).map_err(SpaceError::Mmu)
+    for offset in pages(va, bytes)? {
+        let mut guard = SPACE.lock();
+        let space = guard.as_mut().ok_or(SpaceError::TooEarly)?;
+        space.kernel.unmap(va + offset, PAGE_BYTES).map_err(SpaceError::Mmu)?;
+    }
+    Ok(())
+}
+
+/// The offsets of the pages of a range, which must be whole ones.
+fn pages(va: usize, bytes: usize) -> Result<impl Iterator<Item = usize>, SpaceError> {
+    let whole = bytes > 0 && (va | bytes).is_multiple_of(PAGE_BYTES) && va.checked_add(bytes).is_some();
+    let error = SpaceError::Mmu(MmuError::BadRange { va, bytes });
+    if whole { Ok((0..bytes).step_by(PAGE_BYTES)) } else { Err(error) }
 }
 
 /// The page behind the device window, at which text can be written to while it is patched. One at a time: whoever has

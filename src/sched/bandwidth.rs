@@ -150,7 +150,7 @@ impl RtBandwidth {
         }
     }
 
-    /// When [`Self::event`] is to be called; `u64::MAX` for not at all.
+    /// When `event` is to be called; `u64::MAX` for not at all.
     pub fn next_event_ns(&self) -> u64 {
         self.check_at
     }

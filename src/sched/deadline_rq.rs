@@ -4,14 +4,14 @@
 //! Two trees. `ready` has those that may run, the running one included (as real-time tasks stay in their
 //! lists), by absolute deadline; `throttled` has those whose budget is used up, asleep or not, by the time of
 //! their next. Enforcement is exact, not sampled: [`DlRq::next_event_ns`] says when the running task's budget
-//! ends or somebody's next one begins, the core keeps a timer at that time, and [`DlRq::event`] is what to do
+//! ends or somebody's next one begins, the core keeps a timer at that time, and `DlRq::event` is what to do
 //! then.
 //!
 //! Invariants: a task is in the tree that its `place` names; `ready` tasks are queued and have budget left, as
 //! of the last charge; `curr` is charged up to `exec_start`.
 //!
 //! Contexts: any, under the run-queue lock; `now` is the run queue's clock, brought up to date by the caller.
-//! O(log n) but for [`DlRq::event`], which renews at most [`RENEWALS_PER_EVENT`] budgets.
+//! O(log n) but for `DlRq::event`, which renews at most [`RENEWALS_PER_EVENT`] budgets.
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched};
 use super::deadline::{Place, SchedDlEntity, Wake, dl_time_before};
@@ -215,7 +215,7 @@ impl DlRq {
         if p == curr { Resched::when(self.ready.first() != Some(p)) } else { self.check_preempt(curr, p) }
     }
 
-    /// When [`Self::event`] is next to be called; `u64::MAX` for not at all.
+    /// When `event` is next to be called; `u64::MAX` for not at all.
     pub fn next_event_ns(&self) -> u64 {
         let budget_ends = self
             .curr

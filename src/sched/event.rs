@@ -5,13 +5,14 @@
 //! special is going on, so that a CPU with real-time and fair tasks alone pays two interrupts a second.
 //!
 //! Invariant: whenever the run queue's lock is released, the timer is at, or before, the next event.
-//! Contexts: any, IRQs masked. Locks: the run queue, and the timer base below it. Messages are logged when the
-//! run queue is released again.
+//! Contexts: any, IRQs masked. Locks: the run queue, and the timer base below it. What people are told is
+//! noted when the run queue is released again, and formatted by a thread (`notice`).
 
 use super::control::change_rq;
-use super::core::{RunQueue, lock_this_rq, task_of};
+use super::core::{lock_this_rq, task_of};
 use super::deadline_rq::DlReport;
 use super::entity::SchedRef;
+use super::notice::{What, note};
 use super::rq::{Rq, Special};
 use super::wakeup::resched_if;
 use crate::error::Result;
@@ -69,7 +70,7 @@ fn expired(_: &Hrtimer) -> Restart {
     // SAFETY: locked above.
     unsafe { this.unlock() };
     if report.is_some() || throttled {
-        tell(this, report, throttled.then_some((curr, limits)));
+        tell(report, throttled.then_some((curr, limits)));
     }
     Restart::No
 }
@@ -78,30 +79,20 @@ fn expired(_: &Hrtimer) -> Restart {
 /// its first lag. IRQs masked, so that the tasks are still there.
 #[cold]
 #[inline(never)]
-fn tell(_: &RunQueue, report: Option<DlReport>, throttled: Option<(SchedRef, (u64, u64))>) {
+fn tell(report: Option<DlReport>, throttled: Option<(SchedRef, (u64, u64))>) {
     static THROTTLING_TOLD: AtomicBool = AtomicBool::new(false);
     match report {
         Some(DlReport::Overrun(p)) => {
-            let (task, params) = (task_of(p), p.dl().params());
-            log::warn!(
-                target: "sched",
-                "deadline task {}/{} has used up its runtime of {} us before its period of {} us was over; it waits for the next",
-                task.name(), task.id(), params.runtime_ns() / 1000, params.period_ns() / 1000
-            );
+            let (runtime_ns, period_ns) = (p.dl().params().runtime_ns(), p.dl().params().period_ns());
+            note(What::Overrun { runtime_ns, period_ns }, task_of(p));
         }
-        Some(DlReport::Lagged(p)) => {
-            log::warn!(target: "sched", "DL replenish lagged too much: {}/{}", task_of(p).name(), task_of(p).id());
-        }
+        Some(DlReport::Lagged(p)) => note(What::Lagged, task_of(p)),
         None => {}
     }
     if let Some((curr, (runtime_ns, period_ns))) = throttled
         && !THROTTLING_TOLD.swap(true, Ordering::Relaxed)
     {
-        log::warn!(
-            target: "sched",
-            "RT throttling activated: real-time tasks have used {} us of {} us; {}/{} runs",
-            runtime_ns / 1000, period_ns / 1000, task_of(curr).name(), task_of(curr).id()
-        );
+        note(What::Throttled { runtime_ns, period_ns }, task_of(curr));
     }
 }
 

@@ -19,7 +19,7 @@
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
-//! | `bandwidth`, `event` | real-time throttling; the timer behind it and behind deadline budgets |
+//! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
 pub mod bandwidth;
 pub mod class;
@@ -36,6 +36,7 @@ mod fair_preempt;
 mod idle;
 mod lazy;
 pub mod load;
+pub mod notice;
 mod params;
 pub mod prio;
 mod prio_array;

@@ -7,16 +7,16 @@
 //!
 //! **Cancelling.** A callback can be interrupted, so somebody may cancel a timer whose callback runs. The base
 //! says which that is. On one CPU it can be an interrupt handler, which must not wait ([`Stopped::Runs`] is
-//! its answer), or, where softirqs are threads, a task: it waits on `EXPIRY`, the mutex under which callbacks
+//! its answer), or, where softirqs are threads, a task: it waits on `EXPIRY`, the lock under which callbacks
 //! run there, and so lends the runner its priority.
 //!
 //! Invariant: `running` is the timer whose callback has been entered and not been left.
 //! Context: starting and cancelling from any, IRQs masked; `run` in the softirq. Lock: the timer base;
-//! `EXPIRY` (a mutex, `preempt=rt` alone) outside of it.
+//! `EXPIRY` (a `SpinLock`, `preempt=rt` alone) outside of it.
 
 use super::hrtimer::{BASE, Base, Callback, Hrtimer, Restart, program};
 use crate::irq::softirq::{self, Vector};
-use crate::locking::{Mutex, MutexGuard};
+use crate::locking::{SpinLock, SpinLockGuard};
 use crate::per_cpu;
 use crate::{preempt, task};
 use arch::irqflags;
@@ -28,8 +28,8 @@ use core::ptr;
 pub const EXPIRED_PER_SOFTIRQ: usize = 16;
 
 per_cpu! {
-    /// Held while a callback runs, where softirqs are threads.
-    static EXPIRY: Mutex<()> = Mutex::new(());
+    /// Held while a callback runs, where softirqs are threads: in `rt`, where it sleeps. Inside the bottom-half lock.
+    static EXPIRY: SpinLock<()> = SpinLock::new(());
 }
 
 /// What [`stop_irqs_off`] found.
@@ -134,7 +134,7 @@ pub(super) fn raise(base: &Base) {
 /// The HRTIMER softirq. IRQs open.
 pub(super) fn run() {
     for _ in 0..EXPIRED_PER_SOFTIRQ {
-        // Before the timer is taken off: whoever finds the callback running must find the mutex taken.
+        // Before the timer is taken off: whoever finds the callback running must find the lock taken.
         let expiry = static_branch::<RT>().then(lock_expiry);
         let flags = irqflags::local_irq_save();
         // SAFETY: IRQs are masked.
@@ -164,7 +164,7 @@ pub(super) fn run() {
 }
 
 #[cold]
-fn lock_expiry() -> MutexGuard<'static, ()> {
+fn lock_expiry() -> SpinLockGuard<'static, ()> {
     // SAFETY: the softirq's thread stays on its CPU.
     unsafe { EXPIRY.this_cpu() }.lock()
 }

@@ -104,6 +104,12 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
+// The entry with the handler timed (`irqs on`).
+el1_irq_timed:
+	mrs	x0, S3_0_C12_C12_0
+	bl	handle_arch_irq_timed
+	b	el1_irq_exit
+
 // Saves what is left of PtRegs. In: x0, x1 saved and free, sp at the frame.
 .macro save_pt_regs
 	stp	x2, x3, [sp, #{PT_X} + 16 * 1]

@@ -6,7 +6,8 @@
 //!
 //! The table is built by the assembler: site and target (32 bits, self-relative), the key, and the instruction
 //! that the branch replaces. That need not be a `nop`: a site can be an instruction that works anyway, and then
-//! a feature that is off costs nothing at all (`hooks.rs`).
+//! a feature that is off costs nothing at all (`hooks.rs`). But it must be the same wherever it stands: a branch,
+//! an `adr` or a load of a literal would be kept as they read in the table.
 //!
 //! * **At boot** [`apply`] writes the sites of every enabled key, before the text is sealed. Most keys never change
 //!   afterwards, so a critical section sees one answer throughout.

@@ -91,7 +91,7 @@ el1_irq:
 	// Acknowledge. ICC_IAR1_EL1; on a GICv2 the nop is a branch (arch::patch).
 1:
 2:	nop
-	mrs	x0, S3_0_C12_C12_0
+3:	mrs	x0, S3_0_C12_C12_0
 	bl	handle_arch_irq
 	b	el1_irq_exit
 	.pushsection .patch, "a"
@@ -100,6 +100,10 @@ el1_irq:
 	.long	el1_irq_gicv2 - .
 	.long	{KEY_GIC_V2}
 	nop
+	.long	3b - .
+	.long	el1_irq_timed - .
+	.long	{KEY_IRQ_STATS}
+	mrs	x0, S3_0_C12_C12_0
 	.long	el1_irq - .
 	.long	preempt_thunk_irq_entry - .
 	.long	{KEY_PREEMPT_STATS}

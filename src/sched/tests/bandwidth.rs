@@ -167,7 +167,7 @@ fn the_timer_comes_twice_a_period_and_a_few_times_more_near_the_end_of_the_budge
 fn deadline_tasks_count_and_are_not_held_back() {
     let mut cpu = limited(50, 100);
     let d = cpu.task(SchedAttr::NORMAL);
-    cpu.set_scheduler(d, SchedAttr::deadline(40 * MS, 100 * MS, 0).unwrap());
+    let _ = cpu.set_scheduler(d, SchedAttr::deadline(40 * MS, 100 * MS, 0).unwrap());
     let _ = cpu.rq.wake_up_new_task(d);
     let rt = cpu.fifo(1);
     let fair = cpu.normal(0);
@@ -188,7 +188,7 @@ fn deadline_tasks_count_and_are_not_held_back() {
 fn a_limit_below_what_is_reserved_is_refused() {
     let mut cpu = limited(95, 100);
     let d = cpu.task(SchedAttr::NORMAL);
-    cpu.set_scheduler(d, SchedAttr::deadline(60 * MS, 100 * MS, 0).unwrap());
+    let _ = cpu.set_scheduler(d, SchedAttr::deadline(60 * MS, 100 * MS, 0).unwrap());
     assert!(cpu.rq.set_rt_bandwidth(50 * MS, 100 * MS).is_err());
     assert_eq!(cpu.rq.rt_bandwidth().limits(), (95 * MS, 100 * MS));
     assert!(cpu.rq.set_rt_bandwidth(0, 100 * MS).is_ok());
@@ -214,10 +214,10 @@ fn a_running_task_that_changes_class_is_charged_for_what_it_was() {
     let p = cpu.fifo(1);
     cpu.schedule();
     cpu.serve(20 * MS);
-    cpu.set_scheduler(p, SchedAttr::NORMAL);
+    let _ = cpu.set_scheduler(p, SchedAttr::NORMAL);
     cpu.schedule();
     cpu.serve(20 * MS);
-    cpu.set_scheduler(p, SchedAttr::fifo(1).unwrap());
+    let _ = cpu.set_scheduler(p, SchedAttr::fifo(1).unwrap());
     cpu.schedule();
     cpu.serve(10 * MS);
     cpu.sleep();

@@ -16,7 +16,7 @@ impl Cpu {
     /// A new task that has reserved this, woken.
     fn deadline(&mut self, attr: SchedAttr) -> SchedRef {
         let p = self.task(SchedAttr::NORMAL);
-        self.set_scheduler(p, attr);
+        let _ = self.set_scheduler(p, attr);
         let _ = self.rq.wake_up_new_task(p);
         p
     }
@@ -271,18 +271,18 @@ fn admission_lets_in_up_to_the_limit_and_says_what_is_in_the_way() {
     let mut cpu = Cpu::new();
     let _ = cpu.rq.set_rt_bandwidth(950 * MS, 1000 * MS).unwrap();
     let (a, b, c) = (cpu.task(SchedAttr::NORMAL), cpu.task(SchedAttr::NORMAL), cpu.task(SchedAttr::NORMAL));
-    cpu.set_scheduler(a, dl(90, 100, 100));
+    let _ = cpu.set_scheduler(a, dl(90, 100, 100));
     let refused = cpu.rq.set_scheduler(b, dl(6, 100, 100)).unwrap_err();
     assert_eq!(refused, DlRefused { asked: 62_914, in_use: 943_718, limit: 996_147 });
     assert_eq!((b.policy(), b.prio()), (Policy::Normal, 120), "after a refusal");
     let text = std::format!("{refused}");
     assert!(text.contains("6.00 %") && text.contains("90.00 %") && text.contains("95.00 %"), "{text}");
-    cpu.set_scheduler(b, dl(5, 100, 100));
+    let _ = cpu.set_scheduler(b, dl(5, 100, 100));
     assert!(cpu.rq.set_scheduler(c, dl(1, 1000, 1000)).is_err());
     // Its own share is not in the way of a change.
-    cpu.set_scheduler(a, dl(45, 50, 50));
-    cpu.set_scheduler(a, SchedAttr::NORMAL);
-    cpu.set_scheduler(c, dl(90, 100, 100));
+    let _ = cpu.set_scheduler(a, dl(45, 50, 50));
+    let _ = cpu.set_scheduler(a, SchedAttr::NORMAL);
+    let _ = cpu.set_scheduler(c, dl(90, 100, 100));
 }
 
 #[test]
@@ -293,13 +293,13 @@ fn a_share_is_free_when_it_would_have_been_used_up() {
     let begin = cpu.now;
     cpu.pass(40 * MS);
     // 10 of 50 ms left: used up at 50 % by the deadline less 20 ms.
-    cpu.set_scheduler(d, SchedAttr::NORMAL);
+    let _ = cpu.set_scheduler(d, SchedAttr::NORMAL);
     let share = dl(50, 100, 100).dl().bw();
     assert_eq!(cpu.rq.dl_bandwidth().in_use(begin + 80 * MS - 1), share);
     assert_eq!(cpu.rq.dl_bandwidth().in_use(begin + 80 * MS), 0);
     // Who has used nothing leaves nothing behind.
     let fresh = cpu.deadline(dl(30, 100, 100));
-    cpu.set_scheduler(fresh, SchedAttr::NORMAL);
+    let _ = cpu.set_scheduler(fresh, SchedAttr::NORMAL);
     assert_eq!(cpu.rq.dl_bandwidth().in_use(begin + 80 * MS), 0);
 }
 
@@ -312,12 +312,12 @@ fn leaving_the_class_leaves_both_trees() {
         cpu.schedule();
         cpu.run_for(if throttled { 2 * MS } else { MS });
         assert_eq!(d.dl().is_throttled(), throttled);
-        cpu.set_scheduler(d, SchedAttr::NORMAL);
+        let _ = cpu.set_scheduler(d, SchedAttr::NORMAL);
         assert!(d.is_fair() && d.se().is_on_rq());
         assert_eq!(cpu.schedule(), other);
         assert_eq!(cpu.sleep(), d);
-        cpu.set_scheduler(d, SchedAttr::fifo(3).unwrap());
-        cpu.set_scheduler(d, dl(2, 10, 10));
+        let _ = cpu.set_scheduler(d, SchedAttr::fifo(3).unwrap());
+        let _ = cpu.set_scheduler(d, dl(2, 10, 10));
         assert_eq!((d.dl().runtime_ns(), d.dl().deadline_ns()), (2 * MS as i64, cpu.now + 10 * MS));
         cpu.check();
     }

@@ -1,8 +1,8 @@
-//! `irqs`: the interrupt lines, what is on them, and what it costs.
+//! `irqs`: the interrupt lines, what is on them, and what it costs. `irqs on` times the direct handlers too.
 #![forbid(unsafe_code)]
 
 use crate::irq::info::{ActionInfo, LineInfo, for_each_line};
-use crate::irq::{IrqFlags, softirq};
+use crate::irq::{IrqFlags, softirq, time_handlers};
 use crate::ksyms::Symbol;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
@@ -11,6 +11,9 @@ use core::fmt::{self, Write};
 use heapless::String;
 
 pub(super) fn irqs(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    if let ["on" | "off"] = args {
+        return time_handlers(args == ["on"]).map_err(|failure| Failure::new(format_args!("{failure}")));
+    }
     no_arguments(args)?;
     let mut lines = Vec::new();
     for_each_line(|line| lines.push(row(line)));
@@ -56,7 +59,9 @@ fn print(line: &LineInfo, action: Option<&ActionInfo>, first: bool) -> String<16
         Some(action) => write_action(&mut text, action),
         None if line.unclaimed => write!(text, " {:>10}  {:<15} {:>4} {:>10}  nobody", "-", "-", "-", "-"),
         None => {
-            write!(text, " {:>10}  {:<15} {:>4} {:>10}  {}", "-", "-", "-", "-", Symbol(line.direct as u64))
+            // It is timed on demand.
+            let longest = if line.longest_ns == 0 { "-" } else { &*Ns(line.longest_ns).text() };
+            write!(text, " {longest:>10}  {:<15} {:>4} {:>10}  {}", "-", "-", "-", Symbol(line.direct as u64))
         }
     };
     text

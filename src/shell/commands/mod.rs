@@ -25,8 +25,8 @@ shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!(
     "irqs",
-    "",
-    "list the interrupts: how often, how long, and their threads; and softirqs",
+    "[on | off]",
+    "list the interrupts: how often, how long (on: direct handlers too), their threads; and softirqs",
     irqs::irqs
 );
 shell_command!(
@@ -45,7 +45,7 @@ shell_command!(
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task] [burn=0%]",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%]",
     "measure wake-up latency under load",
     load::measure
 );

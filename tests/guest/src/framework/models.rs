@@ -34,6 +34,16 @@ pub const SLEEPING: Models = Models(0xf8);
 /// `SpinLock` spins and kernel code is preempted: `full` in the usual style.
 pub const PREEMPTED_SPINNING: Models = Models(0x04);
 
+/// All but the event-driven style without `rt`: there a `SpinLock` sleeps and a softirq must not.
+pub const BH_LOCKS: Models = Models(0x8f);
+
+/// Why not where kernel code is not preempted.
+pub const HELD_TO_A_BUDGET: &str =
+    "a task that uses the CPU is held to its budget, or makes room, by preemption";
+/// Why not in the event-driven style.
+pub const SLEEPS_WITH_BH_OFF: &str =
+    "SpinLock sleeps in this style, and data shared with a softirq is for SpinLockIrqSave";
+
 /// For the many tests that need it: why one is about a kernel that is preempted.
 pub const AT_ONCE: &str = "a task that is woken or started is expected to run at once; in this model it waits for a scheduling point";
 

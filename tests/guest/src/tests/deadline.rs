@@ -96,30 +96,35 @@ fn free_again() -> crate::framework::Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn three_tasks_at_95_percent_miss_no_deadline_in_ten_seconds() {
         misses_nothing(&[(2_000, 10_000, 10_000), (6_000, 20_000, 20_000), (22_500, 50_000, 50_000)])?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn periods_without_a_common_factor_at_95_percent_miss_no_deadline_in_ten_seconds() {
         misses_nothing(&[(1_000, 3_000, 3_000), (2_000, 7_000, 7_000), (3_640, 11_000, 11_000)])?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn nineteen_equal_tasks_at_95_percent_miss_no_deadline_in_ten_seconds() {
         misses_nothing(&[(1_000, 20_000, 20_000); 19])?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn deadlines_shorter_than_periods_at_95_percent_are_not_missed_in_ten_seconds() {
         misses_nothing(&[(5_000, 10_000, 10_000), (9_000, 19_000, 20_000)])?;
     }
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn deadlines_of_half_the_period_are_not_missed_in_ten_seconds() {
         misses_nothing(&[(2_000, 5_000, 10_000), (3_000, 10_000, 10_000), (5_000, 45_000, 50_000)])?;
     }
@@ -161,6 +166,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_task_that_takes_more_than_it_reserved_does_not_hurt_its_neighbours() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));
@@ -194,7 +200,28 @@ ktest! {
     }
 }
 
+/// Lines of the log, what waits for its thread included, that contain both texts.
+fn logged(text: &str, other: &str) -> usize {
+    stint::sched::notice::tell();
+    stint::klog::drain();
+    let mut lines = 0;
+    stint::klog::for_each_kept(|line| lines += usize::from(line.contains(text) && line.contains(other)));
+    lines
+}
+
 ktest! {
+    fn the_first_overrun_of_a_task_is_told_by_a_thread_and_no_other_is() {
+        let before = logged("deadline task spender/", "has used up its runtime of 1000 us before its period of 5000 us");
+        let spender = task::build("spender").deadline(MS, 5 * MS, 0).spawn(|| burn_ns(4 * MS))?;
+        spender.join();
+        let after = logged("deadline task spender/", "has used up its runtime of 1000 us before its period of 5000 us");
+        check_eq!(after - before, 1, "lines about the three overruns of a task");
+        free_again()?;
+    }
+}
+
+ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_budget_ends_to_the_microsecond_and_not_at_a_tick() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));
@@ -221,6 +248,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_deadline_task_goes_before_every_fifo_task() {
         static LOG: Events = Events::new();
         let hog = task::build("hog").fifo(99).spawn(|| {
@@ -252,6 +280,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn the_earliest_deadline_runs_first_and_preempts() {
         static LOG: Events = Events::new();
         let late = task::build("late").deadline(5 * MS, 50 * MS, 0).spawn(|| {
@@ -273,6 +302,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_yield_gives_the_rest_of_the_budget_back_until_the_next_period() {
         let task = task::build("yields").deadline(5 * MS, 20 * MS, 0).spawn(|| {
             let begin_ns = now_ns();
@@ -290,6 +320,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_deadline_task_that_sleeps_wakes_with_a_deadline_of_its_own() {
         let task = task::build("sleeps").deadline(5 * MS, 20 * MS, 0).spawn(|| {
             let me = task::current_ref();

@@ -29,6 +29,7 @@ fn nothing_is_reserved() -> crate::framework::Outcome {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_running_task_can_become_a_deadline_task_and_go_back() {
         static LOG: Events = Events::new();
         let me = task::current_ref();
@@ -47,6 +48,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_ready_task_that_becomes_a_deadline_task_preempts_at_once() {
         static LOG: Events = Events::new();
         task::current_ref().set_scheduler(fifo(HIGH))?;
@@ -61,6 +63,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_sleeping_task_wakes_under_the_class_it_was_given_meanwhile() {
         static LOG: Events = Events::new();
         static GATES: [Semaphore; 2] = [const { Semaphore::new(0) }; 2];
@@ -87,6 +90,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_throttled_task_that_leaves_the_class_runs_on() {
         static STOP: AtomicBool = AtomicBool::new(false);
         let greedy = task::build("greedy").deadline(MS, 500 * MS, 0).spawn(|| while !STOP.load(Relaxed) {
@@ -132,6 +136,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_fair_task_that_holds_a_mutex_runs_with_the_deadline_of_who_waits_for_it() {
         static LOCK: Mutex<()> = Mutex::new(());
         static LOG: Events = Events::new();
@@ -166,6 +171,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn an_owner_is_not_held_to_a_budget_while_a_deadline_task_waits() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));

@@ -251,6 +251,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_not_yet_started_can_be_given_another_class() {
         static LOG: Events = Events::new();
         fn mark_fair(_: usize) {

@@ -1,9 +1,11 @@
 //! Requested lines: handlers, sharing, disabling, freeing, and lines that nobody handles.
 
-use crate::framework::clock::{TickOff, work};
+use crate::framework::Failure;
+use crate::framework::clock::{TickOff, is_exact, work};
 use crate::framework::events::Events;
 use crate::framework::interrupt::Interrupt;
 use crate::{check, check_eq, ktest};
+use arch::patch::Key;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use stint::Error;
 use stint::drivers::irqchip;
@@ -154,6 +156,33 @@ ktest! {
         check_eq!(irq::irq_set_affinity(SPI, 0b0100), Err(Error::BadAffinity), "CPUs that are not online");
         check_eq!(irq::irq_set_affinity(1020, 1), Err(Error::BadIrq { irq: 1020 }));
         check_eq!(irq::irq_set_affinity(SPI, 0xff), Ok(()));
+    }
+}
+
+ktest! {
+    fn a_direct_handler_is_timed_when_that_is_switched_on_and_not_longer() {
+        const SGI: u32 = 8;
+        static TURNS: AtomicU32 = AtomicU32::new(10_000);
+        let longest_ns = || line_info(SGI).map_or(0, |line| line.longest_ns);
+        let switch = |on| irq::time_handlers(on).map_err(|failure| Failure::new(format_args!("{failure}")));
+        let interrupt = Interrupt::request(SGI, || work(TURNS.load(Relaxed)))?;
+        switch(true)?;
+        interrupt.raise();
+        let first_ns = longest_ns();
+        TURNS.store(100, Relaxed);
+        interrupt.raise();
+        check_eq!(longest_ns(), first_ns, "the longest run behind a shorter one");
+        switch(false)?;
+        TURNS.store(50_000, Relaxed);
+        interrupt.raise();
+        check_eq!(longest_ns(), first_ns, "the longest run behind one that was not timed");
+        check_eq!(arch::patch::count_sites(Key::IrqStats), (2, 2), "sites, and those that are what they were");
+        if is_exact() {
+            check!((20_000..25_000).contains(&first_ns), "20,000 instructions took {first_ns} ns");
+        }
+        switch(true)?;
+        switch(false)?;
+        check_eq!(longest_ns(), 0, "the longest run when timing was begun again");
     }
 }
 

@@ -27,6 +27,7 @@ fn thread_of(irq: u32) -> Result<TaskRef, Failure> {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_handler_wakes_its_thread_which_runs_at_the_interrupts_exit() {
         static LOG: Events = Events::new();
         static CONTEXT: AtomicBool = AtomicBool::new(false);
@@ -52,6 +53,29 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
+    fn two_interrupts_before_their_threads_turn_are_one_turn_and_waited_for_once() {
+        static TURNS: AtomicU32 = AtomicU32::new(0);
+        let primary = Box::new(|_| IrqReturn::WakeThread);
+        let id = irq::request_threaded_irq(SPI, Some(primary), |_| {
+            TURNS.fetch_add(1, Relaxed);
+            IrqReturn::Handled
+        }, HARD, "dev")?;
+        let before = line_info(SPI).map_or(0, |line| line.count);
+        let guard = preempt_disable();
+        fire(SPI);
+        fire(SPI);
+        drop(guard);
+        // With a turn too many in the books this would never return.
+        irq::synchronize_irq(SPI)?;
+        check_eq!(line_info(SPI).map_or(0, |line| line.count) - before, 2, "interrupts");
+        check_eq!(TURNS.load(Relaxed), 1, "turns of the thread");
+        irq::free_irq(id)?;
+    }
+}
+
+ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_one_shot_line_is_held_back_until_its_thread_is_done() {
         static LOG: Events = Events::new();
         static ROUNDS: AtomicU32 = AtomicU32::new(0);
@@ -79,6 +103,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn without_a_primary_handler_the_line_must_be_one_shot() {
         static LOG: Events = Events::new();
         let bare = irq::request_threaded_irq(SPI, None, |_| IrqReturn::Handled, EDGE, "bare");
@@ -92,6 +117,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_shared_one_shot_line_waits_for_all_its_threads() {
         static LOG: Events = Events::new();
         static SLOW: Semaphore = Semaphore::new(0);
@@ -118,6 +144,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn wake_ups_before_the_thread_has_begun_are_one() {
         static PRIMARY: AtomicU32 = AtomicU32::new(0);
         static THREAD: AtomicU32 = AtomicU32::new(0);
@@ -135,6 +162,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn an_interrupt_thread_has_the_priority_that_it_is_given() {
         static LOG: Events = Events::new();
         let id = irq::request_threaded_irq(SPI, None, |_| { LOG.mark('l'); IrqReturn::Handled }, EDGE | IrqFlags::ONESHOT, "low")?;
@@ -255,6 +283,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_thread_cannot_free_itself() {
         static ANSWER: AtomicU32 = AtomicU32::new(0);
         static ID: spin::Once<irq::ActionId> = spin::Once::new();
@@ -271,6 +300,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_line_whose_thread_handles_nothing_is_shut_off_too() {
         let _tick = TickOff::new();
         static CALLS: AtomicU32 = AtomicU32::new(0);

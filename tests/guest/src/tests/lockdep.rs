@@ -9,7 +9,7 @@ use alloc::string::ToString;
 use arch::patch::{Key, is_enabled};
 use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq_irqoff};
 use stint::lockdep::{self, Problem};
-use stint::locking::{Lazy, Mutex, RawSpinLock, RwLock, SchedLock, Semaphore};
+use stint::locking::{Lazy, Mutex, RawSpinLock, RwLock, SchedLock, Semaphore, SpinLock, spin_lock_bh};
 use stint::sched::wait::Timeout;
 use stint::task;
 
@@ -201,6 +201,23 @@ ktest! {
         drop(LOCK.lock());
         match only(&expectation)? {
             Problem::Interrupted { interrupt, .. } => check_eq!(interrupt, lockdep::Interrupt::Soft),
+            other => return Err(Failure::new(format_args!("{other}"))),
+        }
+    }
+}
+
+ktest! {
+    only_in(models::RT, "in the other models local_bh_disable is no lock"),
+    fn in_rt_bottom_halves_and_a_spin_lock_have_one_order() {
+        static LOCK: SpinLock<()> = SpinLock::new(());
+        let expectation = lockdep::expect();
+        drop(spin_lock_bh(&LOCK));
+        check_eq!(expectation.found().len(), 0, "problems in one order");
+        let guard = LOCK.lock();
+        drop(local_bh_disable());
+        drop(guard);
+        match only(&expectation)? {
+            Problem::Order { .. } => {}
             other => return Err(Failure::new(format_args!("{other}"))),
         }
     }

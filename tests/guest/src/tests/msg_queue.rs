@@ -60,6 +60,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn the_most_important_receiver_is_served_first() {
         static QUEUE: MsgQueue<char, 2> = MsgQueue::new();
         let receivers = [10, 12, 11, 12].map(|priority| task::build("receiver").fifo(priority).spawn(|| QUEUE.get()));

@@ -311,7 +311,7 @@ ktest! {
 }
 
 ktest! {
-    panics = "preempt count 0x10000, IRQs masked at src/",
+    panics = "preempt count 0x10000 (in a hard interrupt over the task), IRQs masked at src/",
     fn scheduling_in_a_handler_panics() {
         let handler = Interrupt::request(8, sched::core::schedule)?;
         handler.raise();

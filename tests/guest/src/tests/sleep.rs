@@ -89,6 +89,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn of_sleepers_until_the_same_time_the_most_important_runs_first() {
         static LOG: Events = Events::new();
         let due = now_ns() + 2_000_000;

@@ -229,6 +229,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::BH_LOCKS, models::SLEEPS_WITH_BH_OFF),
     fn a_softirq_waits_for_the_end_of_spin_lock_bh_and_finds_the_lock_free() {
         static LOG: Events = Events::new();
         static LOCK: SpinLock<u32> = SpinLock::new(0);
@@ -362,6 +363,22 @@ ktest! {
         for stack in &STACKS {
             check!(!irq_stack_place().contains(&stack.load(Relaxed)), "ksoftirqd's softirq or its interrupt used the interrupt stack");
         }
+    }
+}
+
+ktest! {
+    fn softirqs_do_not_wait_for_the_first_turn_of_their_thread() {
+        static RAN: AtomicBool = AtomicBool::new(false);
+        not_in_rt()?;
+        if ksoftirqd_switches() > 0 {
+            return Err(Failure::Ignored("ksoftirqd has had its first turn; it is shown in a boot of its own"));
+        }
+        open_softirq(Vector::Timer, || RAN.store(true, Relaxed));
+        raise_softirq(Vector::Timer);
+        // Several ticks, and this task leaves the thread no turn.
+        spin_ns(20_000_000);
+        check_eq!(ksoftirqd_switches(), 0, "turns of ksoftirqd");
+        check!(RAN.load(Relaxed), "the softirq waits for a thread that is kept off the CPU");
     }
 }
 

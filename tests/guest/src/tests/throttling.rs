@@ -62,6 +62,7 @@ impl Drop for Limits {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_real_time_hog_leaves_five_percent_to_fair_tasks() {
         // The period begins now.
         let _limits = Limits::set(Some(950_000), 1_000_000)?;
@@ -73,6 +74,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn the_share_and_the_period_can_be_set_at_run_time() {
         let _limits = Limits::set(Some(5_000), 10_000)?;
         let race = race(500)?;
@@ -82,6 +84,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn without_a_limit_a_real_time_hog_leaves_nothing() {
         let _limits = Limits::set(None, 1_000_000)?;
         let race = race(1500)?;
@@ -91,6 +94,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_real_time_task_with_less_than_its_share_is_never_held_back() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));
@@ -113,6 +117,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn a_real_time_task_that_wakes_while_they_are_held_back_does_not_run() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));
@@ -143,6 +148,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::HELD_TO_A_BUDGET),
     fn with_nobody_else_the_cpu_idles_while_real_time_tasks_are_held_back() {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));

@@ -57,7 +57,7 @@ ktest! {
                 spin_until_ns(now_ns() + FUNCTION_NS);
             }))
             .collect();
-        let storm = now_ns() + 1_000_000;
+        let storm = now_ns() + 10_000_000;
         for timer in &timers {
             timer.start_at(storm);
         }
