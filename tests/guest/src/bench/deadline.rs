@@ -32,7 +32,7 @@ pub fn dl_replenish() -> Bench {
         .expect("a reservation of 25 %");
     // One instruction after the other: an interrupt is taken between any two.
     while !DONE.load(Ordering::Relaxed) {
-        core::hint::black_box(());
+        arch::cpu::relax();
     }
     let bench = task.join().expect("samples");
     // What the reservation leaves behind is taken back at its next deadline: not in a sample of the next row.

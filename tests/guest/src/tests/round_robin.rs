@@ -111,6 +111,7 @@ ktest! {
     only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_task_alone_is_not_switched_when_its_slice_is_over() {
         static STOP: AtomicBool = AtomicBool::new(false);
+        let _unlimited = super::throttling::Limits::none()?;
         let alone = task::build("alone").rr(LOW).create(|_| hog(&STOP), 0)?;
         let before = alone.info().switches;
         stay_above()?;
