@@ -309,7 +309,7 @@ fn do_softirq(this: &Softirqs) {
     thread_info::preempt_count_sub(SOFTIRQ_OFFSET);
 }
 
-/// One pass, lowest vector first. IRQs open.
+/// One pass, lowest vector first; Linux looks for a request behind a pass, this behind each function. IRQs open.
 fn run_pending(this: &Softirqs, mut pending: u32) {
     while pending != 0 {
         let vector = pending.trailing_zeros() as usize;
@@ -326,6 +326,13 @@ fn run_pending(this: &Softirqs, mut pending: u32) {
             !irqflags::irqs_disabled(),
             "the function of softirq {vector} returned with IRQs masked"
         );
+        if pending != 0 && should_stop() {
+            // The vectors behind it wait, for the next pass or for ksoftirqd.
+            let flags = irqflags::local_irq_save();
+            this.pending.set(this.pending.get() | pending);
+            irqflags::local_irq_restore(flags);
+            return;
+        }
     }
 }
 
