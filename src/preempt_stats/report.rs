@@ -28,7 +28,7 @@ pub fn top(out: &mut dyn Write) -> fmt::Result {
     let state = if stats.is_active() { "on" } else { "off" };
     writeln!(
         out,
-        "preempt-stats: {state}; cpu 0: {} sections in {}, {} of the time",
+        "preempt-stats: {state}; cpu 0: {} sections in {}, {} % of the time",
         ledger.count,
         Ns(cycles_to_ns(elapsed)),
         Percent(ledger.sum_cycles, elapsed)
