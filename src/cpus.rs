@@ -24,6 +24,7 @@ pub fn init(tree: &Tree) -> usize {
         }
     });
     COUNT.store(count, Ordering::Release);
+    (0..count.max(1)).for_each(crate::smp::set_present);
     count.max(1)
 }
 

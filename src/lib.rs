@@ -12,6 +12,7 @@
 //! | `lockdep` | validates the order of the locks, in debug builds |
 //! | [`time`], [`irq`] | the clock, one-shot timers, the tick; interrupts to handlers, softirqs and threads |
 //! | [`workqueue`] | what interrupts and timers leave to be done where sleeping is allowed |
+//! | [`smp`] | more than one CPU: which there are, how one reaches another |
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
@@ -70,6 +71,7 @@ pub mod preempt;
 pub mod preempt_stats;
 pub mod sched;
 pub mod shell;
+pub mod smp;
 #[cfg(target_os = "none")]
 pub mod start;
 pub mod task;
@@ -82,4 +84,4 @@ pub use error::{Error, Result};
 pub use linkme;
 
 /// Most CPUs the kernel can run on.
-pub const MAX_CPUS: usize = 8;
+pub const MAX_CPUS: usize = 64;

@@ -9,6 +9,7 @@
 //! masked, which is what the guards of `RawSpinLockIrqSave` and [`crate::locking::SchedLock`] do.
 
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// A value per CPU. Declare it with [`per_cpu!`](crate::per_cpu).
 ///
@@ -73,6 +74,27 @@ impl<T> PerCpu<T> {
         // SAFETY: the offset leads from the section to this CPU's initialised copy of it.
         unsafe { &*(address as *const T) }
     }
+
+    /// The instance of `cpu`, which may be another CPU's.
+    ///
+    /// # Safety
+    /// `cpu` is present and its copy has been made; what is done with the reference is safe while that CPU, or any
+    /// other, uses it too: a lock inside guards it, or it is atomic.
+    #[inline(always)]
+    pub(crate) unsafe fn of(&'static self, cpu: usize) -> &'static T {
+        let address = (self.0.get() as usize).wrapping_add(offset_of_cpu(cpu));
+        // SAFETY: as above, and by contract.
+        unsafe { &*(address as *const T) }
+    }
+}
+
+/// From the section to each CPU's copy; 0 for the boot CPU, which uses the section itself, and for one whose copy
+/// has not been made.
+static OFFSETS: [AtomicUsize; crate::MAX_CPUS] = [const { AtomicUsize::new(0) }; crate::MAX_CPUS];
+
+#[inline(always)]
+fn offset_of_cpu(cpu: usize) -> usize {
+    OFFSETS[cpu].load(Ordering::Relaxed)
 }
 
 /// Declares per-CPU variables: `per_cpu! { static NAME: Type = value; }`.

@@ -14,7 +14,7 @@ pub mod v3;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest number of CPUs served.
-pub const MAX_CPUS: usize = 8;
+pub const MAX_CPUS: usize = 64;
 /// Priority for interrupts that want nothing special.
 pub const PRIORITY_DEFAULT: u8 = 0xa0;
 /// Acknowledging found nothing to do if the number is this or larger (after [`intid`]).
