@@ -27,6 +27,7 @@ use super::prio::{
 };
 use crate::emplace::emplace;
 use crate::list::Link;
+use crate::smp::CpuMask;
 
 /// A task's place with respect to run queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +107,11 @@ pub struct SchedTask {
     pub(super) is_new: Cell<bool>,
     pub(super) static_prio: Cell<i32>,
     pub(super) normal_prio: Cell<i32>,
+    /// The CPUs it may run on.
+    pub(super) cpus_allowed: Cell<CpuMask>,
     pub(super) se: SchedEntity,
+    /// Sections that it is in and must not leave its CPU in.
+    pub(super) migrate_disabled: Cell<u16>,
     /// The deadline class's part. Making a task does not write it: few tasks ever need it.
     dl: UnsafeCell<MaybeUninit<SchedDlEntity>>,
 }
@@ -128,7 +133,7 @@ impl SchedTask {
     /// # Panics
     /// For a deadline policy: that is not to be had without being admitted.
     #[inline(always)]
-    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr) {
+    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr, cpus_allowed: CpuMask) {
         let prio = if attr.policy().is_rt() {
             rt_priority_to_prio(u32::from(attr.rt_priority()))
         } else if attr.policy() == Policy::Deadline {
@@ -164,6 +169,8 @@ impl SchedTask {
                 is_new: Cell::new(true),
                 static_prio: Cell::new(nice_to_prio(attr.nice())),
                 normal_prio: Cell::new(prio),
+                cpus_allowed: Cell::new(cpus_allowed),
+                migrate_disabled: Cell::new(0),
             } except rt, se, dl);
         }
     }
@@ -179,6 +186,8 @@ impl SchedTask {
             is_new: Cell::new(true),
             static_prio: Cell::new(DEFAULT_PRIO),
             normal_prio: Cell::new(DEFAULT_PRIO),
+            cpus_allowed: Cell::new(CpuMask::ALL),
+            migrate_disabled: Cell::new(0),
             dl: UnsafeCell::new(MaybeUninit::uninit()),
             se: SchedEntity {
                 vruntime: Cell::new(0),
@@ -219,6 +228,25 @@ impl SchedTask {
     #[inline(always)]
     pub fn normal_prio(&self) -> i32 {
         self.normal_prio.get()
+    }
+
+    /// The CPUs that the task may run on.
+    #[inline(always)]
+    pub fn cpus_allowed(&self) -> CpuMask {
+        self.cpus_allowed.get()
+    }
+
+    /// Sections without migration that it is in.
+    #[inline(always)]
+    pub fn migrate_disabled(&self) -> u16 {
+        self.migrate_disabled.get()
+    }
+
+    /// Whether the task may be moved to another CPU than the one it is on.
+    #[inline(always)]
+    pub fn is_migratable(&self) -> bool {
+        let cpus = self.cpus_allowed.get().bits();
+        self.migrate_disabled.get() == 0 && cpus & cpus.wrapping_sub(1) != 0
     }
 
     /// The user's real-time priority, 0 under fair policies.

@@ -43,6 +43,7 @@ use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
+use crate::smp::CpuMask;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
 use arch::thread_info;
@@ -89,7 +90,6 @@ pub struct Task {
     links: Link,
     grave: Link,
     id: u32,
-    cpus_allowed: Cell<u64>,
     name: Name,
     memory: UnsafeCell<Memory>,
     /// Where preemption was last disabled from zero, for messages.
@@ -200,7 +200,6 @@ impl Task {
             links: Link::new(),
             grave: Link::new(),
             id,
-            cpus_allowed: Cell::new(u64::MAX),
             name,
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
@@ -215,10 +214,10 @@ impl Task {
     /// # Safety
     /// `at` is valid for writes.
     #[inline(always)]
-    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: u64, memory: Memory) {
+    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: CpuMask, memory: Memory) {
         // SAFETY: by contract; every field is inside `at`.
         unsafe {
-            SchedTask::emplace(&raw mut (*at).sched, attr);
+            SchedTask::emplace(&raw mut (*at).sched, attr, affinity);
             WaitNode::emplace(&raw mut (*at).wait);
             emplace!(at => Task {
                 state: AtomicU32::new(state::NEW),
@@ -234,7 +233,6 @@ impl Task {
                 links: Link::new(),
                 grave: Link::new(),
                 id: id,
-                cpus_allowed: Cell::new(affinity),
                 name: name,
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
@@ -275,10 +273,10 @@ impl Task {
         self.state.store(to, Ordering::Relaxed);
     }
 
-    /// The CPUs the task may run on, one bit each.
+    /// The CPUs the task may run on.
     #[must_use]
-    pub fn affinity(&self) -> u64 {
-        self.cpus_allowed.get()
+    pub fn affinity(&self) -> CpuMask {
+        self.sched.cpus_allowed()
     }
 
     /// Makes the next, or the present, [`park`] return.
