@@ -214,7 +214,14 @@ impl Task {
     /// # Safety
     /// `at` is valid for writes.
     #[inline(always)]
-    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: CpuMask, memory: Memory) {
+    unsafe fn emplace(
+        at: *mut Self,
+        name: Name,
+        id: u32,
+        attr: SchedAttr,
+        affinity: CpuMask,
+        memory: Memory,
+    ) {
         // SAFETY: by contract; every field is inside `at`.
         unsafe {
             SchedTask::emplace(&raw mut (*at).sched, attr, affinity);
