@@ -16,7 +16,7 @@ ifdef $(1)
 export STINT_$(1) := $$(value $(1))
 endif
 endef
-$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU FILTER,$(eval $(call pass,$(variable))))
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU SMP FILTER,$(eval $(call pass,$(variable))))
 
 TARGET := aarch64-unknown-none-softfloat
 TOOLS := cargo run --quiet -p stint-tools --
@@ -38,6 +38,7 @@ help: ## List the commands
 	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
 	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
 	  "GIC=" "interrupt controller, 2 or 3" "make run GIC=2" \
+	  "SMP=" "CPUs: 1 to 64, with GIC=2 to 8" "make run SMP=4 CMD=cpu" \
 	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
 	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
 	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"
