@@ -283,6 +283,12 @@ impl SchedTask {
         matches!(self.on_rq.get(), OnRq::Queued)
     }
 
+    /// True while the task is on its way from one CPU's run queue to another's.
+    #[inline(always)]
+    pub fn is_migrating(&self) -> bool {
+        matches!(self.on_rq.get(), OnRq::Migrating)
+    }
+
     /// The class the task is under at present.
     #[inline(always)]
     pub fn class(&self) -> Class {

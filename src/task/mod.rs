@@ -187,7 +187,7 @@ impl Task {
             state: AtomicU32::new(task_state),
             // One for the task itself and one for whoever makes it.
             usage: AtomicU32::new(2),
-            rq: Cell::new(ptr::null()),
+            rq: TaskRq::new(ptr::null_mut()),
             sched: SchedTask::new(),
             runtime_cycles: Cell::new(0),
             nvcsw: Cell::new(0),
@@ -229,7 +229,7 @@ impl Task {
             emplace!(at => Task {
                 state: AtomicU32::new(state::NEW),
                 usage: AtomicU32::new(2),
-                rq: Cell::new(ptr::null()),
+                rq: TaskRq::new(ptr::null_mut()),
                 runtime_cycles: Cell::new(0),
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
