@@ -298,10 +298,10 @@ impl Task {
     /// [`SchedAttr::deadline`] makes it a deadline task, if the CPU has what it reserves.
     ///
     /// # Errors
-    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does;
+    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does, and for a stopper;
     /// [`crate::Error::NoBandwidth`] for a reservation that does not fit.
     pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
-        if self.sched.class() == crate::sched::Class::Idle {
+        if matches!(self.sched.class(), crate::sched::Class::Idle | crate::sched::Class::Stop) {
             return Err(crate::Error::Busy);
         }
         crate::sched::core::set_scheduler(self, attr)
@@ -332,9 +332,9 @@ impl Task {
     /// Changes the nice value, which counts under the fair policies and is kept for later under the others.
     ///
     /// # Errors
-    /// [`crate::Error::BadNice`] outside -20..=19, [`crate::Error::Busy`] for an idle task.
+    /// [`crate::Error::BadNice`] outside -20..=19, [`crate::Error::Busy`] for an idle task and a stopper.
     pub fn set_nice(&self, nice: i32) -> Result<()> {
-        if self.sched.class() == crate::sched::Class::Idle {
+        if matches!(self.sched.class(), crate::sched::Class::Idle | crate::sched::Class::Stop) {
             return Err(crate::Error::Busy);
         }
         crate::sched::core::set_nice(self, nice)
