@@ -47,7 +47,7 @@ impl EventTimer {
     /// [`Self::program`] after an operation on `p`.
     #[inline(always)]
     pub(super) fn program_if_deadline(&self, rq: &Rq, p: SchedRef) {
-        if p.is_deadline() {
+        if p.is_above_rt() {
             self.program(rq);
         }
     }
