@@ -114,6 +114,11 @@ impl DlRq {
         }
     }
 
+    /// `p`, which was runnable on another CPU, is so here, with the budget and the deadline that it has.
+    pub(super) fn attach(&mut self, p: SchedRef, now: u64) {
+        if p.dl().is_spent() { self.spent(p, now) } else { self.ready(p) }
+    }
+
     /// `p` sleeps, or is taken off to be changed. A budget that is used up stays so meanwhile.
     pub(super) fn dequeue(&mut self, p: SchedRef, _flags: DequeueFlags, now: u64) {
         if self.curr == Some(p) {

@@ -31,6 +31,7 @@ use super::fair::CfsRq;
 use super::idle;
 use super::prio::Policy;
 use super::rt::RtRq;
+use super::smp::RqSmp;
 use super::tunables::Tunables;
 use bitflags::bitflags;
 
@@ -48,6 +49,7 @@ pub struct Rq {
     pub(super) cfs: CfsRq,
     pub(super) dl: DlRq,
     pub(super) dl_bandwidth: DlBandwidth,
+    pub(super) smp: RqSmp,
 }
 
 bitflags! {
@@ -83,6 +85,7 @@ impl Rq {
             cfs: CfsRq::new(),
             dl: DlRq::new(),
             dl_bandwidth: DlBandwidth::new(),
+            smp: RqSmp::new(),
         }
     }
 

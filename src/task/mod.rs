@@ -43,6 +43,8 @@ use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
+use crate::sched::wake_list::WakeLink;
+use crate::smp::CpuMask;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
 use arch::thread_info;
@@ -60,6 +62,8 @@ pub mod state {
     pub const UNINTERRUPTIBLE: u32 = 2;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
+    /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
+    pub const WAKING: u32 = 0x200;
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
@@ -82,6 +86,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
@@ -89,7 +94,6 @@ pub struct Task {
     links: Link,
     grave: Link,
     id: u32,
-    cpus_allowed: Cell<u64>,
     name: Name,
     memory: UnsafeCell<Memory>,
     /// Where preemption was last disabled from zero, for messages.
@@ -193,6 +197,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            wake_link: WakeLink::new(core::mem::MaybeUninit::uninit()),
             pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
@@ -200,7 +205,6 @@ impl Task {
             links: Link::new(),
             grave: Link::new(),
             id,
-            cpus_allowed: Cell::new(u64::MAX),
             name,
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
@@ -218,7 +222,7 @@ impl Task {
     unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: u64, memory: Memory) {
         // SAFETY: by contract; every field is inside `at`.
         unsafe {
-            SchedTask::emplace(&raw mut (*at).sched, attr);
+            SchedTask::emplace(&raw mut (*at).sched, attr, CpuMask::from_bits(affinity));
             WaitNode::emplace(&raw mut (*at).wait);
             emplace!(at => Task {
                 state: AtomicU32::new(state::NEW),
@@ -234,14 +238,13 @@ impl Task {
                 links: Link::new(),
                 grave: Link::new(),
                 id: id,
-                cpus_allowed: Cell::new(affinity),
                 name: name,
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
                 #[cfg(debug_assertions)]
                 held: crate::lockdep::HeldStack::new(),
-            } except arch, sched, wait);
+            } except arch, sched, wait, wake_link);
         }
     }
 
@@ -278,7 +281,7 @@ impl Task {
     /// The CPUs the task may run on, one bit each.
     #[must_use]
     pub fn affinity(&self) -> u64 {
-        self.cpus_allowed.get()
+        self.sched.cpus_allowed().bits()
     }
 
     /// Makes the next, or the present, [`park`] return.
