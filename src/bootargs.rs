@@ -59,6 +59,8 @@ pub enum ExitMethod {
 pub const MESSAGE_BYTES: usize = 240;
 /// Number of messages kept; more are counted.
 pub const MESSAGES_MAX: usize = 8;
+/// Largest number of CPUs.
+const CPUS_MAX: u32 = crate::MAX_CPUS as u32;
 
 /// The parsed boot arguments.
 #[derive(Clone, Debug)]
@@ -93,6 +95,10 @@ pub struct Bootargs<'a> {
     pub loglevel: LevelFilter,
     /// Test aid: keep lock words live on one CPU.
     pub smp_locks: bool,
+    /// CPUs that may ever run, the boot CPU included; `None`: all of them.
+    pub nr_cpus: Option<u32>,
+    /// CPUs that the boot starts, the boot CPU included; `None`: all of them.
+    pub maxcpus: Option<u32>,
     /// For the test images, not interpreted here.
     pub test: Option<&'a str>,
     /// For the test images, not interpreted here.
@@ -124,6 +130,8 @@ impl<'a> Bootargs<'a> {
             trace: false,
             loglevel: LevelFilter::Info,
             smp_locks: false,
+            nr_cpus: None,
+            maxcpus: None,
             test: None,
             skip: None,
             bench: None,
@@ -206,6 +214,14 @@ impl<'a> Bootargs<'a> {
                     self.smp_locks = on;
                 }
             }
+            ("nr_cpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.nr_cpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that may ever run)", "all"),
+            },
+            ("maxcpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.maxcpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that the boot starts)", "all"),
+            },
             ("loglevel", value) => match value {
                 Some("error") => self.loglevel = LevelFilter::Error,
                 Some("warn") => self.loglevel = LevelFilter::Warn,
@@ -219,7 +235,8 @@ impl<'a> Bootargs<'a> {
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, test, skip, bench",
+                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, test, \
+                 skip, bench",
                 word.text
             )),
         }
@@ -346,7 +363,7 @@ mod tests {
     fn every_argument_is_understood() {
         let args = Bootargs::parse(
             "hz=1000 preempt=none preempt_style=event threadirqs latency_budget_us=50 rt_runtime_us=0 rt_period_us=5000 cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
-             loglevel=debug smp_locks=1 test=only:a::b skip=3 bench=sem",
+             loglevel=debug smp_locks=1 nr_cpus=4 maxcpus=2 test=only:a::b skip=3 bench=sem",
         );
         assert_eq!(args.hz, 1000);
         assert_eq!(args.preempt, PreemptModel::None);
@@ -357,6 +374,7 @@ mod tests {
         assert_eq!(args.demo, Some(false));
         assert_eq!(args.exit, ExitMethod::Semihosting);
         assert_eq!(args.loglevel, LevelFilter::Debug);
+        assert_eq!((args.nr_cpus, args.maxcpus), (Some(4), Some(2)));
         assert_eq!((args.test, args.skip, args.bench), (Some("only:a::b"), Some("3"), Some("sem")));
         assert!(args.messages.is_empty(), "{:?}", args.messages);
     }
@@ -375,6 +393,14 @@ mod tests {
             "rt_period_us=5: expected 1000 to 1000000 (microseconds); using 1000000"
         );
         assert_eq!(only_message("demo=yes"), "demo=yes: expected 0 or 1; using the image's own choice");
+        assert_eq!(
+            only_message("nr_cpus=0"),
+            "nr_cpus=0: expected 1 to 64 (CPUs that may ever run); using all"
+        );
+        assert_eq!(
+            only_message("maxcpus=65"),
+            "maxcpus=65: expected 1 to 64 (CPUs that the boot starts); using all"
+        );
         assert_eq!(only_message("exit="), "exit=: expected psci or semihosting; using psci");
     }
 
