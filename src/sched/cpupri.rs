@@ -25,7 +25,7 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::entity::SchedTask;
-use super::prio::{MAX_PRIO, MAX_RT_PRIO};
+use super::prio::{MAX_PRIO, MAX_RT_PRIO, STOP_PRIO};
 use crate::MAX_CPUS;
 use crate::smp::CpuMask;
 
@@ -46,7 +46,9 @@ pub const OFF: u8 = 255;
 #[inline]
 #[must_use]
 pub const fn level_of_prio(prio: i32) -> u8 {
-    if prio < 0 {
+    if prio <= STOP_PRIO {
+        STOP
+    } else if prio < 0 {
         DEADLINE
     } else if prio < MAX_RT_PRIO {
         // 0 is the most important one: 100 for user priority 99.
@@ -151,9 +153,9 @@ mod tests {
 
     #[test]
     fn levels_rise_with_importance() {
-        let prios = [MAX_PRIO, 139, 100, 98, 97, 1, 0, -1];
+        let prios = [MAX_PRIO, 139, 100, 98, 97, 1, 0, -1, STOP_PRIO];
         let levels: Vec<u8> = prios.into_iter().map(level_of_prio).collect();
-        assert_eq!(levels, [IDLE, FAIR, FAIR, RT_MIN, 3, 99, 100, DEADLINE]);
+        assert_eq!(levels, [IDLE, FAIR, FAIR, RT_MIN, 3, 99, 100, DEADLINE, STOP]);
     }
 
     #[test]

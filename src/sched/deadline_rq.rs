@@ -205,11 +205,11 @@ impl DlRq {
 
     /// Does `p`, a deadline task that has become runnable, displace `curr`, of whatever class?
     pub(super) fn check_preempt(&self, curr: SchedRef, p: SchedRef) -> Resched {
-        if p == curr || p.dl().place.get() != Place::Ready {
+        if p == curr || curr.class() == Class::Stop || p.dl().place.get() != Place::Ready {
             return Resched::No;
         }
         Resched::when(
-            curr.class() != Class::Deadline
+            curr.class() > Class::Deadline
                 || curr.dl().place.get() != Place::Ready
                 || dl_time_before(p.dl().deadline_ns(), curr.dl().deadline_ns()),
         )

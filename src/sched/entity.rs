@@ -25,7 +25,8 @@ use super::deadline::{DlParams, SchedDlEntity};
 use super::load::LoadWeight;
 use super::pelt::LoadAvg;
 use super::prio::{
-    DEFAULT_PRIO, MAX_PRIO, Policy, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice, rt_priority_to_prio,
+    DEFAULT_PRIO, MAX_PRIO, Policy, STOP_PRIO, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice,
+    rt_priority_to_prio,
 };
 use super::select::Wakees;
 use crate::emplace::emplace;
@@ -249,6 +250,16 @@ impl SchedTask {
         }
     }
 
+    /// Makes it a CPU's stopper: before everything, for ever. Before it is first woken.
+    pub fn make_stopper(&self) {
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "a stopper is made of a task that has been woken"
+        );
+        self.prio.set(STOP_PRIO);
+        self.normal_prio.set(STOP_PRIO);
+    }
+
     /// A CPU's idle task: behind everything, in no queue, always runnable.
     pub const fn new_idle() -> Self {
         let mut task = Self::new();
@@ -307,6 +318,12 @@ impl SchedTask {
         matches!(self.on_rq.get(), OnRq::Queued)
     }
 
+    /// True while the task is on its way from one CPU's run queue to another's.
+    #[inline(always)]
+    pub fn is_migrating(&self) -> bool {
+        matches!(self.on_rq.get(), OnRq::Migrating)
+    }
+
     /// The class the task is under at present.
     #[inline(always)]
     pub fn class(&self) -> Class {
@@ -320,10 +337,16 @@ impl SchedTask {
         is_rt_prio(self.prio.get())
     }
 
+    /// True before the real-time class: for a deadline task, and for a stopper.
+    #[inline(always)]
+    pub(super) fn is_above_rt(&self) -> bool {
+        self.prio.get() < 0
+    }
+
     /// True under the deadline class.
     #[inline(always)]
     pub fn is_deadline(&self) -> bool {
-        self.prio.get() < 0
+        matches!(self.class(), Class::Deadline)
     }
 
     /// The deadline class's part of a task that is, or was, in it.

@@ -14,7 +14,8 @@
 //! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
 //! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
 //! | `idle` | what runs otherwise |
-//! | `core` | the run queues, and the one place that switches |
+//! | `core` | the one place that switches |
+//! | `runqueue`, `hooks` | the run queues of all CPUs and their locks; where other CPUs are asked about |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
@@ -38,6 +39,7 @@ pub mod entity;
 mod event;
 pub mod fair;
 mod fair_preempt;
+mod hooks;
 mod idle;
 mod lazy;
 pub mod load;
@@ -51,6 +53,7 @@ pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
 pub mod select;
+pub(crate) mod runqueue;
 pub mod smp;
 mod special;
 mod timeline;

@@ -25,7 +25,7 @@ use super::deadline::dl_time_before;
 use super::deadline_admit::DlBandwidth;
 use super::entity::{OnRq, SchedRef};
 use super::pelt::LoadAvg;
-use super::prio::{DEFAULT_PRIO, MAX_PRIO};
+use super::prio::{DEFAULT_PRIO, MAX_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
 use super::rt::RtRq;
@@ -164,7 +164,9 @@ impl Rq {
     /// The priority of what the next pick would return, if nothing came in between; that of idle if nothing waits. To be
     /// asked when a task that goes to sleep has been dequeued: is there less to do here than there was?
     pub fn peek_prio(&self) -> i32 {
-        if self.dl.pick().is_some() {
+        if self.special.contains(Special::STOP) {
+            STOP_PRIO
+        } else if self.dl.pick().is_some() {
             -1
         } else if !self.rt.is_empty() && !self.special.contains(Special::RT_THROTTLED) {
             self.rt.highest_prio()
