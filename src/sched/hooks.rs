@@ -40,9 +40,27 @@ pub(super) fn pull_before_pick(this: &'static RunQueue, prev: &Task) {
     let _ = (this, prev);
 }
 
+/// The priority of `task` has changed, which runs or waits on `this`, locked: may let go of the lock and take it again.
+#[inline]
+pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
+    let _ = (this, task);
+}
+
 /// Behind a switch on `this` CPU, if `RunQueue::needs_balance` said so (it has been cleared): pushes what does not run
 /// here. Locked; may let go of the lock and take it again. Runs as the task that was switched to.
 #[inline]
 pub(super) fn balance_callback(this: &'static RunQueue) {
     let _ = this;
+}
+
+/// Makes `cpu`, another one than this, fold its `TIF_NEED_RESCHED`, which has been set: SGI 0.
+#[inline]
+pub(super) fn send_reschedule(cpu: usize) {
+    let _ = cpu;
+}
+
+/// Makes `cpu`, which may be this one, call `wake_list::run_pending`: SGI 1.
+#[inline]
+pub(super) fn send_wake_list(cpu: usize) {
+    let _ = cpu;
 }

@@ -17,6 +17,7 @@
 //! | `core` | the one place that switches |
 //! | `runqueue`, `hooks` | the run queues of all CPUs and their locks; where other CPUs are asked about |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
+//! | `wakeup_smp`, `wake_list` | wake-ups where there are several CPUs; those that the other CPU makes itself |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
@@ -59,7 +60,9 @@ mod special;
 mod timeline;
 pub mod tunables;
 pub mod wait;
+pub(crate) mod wake_list;
 mod wakeup;
+mod wakeup_smp;
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,7 @@ use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
+use crate::sched::wake_list::WakeLink;
 use crate::smp::CpuMask;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
@@ -61,6 +62,8 @@ pub mod state {
     pub const UNINTERRUPTIBLE: u32 = 2;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
+    /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
+    pub const WAKING: u32 = 0x200;
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
@@ -83,6 +86,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
@@ -193,6 +197,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            wake_link: WakeLink::new(core::mem::MaybeUninit::uninit()),
             pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
@@ -246,7 +251,7 @@ impl Task {
                 preempt_disabled_at: Cell::new(None),
                 #[cfg(debug_assertions)]
                 held: crate::lockdep::HeldStack::new(),
-            } except arch, sched, wait);
+            } except arch, sched, wait, wake_link);
         }
     }
 
