@@ -3,10 +3,11 @@
 //! Context: as each function says. Lock: the run queue of the task.
 
 use super::class::{DequeueFlags, Resched};
-use super::core::{__schedule, RunQueue, Why, lock_task_rq, lock_this_rq, sched_ref};
+use super::core::{__schedule, Why};
 use super::entity::SchedRef;
 use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
+use super::runqueue::{RunQueue, lock_task_rq, lock_this_rq, sched_ref};
 use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if};
 use crate::error::{Error, Result};

@@ -17,20 +17,17 @@
 
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
-use super::event::EventTimer;
 use super::prio::SchedAttr;
 use super::rq::Rq;
-use crate::locking::RawLock;
-use crate::per_cpu;
+use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::context::cpu_switch_to;
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use arch::thread_info;
-use core::cell::{Cell, UnsafeCell};
-use core::mem::offset_of;
-use core::ptr::{self, NonNull};
+use core::cell::Cell;
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 pub(crate) use super::control::{
@@ -38,90 +35,9 @@ pub(crate) use super::control::{
 };
 pub(crate) use super::event::init_rt_bandwidth;
 pub use super::event::set_rt_bandwidth;
+pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
-
-/// A CPU's run queue, with what the classes need not see.
-pub(crate) struct RunQueue {
-    rq: UnsafeCell<Rq>,
-    /// The cycle counter at the last switch: what has run since belongs to the running task.
-    switch_cycles: Cell<u64>,
-    lock: RawLock,
-    /// For what the classes want to happen later.
-    pub(super) event: EventTimer,
-}
-
-per_cpu! {
-    static RUNQUEUES: RunQueue =
-        RunQueue {
-            rq: UnsafeCell::new(Rq::new()),
-            switch_cycles: Cell::new(0),
-            lock: RawLock::new(),
-            event: EventTimer::new(),
-        };
-}
-
-/// Which run queue a task belongs to: the one it is on, or will be put on when it wakes.
-///
-/// Invariant: a running task's is its CPU's. So this CPU's run queue is one load away from `current`, and a
-/// wake-up finds the right queue without asking where it runs.
-pub(crate) type TaskRq = Cell<*const RunQueue>;
-
-/// This CPU's run queue, locked. Not a guard: its lifetime crosses a switch.
-///
-/// # Safety
-/// IRQs masked; the caller unlocks.
-#[inline(always)]
-pub(super) unsafe fn lock_this_rq() -> &'static RunQueue {
-    // SAFETY: by contract.
-    unsafe { lock_task_rq(task::current()) }
-}
-
-/// The run queue of `task`, locked.
-///
-/// # Safety
-/// IRQs masked; the caller unlocks. (With tasks that move between CPUs this will have to look again after
-/// taking the lock.)
-#[inline(always)]
-pub(super) unsafe fn lock_task_rq(task: &Task) -> &'static RunQueue {
-    // SAFETY: set when the task was made, to a per-CPU variable that is there for ever.
-    let this = unsafe { &*task.rq.get() };
-    this.lock.lock();
-    this
-}
-
-impl RunQueue {
-    /// # Safety
-    /// The lock is held, and no other reference from this call is alive.
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "the run-queue lock, which the caller holds, makes it exclusive")]
-    pub(super) unsafe fn rq(&self) -> &mut Rq {
-        // SAFETY: by contract.
-        unsafe { &mut *self.rq.get() }
-    }
-
-    /// # Safety
-    /// The lock is held.
-    #[inline(always)]
-    pub(super) unsafe fn unlock(&self) {
-        // SAFETY: by contract.
-        unsafe { self.lock.unlock() };
-    }
-}
-
-/// The task whose scheduling part this is.
-#[inline(always)]
-pub(super) fn task_of(sched: SchedRef) -> &'static Task {
-    // SAFETY: every `SchedTask` that reaches a run queue is the `sched` of a `Task`, which is alive while it
-    // is there.
-    unsafe { sched.as_ptr().byte_sub(offset_of!(Task, sched)).cast::<Task>().as_ref() }
-}
-
-#[inline(always)]
-pub(super) fn sched_ref(task: &Task) -> SchedRef {
-    // SAFETY: a task on a run queue is not freed: its own count keeps it until it is dead and off the queue.
-    unsafe { SchedRef::new(NonNull::from(&task.sched)) }
-}
 
 /// Why `__schedule` is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +59,7 @@ pub(super) enum Why {
 pub(super) unsafe fn __schedule<const WHY: u8>() {
     let prev = task::current();
     // SAFETY: IRQs masked by contract.
-    let this = unsafe { lock_task_rq(prev) };
+    let this = unsafe { lock_this_rq() };
     #[cfg(debug_assertions)]
     schedule_debug(prev);
     // SAFETY: locked above.
@@ -224,8 +140,7 @@ pub(super) unsafe fn context_switch(
 /// The run queue's lock was taken by the task that switched here; it is released by this one.
 #[cfg(debug_assertions)]
 fn take_over_rq() {
-    // SAFETY: a task's run queue is a per-CPU variable that is there for ever.
-    unsafe { &*task::current().rq.get() }.lock.taken_over();
+    this_rq().lock.taken_over();
 }
 
 /// The first thing on the other side: runs as the next task, on its stack. Releases the run queue of the CPU
@@ -237,7 +152,7 @@ pub(super) fn finish_task_switch() {
     // (Where there is no lock word, so as not to look for the queue.)
     if cfg!(debug_assertions) || static_branch::<SMP_LOCKS>() {
         // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
-        unsafe { (*task::current().rq.get()).unlock() };
+        unsafe { this_rq().unlock() };
     }
 }
 
@@ -331,13 +246,7 @@ fn schedule_debug(prev: &Task) {
 /// Makes the running boot code this CPU's idle task, with the count an idle task has. Once per CPU, IRQs
 /// masked.
 pub(crate) fn init_idle(idle: &'static Task, hz: u32) {
-    // SAFETY: IRQs masked, and nothing is scheduled on this CPU yet.
-    let this = unsafe { RUNQUEUES.this_cpu() };
-    idle.rq.set(this);
-    // SAFETY: as above: nobody else.
-    let rq = unsafe { this.rq() };
-    rq.init(sched_ref(idle), hz, 1);
-    this.switch_cycles.set(arch::pmu::cycles());
+    let _ = RunQueue::init_this_cpu(idle, hz);
     thread_info::clear_preempt_need_resched();
     // SAFETY: the boot task had 1 from the start; this is the idle task's count.
     unsafe { thread_info::preempt_count_set::<1>() };
@@ -348,8 +257,7 @@ pub(crate) fn runtime_cycles(task: &Task) -> u64 {
     let flags = irqflags::local_irq_save();
     let mut cycles = task.runtime_cycles.get();
     if ptr::eq(task, task::current()) {
-        // SAFETY: IRQs masked, so the running task stays on its CPU.
-        let since = unsafe { &*task.rq.get() }.switch_cycles.get();
+        let since = rq_of(task).switch_cycles.get();
         cycles = cycles.wrapping_add(arch::pmu::cycles().wrapping_sub(since));
     }
     irqflags::local_irq_restore(flags);

@@ -9,11 +9,11 @@
 //! noted when the run queue is released again, and formatted by a thread (`notice`).
 
 use super::control::change_rq;
-use super::core::{lock_this_rq, task_of};
 use super::deadline_rq::DlReport;
 use super::entity::SchedRef;
 use super::notice::{What, note};
 use super::rq::{Rq, Special};
+use super::runqueue::{lock_this_rq, task_of};
 use super::wakeup::resched_if;
 use crate::error::Result;
 use crate::time::hrtimer::{Hrtimer, Restart};
@@ -47,7 +47,7 @@ impl EventTimer {
     /// [`Self::program`] after an operation on `p`.
     #[inline(always)]
     pub(super) fn program_if_deadline(&self, rq: &Rq, p: SchedRef) {
-        if p.is_deadline() {
+        if p.is_above_rt() {
             self.program(rq);
         }
     }

@@ -6,10 +6,9 @@
 //! Context: any; IRQs masked where the name or the text says so. Lock: the run queue of the task.
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
-use super::core::{
-    RunQueue, context_switch, finish_task_switch, lock_task_rq, lock_this_rq, sched_ref, task_of,
-};
+use super::core::{context_switch, finish_task_switch};
 use super::rq::Rq;
+use super::runqueue::{RunQueue, lock_task_rq, lock_this_rq, sched_ref, task_of};
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
@@ -199,7 +198,7 @@ pub(crate) fn fork(task: &Task) {
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    task.rq.set(this);
+    task.set_rq(this);
     rq.task_fork_lazily(sched_ref(task), crate::time::now_ns);
     // SAFETY: locked above.
     unsafe { this.unlock() };
