@@ -55,8 +55,6 @@ pub mod rq;
 pub mod rt;
 pub(crate) mod runqueue;
 pub mod select;
-pub mod select;
-pub(crate) mod runqueue;
 pub mod smp;
 mod special;
 mod timeline;
