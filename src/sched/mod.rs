@@ -60,6 +60,8 @@ pub mod rq;
 pub mod rt;
 pub(crate) mod runqueue;
 pub mod select;
+pub mod select;
+pub(crate) mod runqueue;
 pub mod smp;
 mod special;
 pub mod stop;
