@@ -295,6 +295,22 @@ impl Task {
         self.sched.cpus_allowed()
     }
 
+    /// Says on which CPUs the task may run. It acts at once: when this returns, the task is on one of them, or sleeps and
+    /// will wake there; a section of [`crate::sched::migrate_disable`] is waited for. Thread context.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadAffinity`] if none of them is online, [`crate::Error::DeadlineAffinity`] for a deadline task and a
+    /// part of the CPUs, [`crate::Error::Busy`] for an idle task and a stopper.
+    pub fn set_affinity(&self, cpus: CpuMask) -> Result<()> {
+        crate::sched::affinity::set_affinity(self, cpus)
+    }
+
+    /// The CPU on which the task runs, or last ran: maybe not any more by the time that it is read.
+    #[must_use]
+    pub fn cpu(&self) -> usize {
+        crate::sched::core::task_cpu(self)
+    }
+
     /// Makes the next, or the present, [`park`] return.
     pub fn unpark(&self) {
         // Full: it is already to return.
