@@ -45,8 +45,8 @@ pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up
 pub(crate) struct RunQueue {
     rq: UnsafeCell<Rq>,
     /// The cycle counter at the last switch: what has run since belongs to the running task.
-    switch_cycles: Cell<u64>,
-    lock: RawLock,
+    pub(super) switch_cycles: Cell<u64>,
+    pub(super) lock: RawLock,
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
 }
@@ -59,6 +59,12 @@ per_cpu! {
             lock: RawLock::new(),
             event: EventTimer::new(),
         };
+}
+
+/// The run queue of `cpu`, which is present and has been started.
+pub(super) fn cpu_rq(cpu: usize) -> &'static RunQueue {
+    // SAFETY: by contract; what is done with it from another CPU, the lock guards.
+    unsafe { RUNQUEUES.of(cpu) }
 }
 
 /// Which run queue a task belongs to: the one it is on, or will be put on when it wakes.

@@ -18,6 +18,7 @@
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
+//! | `watch` | a look at a run queue from outside |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
@@ -48,6 +49,7 @@ mod timeline;
 pub mod tunables;
 pub mod wait;
 mod wakeup;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -132,7 +132,7 @@ fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -
     wait.lock.set(guard.lock_ref().raw());
     // SAFETY: the node is the running task's own and on no queue; it is taken off before `block` returns.
     unsafe { queue.add(NonNull::from(&wait.node)) };
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
     task
 }
 
@@ -189,7 +189,7 @@ pub(crate) fn block_after(queue: &LockedQueue, release: impl FnOnce(), timeout: 
         guard.unlock_no_resched();
         return Err(Error::WouldBlock);
     }
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
     let (_, flags) = guard.unlock_irqs_off();
     if let Some(deadline_ns) = deadline_ns {
         task.timer.start_irqs_off(deadline_ns, wait_timed_out);

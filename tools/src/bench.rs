@@ -45,7 +45,8 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
         .filter_map(|(m, row)| row.target_on(cpus).map(|target| (m, target)))
         .map(|(m, target)| json!({"name": m.name, "target": target, "met": m.value <= target}))
         .collect();
-    let path = report::write(&report_name(cpus), &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
+    let path =
+        report::write(&report_name(cpus), &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
     println!("\nall results: {}", path.display());
     ensure!(run.captured.succeeded(), "the bench image did not end well: {}\n{console}", run.captured.end);
     Ok(())
@@ -141,6 +142,9 @@ mod tests {
         assert!(one.contains("0 of 2 targets met with 1 CPU online"), "{one}");
         let four = render(&results, 4, false);
         assert!(four.contains("1 of 1 targets met with 4 CPUs online"), "{four}");
-        assert!(four.lines().any(|l| l.starts_with("bench.yield_none") && l.contains("  30      40   yes")), "{four}");
+        assert!(
+            four.lines().any(|l| l.starts_with("bench.yield_none") && l.contains("  30      40   yes")),
+            "{four}"
+        );
     }
 }

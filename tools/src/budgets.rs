@@ -159,7 +159,10 @@ mod tests {
         let budget = Budget { name: "bench.x".into(), cpus: 1, most: 22 };
         let measured = lines::results("result bench.x 25 insn max=31\nresult bench.y 1 insn\n");
         let message = check(&budget, &measured).unwrap_err();
-        assert!(message.contains("took 25 insn (max 31) on 1 CPUs") && message.contains("budget is 22"), "{message}");
+        assert!(
+            message.contains("took 25 insn (max 31) on 1 CPUs") && message.contains("budget is 22"),
+            "{message}"
+        );
         assert_eq!(check(&Budget { most: 25, ..budget }, &measured), Ok(()));
     }
 

@@ -53,6 +53,7 @@ mod traced;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
+mod watchdog;
 mod word;
 mod workqueue;
 
