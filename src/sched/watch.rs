@@ -5,10 +5,10 @@
 //!
 //! Context: any. Lock: the run queue of the CPU, tried.
 
-use super::core::{RunQueue, cpu_rq, task_of};
 use super::entity::SchedRef;
 use super::prio::Policy;
 use super::rq::Rq;
+use super::runqueue::{RunQueue, cpu_rq, task_of};
 use crate::task::Name;
 use arch::irqflags;
 
