@@ -60,19 +60,19 @@ mod running {
     use crate::locking::Mutex;
     use crate::time::NSEC_PER_SEC;
 
-    /// Seconds for CPUs and for tasks; 0: not watched.
-    static SETTINGS: Mutex<(u32, u32)> = Mutex::new((0, 0));
+    /// Nanoseconds for CPUs and for tasks; 0: not watched.
+    static SETTINGS: Mutex<(u64, u64)> = Mutex::new((0, 0));
 
-    /// Watches CPUs with a threshold of `thresh_s` seconds and tasks with one of `hung_s`; 0 for not at all. Replaces what
-    /// was set before. Thread context.
+    /// Watches CPUs with a threshold of `thresh_ns` and tasks with one of `hung_ns`; 0 for not at all. Replaces what was set
+    /// before. Both are for people and not for deadlines: seconds, but for tests. Thread context.
     ///
     /// # Errors
     /// [`crate::Error::NoMemory`] for the thread that watches tasks; CPUs are watched then all the same.
-    pub fn start(thresh_s: u32, hung_s: u32) -> Result<()> {
+    pub fn start(thresh_ns: u64, hung_ns: u64) -> Result<()> {
         let mut settings = SETTINGS.lock();
-        *settings = (thresh_s, hung_s);
-        lockup::set_threshold(u64::from(thresh_s) * NSEC_PER_SEC);
-        hung::set_timeout(u64::from(hung_s) * NSEC_PER_SEC)
+        *settings = (thresh_ns, hung_ns);
+        lockup::set_threshold(thresh_ns);
+        hung::set_timeout(hung_ns)
     }
 
     /// Watches nobody. Thread context.
@@ -81,18 +81,20 @@ mod running {
         let _ = start(0, 0);
     }
 
-    /// The thresholds in seconds, for CPUs and for tasks; 0: not watched.
+    /// The thresholds in nanoseconds, for CPUs and for tasks; 0: not watched.
     #[must_use]
-    pub fn settings() -> (u32, u32) {
+    pub fn settings() -> (u64, u64) {
         *SETTINGS.lock()
     }
 
     /// What the boot arguments say; where they say nothing, the defaults if `by_default`, or nobody is watched.
     pub fn start_from_bootargs(args: &Bootargs, by_default: bool) {
-        let or = |seconds: Option<u32>, default| seconds.unwrap_or(if by_default { default } else { 0 });
-        let thresh_s = or(args.watchdog_thresh, DEFAULT_THRESH_S);
-        let hung_s = or(args.hung_task_timeout, DEFAULT_HUNG_S);
-        if let Err(error) = start(thresh_s, hung_s) {
+        let or = |seconds: Option<u32>, default| {
+            u64::from(seconds.unwrap_or(if by_default { default } else { 0 })) * NSEC_PER_SEC
+        };
+        let thresh_ns = or(args.watchdog_thresh, DEFAULT_THRESH_S);
+        let hung_ns = or(args.hung_task_timeout, DEFAULT_HUNG_S);
+        if let Err(error) = start(thresh_ns, hung_ns) {
             log::error!(target: "watchdog", "tasks are not watched: {error}");
         }
     }

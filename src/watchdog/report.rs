@@ -54,8 +54,8 @@ pub(super) fn stuck(me: usize, cpu: usize, stuck: &Stuck) {
     let count = if cpu == me { count & !HARDIRQ_MASK } else { count };
     log::error!(
         target: "watchdog",
-        "CPU {cpu} stuck for {} s in task {}/{} ({}), preempt_count {count:#x}: {why}{}",
-        for_ns / NSEC_PER_SEC,
+        "CPU {cpu} stuck for {} in task {}/{} ({}), preempt_count {count:#x}: {why}{}",
+        Lasting(for_ns),
         peek.name.as_str(),
         peek.id,
         PolicyOf(peek),
@@ -94,18 +94,18 @@ fn last_events(cpu: usize) {
 
 pub(super) fn recovered(cpu: usize, after_ns: u64) {
     RECOVERED.fetch_add(1, Ordering::Relaxed);
-    log::warn!(target: "watchdog", "CPU {cpu} gets on again, after {} s", after_ns / NSEC_PER_SEC);
+    log::warn!(target: "watchdog", "CPU {cpu} gets on again, after {}", Lasting(after_ns));
 }
 
 /// A task has waited for a lock for `for_ns`. Thread context.
 pub(super) fn hung(name: &str, id: u32, for_ns: u64, awaited: Option<&Awaited>, frames: &[u64]) {
     HUNG.fetch_add(1, Ordering::Relaxed);
-    let seconds = for_ns / NSEC_PER_SEC;
+    let time = Lasting(for_ns);
     match awaited {
         Some(awaited) => {
-            log::error!(target: "watchdog", "task {name}/{id} waits for {seconds} s for the {awaited}")
+            log::error!(target: "watchdog", "task {name}/{id} waits for {time} for the {awaited}")
         }
-        None => log::error!(target: "watchdog", "task {name}/{id} waits for {seconds} s"),
+        None => log::error!(target: "watchdog", "task {name}/{id} waits for {time}"),
     }
     frames.iter().enumerate().for_each(|(i, &pc)| frame(name, i, pc));
 }
@@ -116,6 +116,18 @@ fn frame(name: &str, i: usize, pc: u64) {
         log::error!(target: "watchdog", "{name}   #{i:<2} {}", Symbol(pc));
     } else {
         log::error!(target: "watchdog", "{name}   #{i:<2} {}", ReturnAddress(pc));
+    }
+}
+
+/// Seconds, or milliseconds where it is less than one.
+struct Lasting(u64);
+
+impl fmt::Display for Lasting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ns if ns < NSEC_PER_SEC => write!(f, "{} ms", ns / 1_000_000),
+            ns => write!(f, "{} s", ns / NSEC_PER_SEC),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod power;
 mod preempt_stats;
 mod tasks;
 mod text;
+mod top;
 mod watch;
 
 use crate::shell_command;
@@ -56,6 +57,7 @@ shell_command!(
     "time the sections in which nobody else can run",
     preempt_stats::preempt_stats
 );
+shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(
     "watchdog",
     "[thresh=10] [hung=120] | off",

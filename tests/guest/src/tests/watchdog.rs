@@ -1,6 +1,6 @@
 //! The watchers: who gets nowhere is reported once, and nobody else is.
 //!
-//! The thresholds are of seconds, so these tests are for machines with virtual time.
+//! The thresholds are far below those in use, and yet long: these tests are for machines with virtual time.
 
 use crate::framework::Failure;
 use crate::framework::clock::{is_exact, spin_ns};
@@ -13,7 +13,8 @@ use stint::locking::{Mutex, Semaphore};
 use stint::watchdog::{self, Reports};
 use stint::{klog, task};
 
-const SECOND_NS: u64 = 1_000_000_000;
+/// The threshold.
+const N: u64 = 20_000_000;
 
 /// The watchers with these thresholds, until it is dropped.
 struct Watching {
@@ -21,11 +22,11 @@ struct Watching {
 }
 
 impl Watching {
-    fn start(thresh_s: u32, hung_s: u32) -> Result<Self, Failure> {
+    fn start(thresh_ns: u64, hung_ns: u64) -> Result<Self, Failure> {
         if !is_exact() {
-            return Err(Failure::Ignored("it takes seconds, and needs a machine with virtual time"));
+            return Err(Failure::Ignored("it needs a machine with virtual time"));
         }
-        watchdog::start(thresh_s, hung_s)?;
+        watchdog::start(thresh_ns, hung_ns)?;
         Ok(Self { before: watchdog::reports() })
     }
 
@@ -53,16 +54,16 @@ fn kept_lines_with(text: &str) -> usize {
 ktest! {
     fn a_task_that_keeps_others_off_its_cpu_is_reported_once_and_its_end_once() {
         let _unlimited = Limits::none()?;
-        let watching = Watching::start(1, 0)?;
+        let watching = Watching::start(N, 0)?;
         // This task, ready and of a lower priority, is the one that waits.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(4 * SECOND_NS))?;
+        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(4 * N))?;
         hog.join();
-        task::sleep_ns(SECOND_NS);
+        task::sleep_ns(N);
         check_eq!(watching.told(), (1, 1, 0), "CPUs, ends, tasks told");
         // A second one is a second report.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(3 * SECOND_NS))?;
+        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(3 * N))?;
         hog.join();
-        task::sleep_ns(SECOND_NS);
+        task::sleep_ns(N);
         check_eq!(watching.told(), (2, 2, 0), "CPUs, ends, tasks told");
     }
 }
@@ -70,18 +71,18 @@ ktest! {
 ktest! {
     fn a_cpu_that_idles_that_has_one_task_or_that_switches_is_not_reported() {
         let _unlimited = Limits::none()?;
-        let watching = Watching::start(1, 0)?;
-        task::sleep_ns(4 * SECOND_NS);
+        let watching = Watching::start(N, 0)?;
+        task::sleep_ns(4 * N);
         check_eq!(watching.told(), (0, 0, 0), "told of a CPU that idles");
-        spin_ns(4 * SECOND_NS);
+        spin_ns(4 * N);
         check_eq!(watching.told(), (0, 0, 0), "told of a CPU with one task");
         let other = task::build("other").fifo(LOW).spawn(|| {
             for _ in 0..8 {
-                spin_ns(SECOND_NS / 2);
-                task::sleep_ns(1_000_000);
+                spin_ns(N / 2);
+                task::sleep_ns(N / 20);
             }
         })?;
-        spin_ns(4 * SECOND_NS);
+        spin_ns(4 * N);
         other.join();
         check_eq!(watching.told(), (0, 0, 0), "told of a CPU that switches");
     }
@@ -89,7 +90,7 @@ ktest! {
 
 ktest! {
     fn a_task_that_waits_for_a_mutex_is_reported_once_with_whoever_has_it() {
-        let watching = Watching::start(0, 1)?;
+        let watching = Watching::start(0, N)?;
         let mutex = Arc::new(Mutex::new(()));
         let gate = Arc::new(Semaphore::new(0));
         let holder = task::build("keeper").fifo(HIGH).spawn({
@@ -103,7 +104,7 @@ ktest! {
             let mutex = mutex.clone();
             move || drop(mutex.lock())
         })?;
-        task::sleep_ns(5 * SECOND_NS);
+        task::sleep_ns(5 * N);
         let told = watching.told();
         gate.give()?;
         holder.join();
@@ -118,13 +119,13 @@ ktest! {
 
 ktest! {
     fn a_task_that_waits_for_an_event_is_never_too_late() {
-        let watching = Watching::start(0, 1)?;
+        let watching = Watching::start(0, N)?;
         let gate = Arc::new(Semaphore::new(0));
         let waiter = task::build("patient").spawn({
             let gate = gate.clone();
             move || gate.take()
         })?;
-        task::sleep_ns(5 * SECOND_NS);
+        task::sleep_ns(5 * N);
         let told = watching.told();
         gate.give()?;
         waiter.join();
