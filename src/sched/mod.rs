@@ -23,12 +23,15 @@
 //! | `watch` | a look at a run queue from outside |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
+//! | `select`, `balance` | where a task is to run (`pelt`, `cpu_loads`: what there is to do where) |
 //! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
+pub mod balance;
 pub mod bandwidth;
 pub mod class;
 mod control;
 pub mod core;
+pub mod cpu_loads;
 pub mod cpupri;
 pub mod deadline;
 pub mod deadline_admit;
@@ -44,12 +47,16 @@ mod lazy;
 pub mod load;
 pub mod notice;
 mod params;
+pub mod pelt;
 pub mod prio;
 mod prio_array;
 mod pushable;
 pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
+pub(crate) mod runqueue;
+pub mod select;
+pub mod select;
 pub(crate) mod runqueue;
 pub mod smp;
 mod special;
