@@ -313,6 +313,12 @@ pub(super) fn peek_tick<R>(f: impl FnOnce(&Tick) -> R) -> R {
     result
 }
 
+/// Runs `f` with the tick of `cpu`, which is present and has been started, and may be changing it.
+pub(super) fn peek_tick_of<R>(cpu: usize, f: impl FnOnce(&Tick) -> R) -> R {
+    // SAFETY: by contract; the caller reads single words.
+    f(unsafe { &BASE.of(cpu).tick })
+}
+
 /// Runs `f` with this CPU's tick and sets the hardware to what comes first afterwards.
 pub(super) fn with_tick(f: impl FnOnce(&Tick)) {
     let flags = irqflags::local_irq_save();
