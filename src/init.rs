@@ -67,6 +67,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     if bootargs.messages_lost > 0 {
         log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
     }
+    crate::smp::isolation::init(&bootargs);
 
     let boot_cpu = cpus::logical(arch::cpu::mpidr()).unwrap_or_else(|| {
         log::warn!("CPU {:#x} is not in the device tree; it runs as CPU 0", arch::cpu::mpidr());

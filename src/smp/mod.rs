@@ -6,8 +6,11 @@
 //! Context: any. Locks: none.
 #![forbid(unsafe_code)]
 
+mod cpulist;
 mod cpumask;
+pub mod isolation;
 
+pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
