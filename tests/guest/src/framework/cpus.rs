@@ -19,17 +19,17 @@ pub fn others() -> impl Iterator<Item = usize> {
 
 /// A task for one CPU.
 pub fn on(cpu: usize, task: Builder) -> Builder {
-    task.affinity(CpuMask::of(cpu).bits())
+    task.affinity(CpuMask::of(cpu))
 }
 
 /// A task that may run on each of `mask`.
 pub fn among(mask: CpuMask, task: Builder) -> Builder {
-    task.affinity(mask.bits())
+    task.affinity(mask)
 }
 
 /// Lets `task` run on `mask` from now on.
 pub fn set_affinity(task: &Task, mask: CpuMask) -> stint::Result<()> {
-    if mask.bits() & task.affinity() == 0 { Err(stint::Error::BadAffinity) } else { Ok(()) }
+    if (mask & task.affinity()).is_empty() { Err(stint::Error::BadAffinity) } else { Ok(()) }
 }
 
 /// The CPU on which the caller runs at this moment.

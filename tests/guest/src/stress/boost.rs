@@ -26,9 +26,12 @@ struct Guarded {
     sections: AtomicU64,
 }
 
-static GUARDED: [Guarded; LOCKS] =
-    [const { Guarded { mutex: Mutex::new(0), inside: AtomicBool::new(false), sections: AtomicU64::new(0) } };
-        LOCKS];
+/// Each mutex is made at a place of its own: to lockdep they are of different classes, which are taken in order.
+static GUARDED: [Guarded; LOCKS] = [
+    Guarded { mutex: Mutex::new(0), inside: AtomicBool::new(false), sections: AtomicU64::new(0) },
+    Guarded { mutex: Mutex::new(0), inside: AtomicBool::new(false), sections: AtomicU64::new(0) },
+    Guarded { mutex: Mutex::new(0), inside: AtomicBool::new(false), sections: AtomicU64::new(0) },
+];
 /// Two holders at once, and tasks that ended with somebody else's priority.
 static INTRUDERS: AtomicU64 = AtomicU64::new(0);
 static STILL_BOOSTED: spin::Mutex<String> = spin::Mutex::new(String::new());

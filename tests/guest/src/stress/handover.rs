@@ -181,7 +181,7 @@ fn release_rings() {}
 
 fn check_rings() -> Outcome {
     for (number, ring) in RING.iter().enumerate() {
-        ring.tasks.lock().clear();
+        drop(core::mem::take(&mut *ring.tasks.lock()));
         let passes: Vec<u64> = ring.passes.iter().map(|passes| passes.swap(0, Ordering::Relaxed)).collect();
         ring.token.iter().for_each(|token| token.store(false, Ordering::Relaxed));
         let (most, least) = (passes.iter().max(), passes.iter().min());

@@ -124,8 +124,14 @@ fn run_watching(wishes: &Wishes<'_>) -> Outcome {
     }
     cast::GO.complete_all();
     let mut watch = watch::Watch::new();
+    let mut tenth = 1;
     while cast::ops() < wishes.ops {
         watch.look(&cast);
+        // For whoever waits: a long run is silent otherwise.
+        while tenth < 10 && cast::ops() * 10 >= wishes.ops * tenth {
+            kprintln!("stress: {tenth}0 % after {} ms", (stint::time::now_ns() - began_ns) / 1_000_000);
+            tenth += 1;
+        }
     }
     // First those that change others, so that what is left at the end is nobody's doing.
     cast::STOP_SHAKERS.store(true, Ordering::Release);
