@@ -5,8 +5,8 @@
 use super::class::{DequeueFlags, Resched};
 use super::core::{__schedule, Why};
 use super::entity::SchedRef;
-use super::prio::{SchedAttr, is_rt_prio};
 use super::hooks;
+use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
 use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
 use super::wait::{self, WaitStatus};
@@ -126,10 +126,13 @@ pub(crate) fn set_nice(task: &Task, nice: i32) -> Result<()> {
 pub(crate) fn rr_interval(task: &Task) -> Interval {
     let mut interval = Interval::Unlimited;
     // SAFETY: IRQs masked.
-    let _ = change_rq(|| unsafe { lock_task_rq(task) }, |rq| {
-        interval = rq.rr_interval(sched_ref(task));
-        Ok::<_, core::convert::Infallible>(Resched::No)
-    });
+    let _ = change_rq(
+        || unsafe { lock_task_rq(task) },
+        |rq| {
+            interval = rq.rr_interval(sched_ref(task));
+            Ok::<_, core::convert::Infallible>(Resched::No)
+        },
+    );
     interval
 }
 
@@ -293,11 +296,7 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
 /// Repeats what has to take a queue's lock with the run queue of `task` locked, until nobody else has it. Returns the run
 /// queue, locked: another one if the task was moved meanwhile.
 #[inline(always)]
-fn retry(
-    mut this: &'static RunQueue,
-    task: &Task,
-    attempt: impl Fn(&Task) -> bool,
-) -> &'static RunQueue {
+fn retry(mut this: &'static RunQueue, task: &Task, attempt: impl Fn(&Task) -> bool) -> &'static RunQueue {
     while !attempt(task) {
         // SAFETY: locked, by the caller or below; whoever has the queue may want it.
         unsafe { this.unlock() };

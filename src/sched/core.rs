@@ -17,9 +17,9 @@
 
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
+use super::hooks;
 use super::prio::SchedAttr;
 use super::rq::Rq;
-use super::hooks;
 use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
 use crate::task::{self, Task, state};
 use crate::trace;

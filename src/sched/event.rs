@@ -9,11 +9,11 @@
 //! Contexts: any, IRQs masked. Locks: the run queue, and the timer base below it. What people are told is
 //! noted when the run queue is released again, and formatted by a thread (`notice`).
 
-use super::control::change_rq;
-use super::hooks;
 use super::class::Resched;
+use super::control::change_rq;
 use super::deadline_rq::DlReport;
 use super::entity::SchedRef;
+use super::hooks;
 use super::notice::{What, note};
 use super::rq::{Rq, Special};
 use super::runqueue::{RunQueue, cpu_rq, lock_this_rq, task_of, this_rq};
@@ -175,15 +175,19 @@ fn this_cpu() -> usize {
 }
 
 fn set_limits(cpu: usize, (runtime_ns, period_ns): (u64, u64)) -> Result<()> {
-    change_rq(|| lock_cpu_rq(cpu), |rq| rq.set_rt_bandwidth(runtime_ns, period_ns)).map_err(crate::Error::from)
+    change_rq(|| lock_cpu_rq(cpu), |rq| rq.set_rt_bandwidth(runtime_ns, period_ns))
+        .map_err(crate::Error::from)
 }
 
 fn limits_of(cpu: usize) -> (u64, u64) {
     let mut limits = (0, 0);
-    let _ = change_rq(|| lock_cpu_rq(cpu), |rq| {
-        limits = rq.rt_bandwidth().limits();
-        Ok::<_, core::convert::Infallible>(Resched::No)
-    });
+    let _ = change_rq(
+        || lock_cpu_rq(cpu),
+        |rq| {
+            limits = rq.rt_bandwidth().limits();
+            Ok::<_, core::convert::Infallible>(Resched::No)
+        },
+    );
     limits
 }
 
@@ -195,7 +199,8 @@ fn lock_cpu_rq(cpu: usize) -> &'static RunQueue {
 
 /// What the boot arguments say, for this CPU. Once per CPU, before its first task.
 pub(crate) fn init_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) {
-    let set_here = |runtime_us| limits_ns(runtime_us, period_us).and_then(|limits| set_limits(this_cpu(), limits));
+    let set_here =
+        |runtime_us| limits_ns(runtime_us, period_us).and_then(|limits| set_limits(this_cpu(), limits));
     if let Err(error) = set_here(runtime_us) {
         // The same share of another period is what was meant, most likely.
         let runtime_us = (u64::from(period_us) * 95 / 100) as u32;

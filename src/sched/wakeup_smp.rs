@@ -235,12 +235,7 @@ unsafe fn activate_and_switch(this: &'static RunQueue, task: &Task, flags: irqfl
 /// # Safety
 /// IRQs masked; `this` is locked, `task` has been made ready on it.
 #[inline(always)]
-unsafe fn switch_or_settle(
-    this: &'static RunQueue,
-    task: &Task,
-    decision: Resched,
-    flags: irqflags::Flags,
-) {
+unsafe fn switch_or_settle(this: &'static RunQueue, task: &Task, decision: Resched, flags: irqflags::Flags) {
     let prev = task::current();
     // The flag besides the word: another CPU may have asked, for a task that is more important than this one, and its
     // interrupt is still to come.
