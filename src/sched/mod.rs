@@ -22,12 +22,15 @@
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
+//! | `select`, `balance` | where a task is to run (`pelt`, `cpu_loads`: what there is to do where) |
 //! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
+pub mod balance;
 pub mod bandwidth;
 pub mod class;
 mod control;
 pub mod core;
+pub mod cpu_loads;
 pub mod cpupri;
 pub mod deadline;
 pub mod deadline_admit;
@@ -43,6 +46,7 @@ mod lazy;
 pub mod load;
 pub mod notice;
 mod params;
+pub mod pelt;
 pub mod prio;
 mod prio_array;
 mod pushable;
@@ -50,6 +54,7 @@ pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
 pub(crate) mod runqueue;
+pub mod select;
 pub mod smp;
 mod special;
 mod timeline;
