@@ -55,6 +55,8 @@ pub mod rq;
 pub mod rt;
 pub(crate) mod runqueue;
 pub mod select;
+pub mod select;
+pub(crate) mod runqueue;
 pub mod smp;
 mod special;
 mod timeline;

@@ -169,6 +169,19 @@ pub(super) fn for_message(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+/// Memory for a task, or the answer that there is none.
+#[cfg(target_os = "none")]
+pub(super) fn try_new_task() -> Result<Box<MaybeUninit<Task>>> {
+    let place = Box::<Task>::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
+    // SAFETY: allocated by the global allocator with the layout of a `Task`.
+    Ok(unsafe { Box::from_raw(place.as_ptr().cast()) })
+}
+
+/// A number for a task.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Allocation that answers instead of aborting.
 trait TryNewTask {
     fn try_new_task() -> Option<NonNull<Task>>;
@@ -198,7 +211,7 @@ unsafe fn init(
     entry: extern "C" fn(usize) -> !,
     arg: usize,
 ) -> TaskRef {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let id = next_id();
     // SAFETY: by contract.
     unsafe {
         Task::emplace(at.as_ptr(), name, id, attr, affinity, memory);

@@ -14,6 +14,8 @@
 
 mod builder;
 mod current;
+#[cfg(target_os = "none")]
+mod idle;
 mod job;
 mod list;
 mod name;
@@ -27,6 +29,8 @@ pub use builder::{Builder, JoinHandle, TaskMem, build};
 pub(crate) use current::try_current;
 pub use current::{cpu_cycles, exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub(crate) use current::{current, idle_task};
+#[cfg(target_os = "none")]
+pub(crate) use idle::make_idle;
 pub use list::for_each;
 pub(crate) use list::register_idle;
 pub use name::Name;
