@@ -108,7 +108,7 @@ impl fmt::Display for Error {
             Self::TimedOut => write!(f, "timed out"),
             Self::Full => write!(f, "full"),
             Self::Busy => write!(f, "in use"),
-            Self::BadAffinity => write!(f, "no CPU of the set is online"),
+            Self::BadAffinity => write!(f, "no CPU of the set is online; {} are", crate::smp::online()),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
             Self::NeedsOneshot { irq } => {
                 write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")

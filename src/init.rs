@@ -69,6 +69,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     if bootargs.messages_lost > 0 {
         log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
     }
+    crate::smp::isolation::init(&bootargs);
 
     let boot_cpu = 0;
     let found = cpus::get().unwrap_or_else(|| fail(&"the cpu nodes were not read"));

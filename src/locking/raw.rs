@@ -63,6 +63,15 @@ impl RawLock {
         self.mark_held();
     }
 
+    /// [`Self::lock`] on a CPU that is alone, for a caller that has asked.
+    #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn lock_without_word(&self) {
+        self.dep.acquire();
+        #[cfg(debug_assertions)]
+        self.mark_held();
+    }
+
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(&self) -> bool {

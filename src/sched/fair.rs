@@ -289,6 +289,11 @@ impl CfsRq {
         self.make_absolute(p);
     }
 
+    /// A sleeping task is about to be woken on another CPU, whose virtual time is another.
+    pub(super) fn leave_sleeping(&mut self, p: SchedRef) {
+        self.make_relative(p);
+    }
+
     /// True when sums, cache and order are what they should be; for tests and
     /// debug builds. Walks everything.
     pub fn is_consistent(&self) -> bool {

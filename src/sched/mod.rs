@@ -14,17 +14,21 @@
 //! | `rt` | FIFO and RR (`prio_array`: its lists and bitmap) |
 //! | `fair`, `fair_preempt` | CFS: accounts, decisions (`timeline`, `tunables`) |
 //! | `idle` | what runs otherwise |
-//! | `core` | the run queues, and the one place that switches |
+//! | `core` | the one place that switches |
+//! | `runqueue`, `hooks` | the run queues of all CPUs and their locks; where other CPUs are asked about |
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
+//! | `wakeup_smp`, `wake_list` | wake-ups where there are several CPUs; those that the other CPU makes itself |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
+//! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
 //! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
 pub mod bandwidth;
 pub mod class;
 mod control;
 pub mod core;
+pub mod cpupri;
 pub mod deadline;
 pub mod deadline_admit;
 pub mod deadline_rq;
@@ -33,6 +37,7 @@ pub mod entity;
 mod event;
 pub mod fair;
 mod fair_preempt;
+mod hooks;
 mod idle;
 mod lazy;
 pub mod load;
@@ -40,14 +45,19 @@ pub mod notice;
 mod params;
 pub mod prio;
 mod prio_array;
+mod pushable;
 pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
+pub(crate) mod runqueue;
+pub mod smp;
 mod special;
 mod timeline;
 pub mod tunables;
 pub mod wait;
+pub(crate) mod wake_list;
 mod wakeup;
+mod wakeup_smp;
 
 #[cfg(test)]
 mod tests;

@@ -13,8 +13,10 @@
 
 #[cfg(target_os = "none")]
 pub mod bringup;
+mod cpulist;
 mod cpumask;
 pub mod ipi;
+pub mod isolation;
 #[cfg(target_os = "none")]
 mod ops;
 #[cfg(target_os = "none")]
@@ -22,6 +24,7 @@ pub(crate) mod stop;
 
 #[cfg(target_os = "none")]
 pub(crate) use bringup::boot_all;
+pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
 pub use ipi::send_reschedule;
 

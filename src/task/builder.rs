@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::mm::stack::Stack;
 use crate::sched::core as sched;
 use crate::sched::prio::{Policy, SchedAttr};
+use crate::smp::{self, CpuMask};
 use alloc::boxed::Box;
 use arch::context::ArchTask;
 use core::alloc::Layout;
@@ -35,16 +36,17 @@ pub struct Builder {
     name: Name,
     attr: Result<SchedAttr>,
     stack_bytes: usize,
-    affinity: u64,
+    /// Nothing: as whoever makes it.
+    affinity: Option<CpuMask>,
 }
 
-/// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
+/// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, the CPUs of the task that makes it.
 pub fn build(name: &str) -> Builder {
     Builder {
         name: Name::new(name),
         attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }),
         stack_bytes: DEFAULT_STACK_BYTES,
-        affinity: u64::MAX,
+        affinity: None,
     }
 }
 
@@ -93,9 +95,9 @@ impl Builder {
         self
     }
 
-    /// The CPUs the task may run on, one bit each.
-    pub fn affinity(mut self, mask: u64) -> Self {
-        self.affinity = mask;
+    /// The CPUs the task may run on; at least one of them has to be online.
+    pub fn affinity(mut self, cpus: CpuMask) -> Self {
+        self.affinity = Some(cpus);
         self
     }
 
@@ -124,7 +126,7 @@ impl Builder {
 
     fn create_job(self, job: Job) -> Result<TaskRef> {
         let attr = self.attr?;
-        self.check_affinity()?;
+        let cpus = self.cpus_allowed()?;
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
             return Err(Error::BadStackSize { bytes: for_message(self.stack_bytes) });
         }
@@ -139,7 +141,7 @@ impl Builder {
         let first = if is_deadline { SchedAttr::NORMAL } else { attr };
         // SAFETY: the memory is ours, and the stack is the task's alone.
         let task = unsafe {
-            init(task, self.name, first, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg)
+            init(task, self.name, first, cpus, Memory::Kernel { stack, _job: job }, top, entry, arg)
         };
         if is_deadline {
             task.set_scheduler(attr)?;
@@ -147,10 +149,19 @@ impl Builder {
         Ok(task)
     }
 
-    fn check_affinity(&self) -> Result<()> {
-        // One CPU is online until there is bring-up for the others.
-        if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
+    fn cpus_allowed(&self) -> Result<CpuMask> {
+        match self.affinity {
+            None => Ok(inherited_affinity()),
+            Some(cpus) if (cpus & smp::online()).is_empty() => Err(Error::BadAffinity),
+            Some(cpus) => Ok(cpus),
+        }
     }
+}
+
+/// The CPUs of a task that does not say: those of the task that makes it.
+#[inline(always)]
+fn inherited_affinity() -> CpuMask {
+    super::current().sched.cpus_allowed()
 }
 
 /// A size as an error keeps it: one that does not fit is named as the biggest, and not as what is left of it.
@@ -194,7 +205,7 @@ unsafe fn init(
     at: NonNull<Task>,
     name: Name,
     attr: SchedAttr,
-    affinity: u64,
+    affinity: CpuMask,
     memory: Memory,
     stack_top: usize,
     entry: extern "C" fn(usize) -> !,
@@ -298,7 +309,7 @@ impl<const STACK: usize> TaskMem<STACK> {
                 at,
                 name,
                 attr,
-                u64::MAX,
+                inherited_affinity(),
                 Memory::Callers { stack_low: low, stack_top: top },
                 top,
                 entry,

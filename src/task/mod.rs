@@ -47,6 +47,8 @@ use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
+use crate::sched::wake_list::WakeLink;
+use crate::smp::CpuMask;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
 use arch::thread_info;
@@ -64,6 +66,8 @@ pub mod state {
     pub const UNINTERRUPTIBLE: u32 = 2;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
+    /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
+    pub const WAKING: u32 = 0x200;
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
@@ -86,6 +90,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
@@ -93,7 +98,6 @@ pub struct Task {
     links: Link,
     grave: Link,
     id: u32,
-    cpus_allowed: Cell<u64>,
     name: Name,
     memory: UnsafeCell<Memory>,
     /// Where preemption was last disabled from zero, for messages.
@@ -191,12 +195,13 @@ impl Task {
             state: AtomicU32::new(task_state),
             // One for the task itself and one for whoever makes it.
             usage: AtomicU32::new(2),
-            rq: Cell::new(ptr::null()),
+            rq: TaskRq::new(ptr::null_mut()),
             sched: SchedTask::new(),
             runtime_cycles: Cell::new(0),
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            wake_link: WakeLink::new(core::mem::MaybeUninit::uninit()),
             pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
@@ -204,7 +209,6 @@ impl Task {
             links: Link::new(),
             grave: Link::new(),
             id,
-            cpus_allowed: Cell::new(u64::MAX),
             name,
             memory: UnsafeCell::new(memory),
             #[cfg(debug_assertions)]
@@ -219,15 +223,22 @@ impl Task {
     /// # Safety
     /// `at` is valid for writes.
     #[inline(always)]
-    unsafe fn emplace(at: *mut Self, name: Name, id: u32, attr: SchedAttr, affinity: u64, memory: Memory) {
+    unsafe fn emplace(
+        at: *mut Self,
+        name: Name,
+        id: u32,
+        attr: SchedAttr,
+        affinity: CpuMask,
+        memory: Memory,
+    ) {
         // SAFETY: by contract; every field is inside `at`.
         unsafe {
-            SchedTask::emplace(&raw mut (*at).sched, attr);
+            SchedTask::emplace(&raw mut (*at).sched, attr, affinity);
             WaitNode::emplace(&raw mut (*at).wait);
             emplace!(at => Task {
                 state: AtomicU32::new(state::NEW),
                 usage: AtomicU32::new(2),
-                rq: Cell::new(ptr::null()),
+                rq: TaskRq::new(ptr::null_mut()),
                 runtime_cycles: Cell::new(0),
                 nvcsw: Cell::new(0),
                 nivcsw: Cell::new(0),
@@ -238,14 +249,13 @@ impl Task {
                 links: Link::new(),
                 grave: Link::new(),
                 id: id,
-                cpus_allowed: Cell::new(affinity),
                 name: name,
                 memory: UnsafeCell::new(memory),
                 #[cfg(debug_assertions)]
                 preempt_disabled_at: Cell::new(None),
                 #[cfg(debug_assertions)]
                 held: crate::lockdep::HeldStack::new(),
-            } except arch, sched, wait);
+            } except arch, sched, wait, wake_link);
         }
     }
 
@@ -279,10 +289,10 @@ impl Task {
         self.state.store(to, Ordering::Relaxed);
     }
 
-    /// The CPUs the task may run on, one bit each.
+    /// The CPUs the task may run on.
     #[must_use]
-    pub fn affinity(&self) -> u64 {
-        self.cpus_allowed.get()
+    pub fn affinity(&self) -> CpuMask {
+        self.sched.cpus_allowed()
     }
 
     /// Makes the next, or the present, [`park`] return.
@@ -297,10 +307,10 @@ impl Task {
     /// [`SchedAttr::deadline`] makes it a deadline task, if the CPU has what it reserves.
     ///
     /// # Errors
-    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does;
+    /// [`crate::Error::Busy`] for an idle task, which is what runs when nothing else does, and for a stopper;
     /// [`crate::Error::NoBandwidth`] for a reservation that does not fit.
     pub fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
-        if self.sched.class() == crate::sched::Class::Idle {
+        if matches!(self.sched.class(), crate::sched::Class::Idle | crate::sched::Class::Stop) {
             return Err(crate::Error::Busy);
         }
         crate::sched::core::set_scheduler(self, attr)
@@ -331,9 +341,9 @@ impl Task {
     /// Changes the nice value, which counts under the fair policies and is kept for later under the others.
     ///
     /// # Errors
-    /// [`crate::Error::BadNice`] outside -20..=19, [`crate::Error::Busy`] for an idle task.
+    /// [`crate::Error::BadNice`] outside -20..=19, [`crate::Error::Busy`] for an idle task and a stopper.
     pub fn set_nice(&self, nice: i32) -> Result<()> {
-        if self.sched.class() == crate::sched::Class::Idle {
+        if matches!(self.sched.class(), crate::sched::Class::Idle | crate::sched::Class::Stop) {
             return Err(crate::Error::Busy);
         }
         crate::sched::core::set_nice(self, nice)

@@ -139,6 +139,12 @@ impl Hrtimer {
         true
     }
 
+    /// [`Self::cancel_irqs_off`] without waiting: false if the callback is running on another CPU. IRQs masked.
+    pub(crate) fn try_cancel_irqs_off(&self) -> bool {
+        self.cancel_irqs_off();
+        true
+    }
+
     fn cancel_pending_irqs_off(&self) {
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };

@@ -99,6 +99,13 @@ pub fn synchronize() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// Waits until the cache and TLB maintenance of this CPU, and all its accesses to memory, are complete for every CPU.
+#[inline(always)]
+pub fn complete_maintenance() {
+    // SAFETY: a barrier. No `nomem`: it orders everything.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+}
+
 /// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
 #[inline(always)]
 pub fn relax() {

@@ -5,7 +5,7 @@
 //! `run <name>`, so that the host knows in which one the machine died.
 
 use super::surroundings::Surroundings;
-use super::{Failure, Models, Outcome, TESTS, Test, models};
+use super::{Failure, Models, Outcome, TESTS, Test, cpus, models};
 use alloc::vec::Vec;
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
@@ -21,6 +21,7 @@ const PRIORITY: u32 = 1;
 /// The body of the image's first task.
 pub fn main() {
     let bootargs = &start::boot_info().bootargs;
+    cpus::stay_on_boot_cpu();
     if models::RT.contains(Models::of(bootargs)) {
         raise_the_softirq_thread();
     }
@@ -110,10 +111,12 @@ fn run(test: &'static Test) -> Outcome {
     watchdog.start_once(WATCHDOG_NS);
     settle();
     let surroundings = Surroundings::take();
-    let mut outcome = if test.applies.0.contains(Models::of(&start::boot_info().bootargs)) {
-        (test.body)()
-    } else {
+    let mut outcome = if !test.applies.0.contains(Models::of(&start::boot_info().bootargs)) {
         Err(Failure::Ignored(test.applies.1))
+    } else if cpus::online() < test.cpus.0 {
+        Err(Failure::Ignored(test.cpus.1))
+    } else {
+        (test.body)()
     };
     become_the_test_task();
     settle();
