@@ -97,10 +97,6 @@ pub struct Bootargs<'a> {
     pub loglevel: LevelFilter,
     /// Test aid: keep lock words live on one CPU.
     pub smp_locks: bool,
-    /// CPUs that may ever run, the boot CPU included; `None`: all of them.
-    pub nr_cpus: Option<u32>,
-    /// CPUs that the boot starts, the boot CPU included; `None`: all of them.
-    pub maxcpus: Option<u32>,
     /// CPUs that only get tasks whose affinity names them.
     pub isolcpus: CpuMask,
     /// Isolated CPUs that take no tick while they have one task.
@@ -111,6 +107,10 @@ pub struct Bootargs<'a> {
     pub watchdog_thresh: Option<u32>,
     /// Seconds after which a task that waits for a lock is reported, 0: never; `None`: as the image likes.
     pub hung_task_timeout: Option<u32>,
+    /// CPUs that may ever run, the boot CPU included; `None`: all of them.
+    pub nr_cpus: Option<u32>,
+    /// CPUs that the boot starts, the boot CPU included; `None`: all of them.
+    pub maxcpus: Option<u32>,
     /// For the test images, not interpreted here.
     pub test: Option<&'a str>,
     /// For the test images, not interpreted here.
@@ -142,13 +142,13 @@ impl<'a> Bootargs<'a> {
             trace: false,
             loglevel: LevelFilter::Info,
             smp_locks: false,
-            nr_cpus: None,
-            maxcpus: None,
             isolcpus: CpuMask::NONE,
             nohz_full: CpuMask::NONE,
             irqaffinity: None,
             watchdog_thresh: None,
             hung_task_timeout: None,
+            nr_cpus: None,
+            maxcpus: None,
             test: None,
             skip: None,
             bench: None,
@@ -231,14 +231,6 @@ impl<'a> Bootargs<'a> {
                     self.smp_locks = on;
                 }
             }
-            ("nr_cpus", value) => match number(value, 1..=CPUS_MAX) {
-                Some(cpus) => self.nr_cpus = Some(cpus),
-                None => self.wrong(&word, "1 to 64 (CPUs that may ever run)", "all"),
-            },
-            ("maxcpus", value) => match number(value, 1..=CPUS_MAX) {
-                Some(cpus) => self.maxcpus = Some(cpus),
-                None => self.wrong(&word, "1 to 64 (CPUs that the boot starts)", "all"),
-            },
             ("isolcpus", _) => self.isolcpus = self.isolated(&word),
             ("nohz_full", _) => self.nohz_full = self.isolated(&word),
             ("irqaffinity", _) => {
@@ -251,6 +243,14 @@ impl<'a> Bootargs<'a> {
             ("hung_task_timeout", value) => match number(value, 0..=86_400) {
                 Some(seconds) => self.hung_task_timeout = Some(seconds),
                 None => self.wrong(&word, "1 to 86400 (seconds), or 0 for no watching", "the image's own choice"),
+            },
+            ("nr_cpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.nr_cpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that may ever run)", "all"),
+            },
+            ("maxcpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.maxcpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that the boot starts)", "all"),
             },
             ("loglevel", value) => match value {
                 Some("error") => self.loglevel = LevelFilter::Error,
@@ -265,8 +265,8 @@ impl<'a> Bootargs<'a> {
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, \
-                 nohz_full, irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
+                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
+                 irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
                 word.text
             )),
         }
