@@ -63,5 +63,5 @@ pub(super) fn send_reschedule(cpu: usize) {
 /// Makes `cpu`, which may be this one, call `wake_list::run_pending`: SGI 1.
 #[inline]
 pub(super) fn send_wake_list(cpu: usize) {
-    crate::smp::ipi::send(crate::smp::CpuMask::of(cpu), crate::smp::ipi::Ipi::CallFunction);
+    crate::smp::ipi::send_call(cpu);
 }
