@@ -92,7 +92,9 @@ mod on_target {
     }
 
     /// Cross-CPU calls and the wake list.
-    fn call_function(_: usize) {}
+    fn call_function(_: usize) {
+        crate::sched::wake_list::run_pending();
+    }
 
     /// Where this CPU is, for a watcher on another.
     fn backtrace(_: usize) {}
