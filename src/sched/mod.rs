@@ -22,6 +22,7 @@
 //! | `stop` | the stoppers: what comes between whatever runs on a CPU |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
+//! | `watch` | a look at a run queue from outside |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
 //! | `select`, `balance` | where a task is to run (`pelt`, `cpu_loads`: what there is to do where) |
@@ -60,8 +61,6 @@ pub mod rq;
 pub mod rt;
 pub(crate) mod runqueue;
 pub mod select;
-pub mod select;
-pub(crate) mod runqueue;
 pub mod smp;
 mod special;
 pub mod stop;
@@ -71,6 +70,7 @@ pub mod wait;
 pub(crate) mod wake_list;
 mod wakeup;
 mod wakeup_smp;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

@@ -62,8 +62,13 @@ pub mod state {
     pub const RUNNING: u32 = 0;
     /// Asleep; a signal would wake it, once there are signals.
     pub const INTERRUPTIBLE: u32 = 1;
-    /// Asleep until what it waits for happens.
+    /// Asleep until somebody gives back what it waits for, a lock; such a wait can be too long (`watchdog`).
     pub const UNINTERRUPTIBLE: u32 = 2;
+    /// Not owed anything: with [`UNINTERRUPTIBLE`], a wait for an event, which may never come. (Linux: 0x400. Here it is
+    /// beside the other two, so that one mask of neighbours tells whether a task sleeps.)
+    pub const NOLOAD: u32 = 4;
+    /// Asleep until an event; such a wait is never too long.
+    pub const IDLE: u32 = UNINTERRUPTIBLE | NOLOAD;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
     /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
@@ -71,7 +76,7 @@ pub mod state {
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
-    pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
+    pub const NORMAL: u32 = INTERRUPTIBLE | IDLE;
 }
 
 /// A task. See the module's text.
@@ -281,6 +286,11 @@ impl Task {
     #[must_use]
     pub fn state(&self) -> u32 {
         self.state.load(Ordering::Relaxed)
+    }
+
+    /// Switches away from it so far, of both kinds.
+    pub(crate) fn switches(&self) -> u64 {
+        self.nvcsw.get() + self.nivcsw.get()
     }
 
     /// Sets the state of the running task. The waker's side is ordered by the lock that both sides take.

@@ -19,12 +19,12 @@ pub fn others() -> impl Iterator<Item = usize> {
 
 /// A task for one CPU.
 pub fn on(cpu: usize, task: Builder) -> Builder {
-    task.affinity(CpuMask::of(cpu).bits())
+    task.affinity(CpuMask::of(cpu))
 }
 
 /// A task that may run on each of `mask`.
 pub fn among(mask: CpuMask, task: Builder) -> Builder {
-    task.affinity(mask.bits())
+    task.affinity(mask)
 }
 
 /// The CPU on which the caller runs at this moment.
