@@ -222,7 +222,7 @@ extern "C" fn stint_secondary_start() -> ! {
         arch::psci::stop();
     }
     core::init_idle(task::current(), info.bootargs.hz);
-    core::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
+    core::copy_rt_bandwidth();
     irqflags::open_daf();
     irqchip::enable(cpu, info.timer_interrupt.intid, irqchip::PRIORITY_DEFAULT);
     tick::start_this_cpu();
