@@ -66,7 +66,7 @@ pub fn send(_: CpuMask, _: Ipi) {}
 pub fn send_reschedule(_: usize) {}
 
 #[cfg(target_os = "none")]
-pub(crate) use on_target::init;
+pub(crate) use on_target::{init, serve_this_cpu};
 
 #[cfg(target_os = "none")]
 mod on_target {
@@ -92,6 +92,11 @@ mod on_target {
             // Its return is the preemption point, and the request is folded already.
             request(Ipi::Reschedule, |_| {});
         }
+    }
+
+    /// Serves what was left for this CPU and may be pending still: it takes no interrupt any more. IRQs masked.
+    pub(crate) fn serve_this_cpu() {
+        call_function(0);
     }
 
     /// Cross-CPU calls and the wake list.

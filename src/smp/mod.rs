@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `cpumask` | sets of CPUs |
 //! | `ipi` | interrupts from one CPU to others |
-//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first and last |
+//! | `hotplug` | CPUs that come and go: the order of the steps |
+//! | `stop` | the end of all CPUs, in a panic |
 //!
 //! Context: any. Locks: none.
 
@@ -15,6 +17,8 @@
 pub mod bringup;
 mod cpulist;
 mod cpumask;
+#[cfg(target_os = "none")]
+pub mod hotplug;
 pub mod ipi;
 pub mod isolation;
 #[cfg(target_os = "none")]
