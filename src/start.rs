@@ -70,5 +70,6 @@ fn first_task() {
     {
         log::error!("latency_budget_us={budget_us}: {failure}; nothing is timed");
     }
+    crate::watchdog::start_from_bootargs(&boot_info().bootargs, false);
     stint_main();
 }

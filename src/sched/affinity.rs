@@ -42,16 +42,15 @@ pub(crate) fn set_affinity(task: &Task, cpus: CpuMask) -> Result<()> {
         return Ok(());
     }
     loop {
-        match settle_from_thread(task) {
+        match settle_irqs_open(task) {
             Settled::Yes => return Ok(()),
             // A CPU that went offline meanwhile has got rid of its tasks itself.
             Settled::Runs(cpu) => {
                 let _ = stop_one_cpu(cpu, &|| {
-                    // SAFETY: the stopper's functions are called with IRQs masked.
-                    let _ = unsafe { settle(task) };
+                    let _ = settle_irqs_open(task);
                 });
             }
-            Settled::Bound => SECTION_ENDS.wait_until(|| settle_from_thread(task) != Settled::Bound),
+            Settled::Bound => SECTION_ENDS.wait_until(|| settle_irqs_open(task) != Settled::Bound),
         }
     }
 }
@@ -73,6 +72,8 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     // SAFETY: locked above.
     unsafe { this.unlock() };
     irqflags::local_irq_restore(flags);
+    // Another change may wait to move it, for which there is no need any more.
+    SECTION_ENDS.wake_all();
     if fits { Ok(()) } else { Err(Error::DeadlineAffinity) }
 }
 
@@ -83,7 +84,7 @@ pub(super) fn suits_deadline(cpus: CpuMask) -> bool {
     cpus & online == online || (cpus & online).count() == 1
 }
 
-fn settle_from_thread(task: &Task) -> Settled {
+fn settle_irqs_open(task: &Task) -> Settled {
     let flags = irqflags::local_irq_save();
     // SAFETY: masked.
     let settled = unsafe { settle(task) };
@@ -121,7 +122,8 @@ impl Drop for MigrateGuard {
 fn change_depth(by: i16) -> u16 {
     let sched = &task::current().sched;
     let depth = sched.migrate_disabled().checked_add_signed(by);
-    let depth = depth.unwrap_or_else(|| panic!("migrate_disable is nested {} deep", sched.migrate_disabled()));
+    let depth =
+        depth.unwrap_or_else(|| panic!("migrate_disable is nested {} deep", sched.migrate_disabled()));
     sched.set_migrate_disabled(depth);
     depth
 }
@@ -146,8 +148,7 @@ fn migrate_enable() {
     if !is_allowed {
         // With the guard of an inner section that cannot be: the depth was 1.
         let _ = stop_one_cpu(this.cpu(), &|| {
-            // SAFETY: the stopper's functions are called with IRQs masked.
-            let _ = unsafe { settle(task) };
+            let _ = settle_irqs_open(task);
         });
         SECTION_ENDS.wake_all();
     }

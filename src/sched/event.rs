@@ -34,7 +34,7 @@ pub(super) struct EventTimer {
 
 impl EventTimer {
     pub(super) const fn new() -> Self {
-        Self { timer: Hrtimer::new(), armed_ns: Cell::new(u64::MAX), is_stale: AtomicBool::new(false) }
+        Self { timer: Hrtimer::new_pinned(), armed_ns: Cell::new(u64::MAX), is_stale: AtomicBool::new(false) }
     }
 
     /// Keeps the timer at the next event. The run queue is locked.

@@ -13,7 +13,7 @@
 use super::class::Resched;
 use super::cpupri;
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, lock_task_rq_smp, sched_ref};
-use super::wakeup::resched_if;
+use super::wakeup::resched_rq_if;
 use crate::smp::{self, CpuMask};
 use crate::task::Task;
 use core::ptr;
@@ -67,7 +67,7 @@ pub(super) fn move_queued_task(task: &Task, from: &'static RunQueue, to: &'stati
         // So that nobody else counts on this CPU before the switch.
         to.publish(task);
     }
-    resched_if(to, to_rq, decision);
+    resched_rq_if(to, decision);
     from.event.program_if_deadline(from_rq, p);
     to.event.program_if_deadline(to_rq, p);
     super::push_pull::publish_overload(from);

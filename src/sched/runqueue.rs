@@ -209,6 +209,14 @@ impl RunQueue {
         }
     }
 
+    /// Locked: says in [`CPUPRI`] that something of `level` runs here.
+    #[inline(always)]
+    pub(super) fn publish_level(&self, level: u8) {
+        if self.is_published.get() {
+            CPUPRI.set(self.cpu(), level);
+        }
+    }
+
     /// Locked: from here on, or no more, the CPU is one that others may look for.
     pub(super) fn set_published(&self, is_published: bool) {
         self.is_published.set(is_published);

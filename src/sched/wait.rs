@@ -146,7 +146,7 @@ fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -
     wait.status.set(WaitStatus::Waiting);
     wait.queue.set(queue);
     wait.lock.set(guard.lock_ref().raw());
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
     if static_branch::<SMP_LOCKS>() {
         file_smp(task, queue);
     } else {

@@ -109,7 +109,7 @@ pub fn sleep_until(deadline_ns: u64) {
     crate::preempt::will_sleep();
     let task = current();
     let flags = irqflags::local_irq_save();
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
     task.timer.start_irqs_off(deadline_ns, wake_sleeper);
     // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };

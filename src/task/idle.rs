@@ -32,7 +32,7 @@ pub(crate) fn make_idle(cpu: usize) -> Result<(&'static Task, usize)> {
     let mut task =
         Task::template(Name::new(&name), id, memory, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
     task.sched = SchedTask::new_idle();
-    task.cpus_allowed.set(CpuMask::of(cpu).bits());
+    task.sched.set_cpus_allowed(CpuMask::of(cpu));
     let task: &'static Task = Box::leak(Box::write(place, task));
     list::add(task);
     Ok((task, stack.into_top()))

@@ -62,8 +62,13 @@ pub mod state {
     pub const RUNNING: u32 = 0;
     /// Asleep; a signal would wake it, once there are signals.
     pub const INTERRUPTIBLE: u32 = 1;
-    /// Asleep until what it waits for happens.
+    /// Asleep until somebody gives back what it waits for, a lock; such a wait can be too long (`watchdog`).
     pub const UNINTERRUPTIBLE: u32 = 2;
+    /// Not owed anything: with [`UNINTERRUPTIBLE`], a wait for an event, which may never come. (Linux: 0x400. Here it is
+    /// beside the other two, so that one mask of neighbours tells whether a task sleeps.)
+    pub const NOLOAD: u32 = 4;
+    /// Asleep until an event; such a wait is never too long.
+    pub const IDLE: u32 = UNINTERRUPTIBLE | NOLOAD;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
     /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
@@ -71,7 +76,7 @@ pub mod state {
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
-    pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
+    pub const NORMAL: u32 = INTERRUPTIBLE | IDLE;
 }
 
 /// A task. See the module's text.
@@ -283,6 +288,11 @@ impl Task {
         self.state.load(Ordering::Relaxed)
     }
 
+    /// Switches away from it so far, of both kinds.
+    pub(crate) fn switches(&self) -> u64 {
+        self.nvcsw.get() + self.nivcsw.get()
+    }
+
     /// Sets the state of the running task. The waker's side is ordered by the lock that both sides take.
     #[inline(always)]
     pub(crate) fn set_state(&self, to: u32) {
@@ -293,6 +303,22 @@ impl Task {
     #[must_use]
     pub fn affinity(&self) -> CpuMask {
         self.sched.cpus_allowed()
+    }
+
+    /// Says on which CPUs the task may run. It acts at once: when this returns, the task is on one of them, or sleeps and
+    /// will wake there; a section of [`crate::sched::migrate_disable`] is waited for. Thread context.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadAffinity`] if none of them is online, [`crate::Error::DeadlineAffinity`] for a deadline task and a
+    /// part of the CPUs, [`crate::Error::Busy`] for an idle task and a stopper.
+    pub fn set_affinity(&self, cpus: CpuMask) -> Result<()> {
+        crate::sched::affinity::set_affinity(self, cpus)
+    }
+
+    /// The CPU on which the task runs, or last ran: maybe not any more by the time that it is read.
+    #[must_use]
+    pub fn cpu(&self) -> usize {
+        crate::sched::core::task_cpu(self)
     }
 
     /// Makes the next, or the present, [`park`] return.

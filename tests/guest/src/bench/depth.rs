@@ -92,7 +92,14 @@ const DEPTHS: [(usize, [&str; 6]); 3] = [
     (10, ["rt_wake_10", "rt_pick_10", "rt_sleep_10", "fair_wake_10", "fair_pick_10", "fair_sleep_10"]),
     (
         1_000,
-        ["rt_wake_1000", "rt_pick_1000", "rt_sleep_1000", "fair_wake_1000", "fair_pick_1000", "fair_sleep_1000"],
+        [
+            "rt_wake_1000",
+            "rt_pick_1000",
+            "rt_sleep_1000",
+            "fair_wake_1000",
+            "fair_pick_1000",
+            "fair_sleep_1000",
+        ],
     ),
     (
         100_000,
@@ -110,15 +117,15 @@ const DEPTHS: [(usize, [&str; 6]); 3] = [
 /// All rows.
 pub fn print() {
     for (count, names) in DEPTHS {
-        let mut rt = Filled::new(count, |number| {
-            SchedAttr::fifo(1 + number as u32 % 49).expect("a priority")
-        });
+        let mut rt =
+            Filled::new(count, |number| SchedAttr::fifo(1 + number as u32 % 49).expect("a priority"));
         let (wake, pick, sleep) = rt.measure(SchedAttr::fifo(50).expect("a priority"));
         drop(rt);
         wake.print_as("scale", names[0]);
         pick.print_as("scale", names[1]);
         sleep.print_as("scale", names[2]);
-        let mut fair = Filled::new(count, |number| SchedAttr::normal(number as i32 % 5).expect("a nice value"));
+        let mut fair =
+            Filled::new(count, |number| SchedAttr::normal(number as i32 % 5).expect("a nice value"));
         let (wake, pick, sleep) = fair.measure(SchedAttr::NORMAL);
         drop(fair);
         wake.print_as("scale", names[3]);
