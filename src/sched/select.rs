@@ -264,8 +264,9 @@ fn select_idle_sibling(
     is_affine: bool,
 ) -> usize {
     let would_run = |cpu: usize| {
+        // The level first: a CPU that there is not has none of these.
         let level = view.pri.level(cpu);
-        allowed.contains(cpu) && (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu))
+        (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu)) && allowed.contains(cpu)
     };
     if would_run(target) {
         return target;
