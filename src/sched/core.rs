@@ -42,11 +42,13 @@ pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
 
 /// A CPU's run queue, with what the classes need not see.
+#[repr(C)]
 pub(crate) struct RunQueue {
+    /// First: the class that picks indexes from its start.
     rq: UnsafeCell<Rq>,
+    lock: RawLock,
     /// The cycle counter at the last switch: what has run since belongs to the running task.
     switch_cycles: Cell<u64>,
-    lock: RawLock,
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
 }
@@ -55,8 +57,8 @@ per_cpu! {
     static RUNQUEUES: RunQueue =
         RunQueue {
             rq: UnsafeCell::new(Rq::new()),
-            switch_cycles: Cell::new(0),
             lock: RawLock::new(),
+            switch_cycles: Cell::new(0),
             event: EventTimer::new(),
         };
 }
@@ -86,7 +88,8 @@ pub(super) unsafe fn lock_this_rq() -> &'static RunQueue {
 pub(super) unsafe fn lock_task_rq(task: &Task) -> &'static RunQueue {
     // SAFETY: set when the task was made, to a per-CPU variable that is there for ever.
     let this = unsafe { &*task.rq.get() };
-    this.lock.lock();
+    // SAFETY: the lock is at this offset.
+    unsafe { this.lock.lock_in::<_, { offset_of!(RunQueue, lock) }>(this) };
     this
 }
 
@@ -104,8 +107,8 @@ impl RunQueue {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn unlock(&self) {
-        // SAFETY: by contract.
-        unsafe { self.lock.unlock() };
+        // SAFETY: by contract; the lock is at this offset.
+        unsafe { self.lock.unlock_in::<_, { offset_of!(RunQueue, lock) }>(self) };
     }
 }
 

@@ -28,6 +28,7 @@ pub mod psci;
 pub mod semihost;
 mod space;
 pub mod thread_info;
+pub mod ticket;
 pub mod timer;
 pub mod upcall;
 
