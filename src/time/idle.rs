@@ -47,12 +47,6 @@ pub fn time_ns() -> u64 {
     read_this(Idle::time_ns)
 }
 
-/// [`time_ns`] of any CPU that has been online; if it is idle, up to now.
-#[must_use]
-pub fn time_ns_of(_cpu: usize) -> u64 {
-    time_ns()
-}
-
 /// How often this CPU has waited for an interrupt.
 #[must_use]
 pub fn waits() -> u64 {
