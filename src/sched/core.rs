@@ -34,8 +34,8 @@ use core::sync::atomic::Ordering;
 pub(crate) use super::control::{
     abort, exit_deadline, rr_interval, set_nice, set_scheduler, setprio, yield_task,
 };
-pub(crate) use super::event::init_rt_bandwidth;
 pub use super::event::set_rt_bandwidth;
+pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};

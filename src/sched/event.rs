@@ -157,6 +157,12 @@ pub fn set_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) -> Result<()> {
     Ok(())
 }
 
+/// Has this CPU hold back what the boot CPU does. Once per further CPU, before its first task.
+pub(crate) fn copy_rt_bandwidth() {
+    // No task has reserved anything here, so anything fits.
+    let _ = set_limits(this_cpu(), limits_of(0));
+}
+
 /// The values in nanoseconds, if they make sense.
 fn limits_ns(runtime_us: Option<u32>, period_us: u32) -> Result<(u64, u64)> {
     const PERIOD_US: core::ops::RangeInclusive<u32> = 1_000..=1_000_000;

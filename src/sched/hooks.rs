@@ -57,11 +57,11 @@ pub(super) fn balance_callback(this: &'static RunQueue) {
 /// Makes `cpu`, another one than this, fold its `TIF_NEED_RESCHED`, which has been set: SGI 0.
 #[inline]
 pub(super) fn send_reschedule(cpu: usize) {
-    let _ = cpu;
+    crate::smp::ipi::send_reschedule(cpu);
 }
 
 /// Makes `cpu`, which may be this one, call `wake_list::run_pending`: SGI 1.
 #[inline]
 pub(super) fn send_wake_list(cpu: usize) {
-    let _ = cpu;
+    crate::smp::ipi::send_call(cpu);
 }

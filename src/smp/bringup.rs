@@ -14,6 +14,7 @@ use ::core::fmt;
 use ::core::ptr;
 use ::core::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
+use arch::patch::{SMP_LOCKS, static_branch};
 use arch::psci::PsciError;
 use arch::{irqflags, secondary};
 
@@ -22,7 +23,7 @@ use crate::cpus;
 use crate::drivers::irqchip;
 use crate::error::Error;
 use crate::percpu::{self, raw_smp_processor_id};
-use crate::sched::core;
+use crate::sched::{core, stop};
 use crate::start::boot_info;
 use crate::task::{self, Task};
 use crate::time::tick;
@@ -133,6 +134,12 @@ pub(crate) fn boot_all() {
         log::warn!(target: "smp", "the CPU with mpidr {affinity:#x} is left out: {reason}");
     }
     set_state(0, State::Online);
+    if static_branch::<SMP_LOCKS>() {
+        match stop::prepare(0) {
+            Ok(()) => stop::open(0),
+            Err(error) => panic!("cannot make the stopper of CPU 0: {error}"),
+        }
+    }
     let present = super::present();
     let wanted = boot_info().bootargs.maxcpus.map_or(MAX_CPUS, |count| count as usize);
     for cpu in present.iter().skip(1).take(wanted.saturating_sub(1)) {
@@ -164,6 +171,7 @@ pub(super) fn cpu_up(cpu: usize) -> Result<(), CpuError> {
     let ops = ops::of(known).ok_or(CpuError::Online)?;
     let offset = percpu::make(cpu).map_err(CpuError::Setup)?;
     let (idle, stack_top) = idle_of(cpu).map_err(CpuError::Setup)?;
+    stop::prepare(cpu).map_err(CpuError::Setup)?;
     // SAFETY: its state says that the CPU is off, and callers are serialised; stack, task and per-CPU copy are its own.
     let record = unsafe { secondary::prepare(cpu, known.affinity, stack_top, &raw const idle.arch, offset) };
     set_state(cpu, State::Starting);
@@ -179,7 +187,10 @@ fn wait_online(cpu: usize) -> Result<(), CpuError> {
     let limit = arch::timer::counter() + boot_info().timer_hz * WAIT_MS / 1000;
     loop {
         match state(cpu) {
-            State::Online => return Ok(()),
+            State::Online => {
+                stop::open(cpu);
+                return Ok(());
+            }
             State::Failed => return Err(CpuError::Interrupts),
             // Once it is alive it comes; only what has not been heard of is given up.
             State::Starting
@@ -211,7 +222,7 @@ extern "C" fn stint_secondary_start() -> ! {
         arch::psci::stop();
     }
     core::init_idle(task::current(), info.bootargs.hz);
-    core::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
+    core::copy_rt_bandwidth();
     irqflags::open_daf();
     irqchip::enable(cpu, info.timer_interrupt.intid, irqchip::PRIORITY_DEFAULT);
     tick::start_this_cpu();

@@ -46,6 +46,17 @@ pub fn send_reschedule(cpu: usize) {
     crate::drivers::irqchip::send_sgi(cpu, Ipi::Reschedule as u32);
 }
 
+/// Has `cpu`, which may be this one, run what was left for it: cross-CPU calls, wake-ups.
+#[cfg(target_os = "none")]
+#[inline]
+pub(crate) fn send_call(cpu: usize) {
+    crate::drivers::irqchip::send_sgi(cpu, Ipi::CallFunction as u32);
+}
+
+/// There are no interrupts on a PC.
+#[cfg(not(target_os = "none"))]
+pub(crate) fn send_call(_: usize) {}
+
 /// There are no interrupts on a PC.
 #[cfg(not(target_os = "none"))]
 pub fn send(_: CpuMask, _: Ipi) {}
@@ -61,8 +72,8 @@ pub(crate) use on_target::init;
 mod on_target {
     use super::Ipi;
     use crate::irq::Handler;
+    use crate::sched::core as sched;
     use arch::patch::{EVENT_STYLE, SMP_LOCKS, static_branch};
-    use arch::thread_info;
 
     /// Takes the interrupts into use, those that this boot needs. Once, on the boot CPU; a handler is everybody's.
     pub(crate) fn init() {
@@ -73,7 +84,7 @@ mod on_target {
             }
         };
         if smp {
-            request(Ipi::Reschedule, reschedule);
+            request(Ipi::Reschedule, |_| sched::scheduler_ipi());
             request(Ipi::CallFunction, call_function);
             request(Ipi::Stop, |_| crate::smp::stop::stop_this_cpu());
             request(Ipi::Backtrace, backtrace);
@@ -83,16 +94,10 @@ mod on_target {
         }
     }
 
-    /// Folds: another CPU can set the flag of the task that runs here, but not the preempt word (only this CPU writes
-    /// that). Behind the handler the exit looks at the word.
-    fn reschedule(_: usize) {
-        if thread_info::need_resched() {
-            thread_info::set_preempt_need_resched();
-        }
-    }
-
     /// Cross-CPU calls and the wake list.
-    fn call_function(_: usize) {}
+    fn call_function(_: usize) {
+        crate::sched::wake_list::run_pending();
+    }
 
     /// Where this CPU is, for a watcher on another.
     fn backtrace(_: usize) {

@@ -5,7 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use stint::smp::{self, CpuMask};
-use stint::task::Builder;
+use stint::task::{Builder, Task};
 
 /// How many CPUs schedule tasks.
 pub fn online() -> usize {
@@ -25,6 +25,11 @@ pub fn on(cpu: usize, task: Builder) -> Builder {
 /// A task that may run on each of `mask`.
 pub fn among(mask: CpuMask, task: Builder) -> Builder {
     task.affinity(mask)
+}
+
+/// Lets `task` run on `mask` from now on.
+pub fn set_affinity(task: &Task, mask: CpuMask) -> stint::Result<()> {
+    task.set_affinity(mask)
 }
 
 /// The CPU on which the caller runs at this moment.
