@@ -43,7 +43,7 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 #[cfg(target_os = "none")]
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 /// What can be raised, in the order in which it runs. Linux's numbers; what is missing is not used here.
@@ -443,7 +443,9 @@ pub(crate) fn up(cpu: usize) -> crate::Result<()> {
     // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
     let this = unsafe { SOFTIRQS.of(cpu) };
     this.stop.store(false, Relaxed);
-    this.ksoftirqd.store(TaskRef::into_slot(Some(thread)).cast(), Release);
+    let before = this.ksoftirqd.swap(TaskRef::into_slot(Some(thread)).cast(), AcqRel);
+    // SAFETY: null, or put here by an earlier call: of a CPU that was about to go, and stayed.
+    drop(unsafe { TaskRef::from_slot(before.cast()) });
     Ok(())
 }
 

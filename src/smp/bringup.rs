@@ -257,7 +257,6 @@ extern "C" fn stint_secondary_start() -> ! {
     core::copy_rt_bandwidth();
     irqflags::open_daf();
     hotplug::starting();
-    irqchip::enable(cpu, info.timer_interrupt.intid, irqchip::PRIORITY_DEFAULT);
     super::set_online(cpu, true);
     set_state(cpu, State::Online);
     irqflags::local_irq_enable();

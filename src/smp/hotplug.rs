@@ -17,7 +17,9 @@
 use core::fmt;
 
 use super::bringup::{self, CpuError, State, WAIT_MS};
+use super::call;
 use crate::error::Result;
+use crate::irq::{self, softirq};
 use crate::locking::Mutex;
 use crate::sched::{evacuate, stop, wake_list};
 use crate::{percpu, task, time};
@@ -36,35 +38,48 @@ fn nothing_to_do(_: usize) -> Result<()> {
 }
 
 /// While the CPU is off.
-static PREPARE: [Step; 5] = [
+static PREPARE: [Step; 6] = [
     // Kept: other CPUs may be looking at it.
     Step { name: "per-CPU data", up: |cpu| percpu::make(cpu).map(drop), down: nothing },
     Step { name: "idle task", up: |cpu| bringup::idle_of(cpu).map(drop), down: nothing },
     Step { name: "stopper", up: stop::prepare, down: nothing },
+    Step { name: "softirqs", up: nothing_to_do, down: softirq::migrate_from },
     Step { name: "timers", up: nothing_to_do, down: time::remote::migrate_from },
     Step { name: "wake list", up: nothing_to_do, down: wake_list::take_from },
 ];
 
 /// While the CPU is online.
-static ONLINE: [Step; 1] = [
+static ONLINE: [Step; 3] = [
     // Closed by the last thing that it does.
-    Step { name: "stopper", up: open_stopper, down: nothing },
+    Step { name: "stopper", up: |cpu| told(stop::open(cpu)), down: nothing },
+    Step { name: "softirqs", up: start_ksoftirqd, down: softirq::going_down },
+    Step { name: "interrupts", up: |cpu| told(irq::back_online(cpu)), down: nothing },
 ];
 
-fn open_stopper(cpu: usize) -> Result<()> {
-    stop::open(cpu);
+#[expect(clippy::unnecessary_wraps, reason = "what steps answer")]
+fn told((): ()) -> Result<()> {
+    Ok(())
+}
+
+fn start_ksoftirqd(cpu: usize) -> Result<()> {
+    softirq::up(cpu)?;
+    softirq::online(cpu);
     Ok(())
 }
 
 /// On a CPU that comes, behind its interrupt controller and run queue. IRQs masked.
 pub(super) fn starting() {
     time::remote::starting();
+    irq::starting();
+    call::open_this_cpu();
     evacuate::publish_this_cpu(true);
 }
 
 /// On a CPU that goes, as the last before it is off. IRQs masked.
 fn dying() {
-    super::ipi::serve_this_cpu();
+    call::close_this_cpu();
+    wake_list::run_pending();
+    irq::dying();
     time::remote::dying();
 }
 
@@ -104,9 +119,11 @@ pub fn cpu_up(cpu: usize) -> core::result::Result<(), CpuError> {
 
 /// What the boot CPU has, which was never off. The first task.
 pub(super) fn adopt_boot_cpu() {
-    if let Err(error) = stop::prepare(0).and_then(|()| open_stopper(0)) {
-        panic!("CPU 0 cannot be one of several: {error}");
+    if let Err(error) = stop::prepare(0) {
+        panic!("the stopper of CPU 0: {error}");
     }
+    stop::open(0);
+    arch::cpu::with_irqs_masked(call::open_this_cpu);
 }
 
 /// Moves everything away from CPU `cpu` and turns it off. Thread context.
@@ -138,6 +155,7 @@ fn take_down(cpu: usize) -> core::result::Result<(), CpuError> {
     for other in super::online().iter() {
         let _ = stop::stop_one_cpu(other, &|| {});
     }
+    irq::migrate_irqs_away(cpu);
     while let Some(bound) = evacuate::move_tasks_away(cpu) {
         if time::now_ns() > limit_ns {
             return Err(CpuError::Stays(bound));
@@ -149,6 +167,7 @@ fn take_down(cpu: usize) -> core::result::Result<(), CpuError> {
         stop::close(cpu);
         evacuate::publish_this_cpu(false);
         bringup::begin_to_die(cpu);
+        crate::early_println!("DBG begin {cpu} on {}", percpu::raw_smp_processor_id());
     });
     if closed.is_err() {
         return Err(CpuError::Offline);
@@ -168,7 +187,9 @@ pub(crate) fn go_if_dying() {
 #[cold]
 #[inline(never)]
 fn go(cpu: usize) {
+    crate::early_println!("DBG go {cpu}");
     dying();
+    crate::early_println!("DBG go2 {cpu}");
     if bringup::is_dead(cpu) {
         bringup::end_this_cpu(cpu);
     }

@@ -66,7 +66,7 @@ pub fn send(_: CpuMask, _: Ipi) {}
 pub fn send_reschedule(_: usize) {}
 
 #[cfg(target_os = "none")]
-pub(crate) use on_target::{init, serve_this_cpu};
+pub(crate) use on_target::init;
 
 #[cfg(target_os = "none")]
 mod on_target {
@@ -94,13 +94,9 @@ mod on_target {
         }
     }
 
-    /// Serves what was left for this CPU and may be pending still: it takes no interrupt any more. IRQs masked.
-    pub(crate) fn serve_this_cpu() {
-        call_function(0);
-    }
-
     /// Cross-CPU calls and the wake list.
     fn call_function(_: usize) {
+        crate::smp::call::run_this_cpu();
         crate::sched::wake_list::run_pending();
     }
 

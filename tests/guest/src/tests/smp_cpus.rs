@@ -161,7 +161,7 @@ ktest! {
             cpus::on(last, task::build("either")).spawn(sleeper(1))?,
             cpus::on(last, task::build("spins")).spawn(spinner)?,
         ];
-        cpus::set_affinity(tasks[1].task(), either)?;
+        tasks[1].task().set_affinity(either)?;
         task::sleep_ms(3);
         check_eq!(cpu_down(last), Ok(()), "turning CPU {last} off");
         let seen = ROUNDS.each_ref().map(|rounds| rounds.load(Ordering::Relaxed));
