@@ -12,6 +12,8 @@ use core::fmt::Write;
 use heapless::{String, Vec};
 use log::LevelFilter;
 
+use crate::smp::CpuMask;
+
 /// How eagerly the kernel gives up the CPU (`preempt=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreemptModel {
@@ -56,9 +58,11 @@ pub enum ExitMethod {
 }
 
 /// Longest message kept.
-pub const MESSAGE_BYTES: usize = 240;
+pub const MESSAGE_BYTES: usize = 320;
 /// Number of messages kept; more are counted.
 pub const MESSAGES_MAX: usize = 8;
+/// Largest number of CPUs.
+const CPUS_MAX: u32 = crate::MAX_CPUS as u32;
 
 /// The parsed boot arguments.
 #[derive(Clone, Debug)]
@@ -93,6 +97,20 @@ pub struct Bootargs<'a> {
     pub loglevel: LevelFilter,
     /// Test aid: keep lock words live on one CPU.
     pub smp_locks: bool,
+    /// CPUs that only get tasks whose affinity names them.
+    pub isolcpus: CpuMask,
+    /// Isolated CPUs that take no tick while they have one task.
+    pub nohz_full: CpuMask,
+    /// Where device interrupts go; `None`: to the CPUs that are not isolated.
+    pub irqaffinity: Option<CpuMask>,
+    /// Seconds after which a CPU that gets nowhere is reported, 0: never; `None`: as the image likes.
+    pub watchdog_thresh: Option<u32>,
+    /// Seconds after which a task that waits for a lock is reported, 0: never; `None`: as the image likes.
+    pub hung_task_timeout: Option<u32>,
+    /// CPUs that may ever run, the boot CPU included; `None`: all of them.
+    pub nr_cpus: Option<u32>,
+    /// CPUs that the boot starts, the boot CPU included; `None`: all of them.
+    pub maxcpus: Option<u32>,
     /// For the test images, not interpreted here.
     pub test: Option<&'a str>,
     /// For the test images, not interpreted here.
@@ -124,6 +142,13 @@ impl<'a> Bootargs<'a> {
             trace: false,
             loglevel: LevelFilter::Info,
             smp_locks: false,
+            isolcpus: CpuMask::NONE,
+            nohz_full: CpuMask::NONE,
+            irqaffinity: None,
+            watchdog_thresh: None,
+            hung_task_timeout: None,
+            nr_cpus: None,
+            maxcpus: None,
             test: None,
             skip: None,
             bench: None,
@@ -206,6 +231,27 @@ impl<'a> Bootargs<'a> {
                     self.smp_locks = on;
                 }
             }
+            ("isolcpus", _) => self.isolcpus = self.isolated(&word),
+            ("nohz_full", _) => self.nohz_full = self.isolated(&word),
+            ("irqaffinity", _) => {
+                self.irqaffinity = self.cpu_list(&word, "the CPUs that are not isolated");
+            }
+            ("watchdog_thresh", value) => match number(value, 0..=60) {
+                Some(seconds) => self.watchdog_thresh = Some(seconds),
+                None => self.wrong(&word, "1 to 60 (seconds), or 0 for no watching", "the image's own choice"),
+            },
+            ("hung_task_timeout", value) => match number(value, 0..=86_400) {
+                Some(seconds) => self.hung_task_timeout = Some(seconds),
+                None => self.wrong(&word, "1 to 86400 (seconds), or 0 for no watching", "the image's own choice"),
+            },
+            ("nr_cpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.nr_cpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that may ever run)", "all"),
+            },
+            ("maxcpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.maxcpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that the boot starts)", "all"),
+            },
             ("loglevel", value) => match value {
                 Some("error") => self.loglevel = LevelFilter::Error,
                 Some("warn") => self.loglevel = LevelFilter::Warn,
@@ -219,7 +265,8 @@ impl<'a> Bootargs<'a> {
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, test, skip, bench",
+                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
+                 irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
                 word.text
             )),
         }
@@ -234,6 +281,28 @@ impl<'a> Bootargs<'a> {
                 None
             }
         }
+    }
+
+    fn cpu_list(&mut self, word: &Word<'a>, default: &str) -> Option<CpuMask> {
+        let list = CpuMask::parse_list(word.value.unwrap_or(""));
+        list.map_err(|expected| {
+            self.complain(format_args!("{}: expected {expected}; using {default}", word.text))
+        })
+        .ok()
+    }
+
+    /// A list of CPUs to be isolated, which cannot be the one that boots.
+    fn isolated(&mut self, word: &Word<'a>) -> CpuMask {
+        let list = self.cpu_list(word, "none").unwrap_or(CpuMask::NONE);
+        let allowed = list.without(0);
+        if list.contains(0) {
+            let using = if allowed.is_empty() { "none" } else { "the others" };
+            self.complain(format_args!(
+                "{}: CPU 0 keeps house and cannot be isolated; expected CPUs from 1 on; using {using}",
+                word.text
+            ));
+        }
+        allowed
     }
 
     fn wrong(&mut self, word: &Word<'a>, expected: &str, default: &str) {
@@ -346,7 +415,7 @@ mod tests {
     fn every_argument_is_understood() {
         let args = Bootargs::parse(
             "hz=1000 preempt=none preempt_style=event threadirqs latency_budget_us=50 rt_runtime_us=0 rt_period_us=5000 cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
-             loglevel=debug smp_locks=1 test=only:a::b skip=3 bench=sem",
+             loglevel=debug smp_locks=1 nr_cpus=4 maxcpus=2 test=only:a::b skip=3 bench=sem",
         );
         assert_eq!(args.hz, 1000);
         assert_eq!(args.preempt, PreemptModel::None);
@@ -357,6 +426,7 @@ mod tests {
         assert_eq!(args.demo, Some(false));
         assert_eq!(args.exit, ExitMethod::Semihosting);
         assert_eq!(args.loglevel, LevelFilter::Debug);
+        assert_eq!((args.nr_cpus, args.maxcpus), (Some(4), Some(2)));
         assert_eq!((args.test, args.skip, args.bench), (Some("only:a::b"), Some("3"), Some("sem")));
         assert!(args.messages.is_empty(), "{:?}", args.messages);
     }
@@ -375,7 +445,52 @@ mod tests {
             "rt_period_us=5: expected 1000 to 1000000 (microseconds); using 1000000"
         );
         assert_eq!(only_message("demo=yes"), "demo=yes: expected 0 or 1; using the image's own choice");
+        assert_eq!(
+            only_message("nr_cpus=0"),
+            "nr_cpus=0: expected 1 to 64 (CPUs that may ever run); using all"
+        );
+        assert_eq!(
+            only_message("maxcpus=65"),
+            "maxcpus=65: expected 1 to 64 (CPUs that the boot starts); using all"
+        );
         assert_eq!(only_message("exit="), "exit=: expected psci or semihosting; using psci");
+    }
+
+    #[test]
+    fn lists_of_cpus_are_understood() {
+        let args = Bootargs::parse(
+            "isolcpus=1-3,5 nohz_full=3 irqaffinity=0,1 watchdog_thresh=2 hung_task_timeout=0",
+        );
+        assert_eq!(args.isolcpus.bits(), 0b10_1110);
+        assert_eq!(args.nohz_full.bits(), 0b1000);
+        assert_eq!(args.irqaffinity.map(CpuMask::bits), Some(3));
+        assert_eq!((args.watchdog_thresh, args.hung_task_timeout), (Some(2), Some(0)));
+        assert!(args.messages.is_empty(), "{:?}", args.messages);
+    }
+
+    #[test]
+    fn a_wrong_list_of_cpus_names_itself_and_what_would_be_right() {
+        assert_eq!(
+            only_message("isolcpus=1-x"),
+            "isolcpus=1-x: expected CPU numbers and ranges from 0 to 63, such as 1-3,5; using none"
+        );
+        assert_eq!(
+            only_message("irqaffinity"),
+            "irqaffinity: expected CPU numbers and ranges from 0 to 63, such as 1-3,5; using the CPUs that are not isolated"
+        );
+        assert_eq!(
+            only_message("nohz_full=0-2"),
+            "nohz_full=0-2: CPU 0 keeps house and cannot be isolated; expected CPUs from 1 on; using the others"
+        );
+        assert_eq!(Bootargs::parse("nohz_full=0-2").nohz_full.bits(), 0b110);
+        assert_eq!(
+            only_message("watchdog_thresh=61"),
+            "watchdog_thresh=61: expected 1 to 60 (seconds), or 0 for no watching; using the image's own choice"
+        );
+        assert_eq!(
+            only_message("hung_task_timeout"),
+            "hung_task_timeout: expected 1 to 86400 (seconds), or 0 for no watching; using the image's own choice"
+        );
     }
 
     #[test]

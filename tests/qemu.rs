@@ -17,22 +17,47 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/cpus.rs"]
+mod cpus;
 #[path = "qemu/figures.rs"]
 mod figures;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/stress.rs"]
+mod stress;
 #[path = "qemu/worlds.rs"]
 mod worlds;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use boot::{KTEST, LIMITS, Shared, boot, broken, keep, list_tests, message, shared};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::Captured;
 use stint_tools::suite::{self, Listed, Suite, Verdict};
+
+/// With this in the environment (`make test SMP=8`) the in-kernel tests run on machines with so many CPUs, and
+/// nothing else is run.
+const CPUS: &str = "STINT_SMP";
+
+/// The machines that were chosen: all, or those with as many CPUs as [`CPUS`] says, or one that has them.
+///
+/// # Errors
+/// When there cannot be so many.
+fn chosen_machines(cpus: Option<&str>) -> Result<Vec<(&'static str, Machine, &'static str)>> {
+    let Some(text) = cpus else { return Ok(machines()) };
+    let cpus = text.parse().with_context(|| format!("SMP is `{text}`; a number of CPUs would be right"))?;
+    let machine = Machine { cpus, ..Machine::measuring() };
+    machine.check_cpus()?;
+    let mut chosen = machines();
+    chosen.retain(|(_, machine, _)| machine.cpus == cpus);
+    if chosen.is_empty() {
+        chosen.push(("smp", machine, ""));
+    }
+    Ok(chosen)
+}
 
 /// The machines that run every in-kernel test, and what their kernel is told besides. The first one also runs
 /// the tests that must panic.
@@ -57,6 +82,11 @@ fn machines() -> Vec<(&'static str, Machine, &'static str)> {
         ("preempt-voluntary", base(), "preempt=voluntary"),
         ("preempt-rt", base(), "preempt=rt"),
         ("preempt-event", base(), "preempt_style=event"),
+        // Several CPUs: the list runs on one of them with live locks, the tests about several on all.
+        ("smp2", Machine { cpus: 2, ..base() }, ""),
+        ("smp4", Machine { cpus: 4, ..base() }, ""),
+        ("smp4-gicv2", Machine { cpus: 4, gic: 2, ..base() }, ""),
+        ("smp4-rt", Machine { cpus: 4, ..base() }, "preempt=rt"),
     ]
 }
 
@@ -68,18 +98,37 @@ fn main() -> ExitCode {
 
     let mut leaders = Vec::new();
     let mut followers = Vec::new();
-    figures::sweep_trials(&mut leaders, &mut followers);
-    machine_trials(&mut leaders, &mut followers);
-    figures::bench_trials(&mut leaders, &mut followers);
-    worlds::trials(&mut followers);
-    latency::trials(&mut followers);
-    alone::trials(&mut followers);
+    let wanted = std::env::var(CPUS).ok();
+    let machines = match chosen_machines(wanted.as_deref()) {
+        Ok(machines) => machines,
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    // The sweep takes longest.
+    if wanted.is_none() {
+        figures::sweep_trials(&mut leaders, &mut followers);
+    }
+    machine_trials(machines, &mut leaders, &mut followers);
+    if wanted.is_none() {
+        figures::bench_trials(&mut leaders, &mut followers);
+        stress::trials(&mut followers);
+        cpus::trials(&mut followers);
+        worlds::trials(&mut followers);
+        latency::trials(&mut followers);
+        alone::trials(&mut followers);
+    }
     leaders.extend(followers);
     libtest_mimic::run(&arguments, leaders).exit_code()
 }
 
-/// The in-kernel tests, on every machine.
-fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
+/// The in-kernel tests, on these machines.
+fn machine_trials(
+    machines: Vec<(&'static str, Machine, &'static str)>,
+    leaders: &mut Vec<Trial>,
+    followers: &mut Vec<Trial>,
+) {
     let listed = match list_tests(&KTEST, "ktest") {
         Ok(listed) => Arc::new(listed),
         Err(error) => {
@@ -87,7 +136,7 @@ fn machine_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
             return;
         }
     };
-    for (index, (name, machine, told)) in machines().into_iter().enumerate() {
+    for (index, (name, machine, told)) in machines.into_iter().enumerate() {
         let cell: Shared<Arc<Suite>> = Arc::default();
         let run = {
             let (machine, listed) = (machine.clone(), Arc::clone(&listed));

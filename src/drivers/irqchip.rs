@@ -6,7 +6,7 @@
 
 use arch::gic::{self, GicRegs};
 pub use arch::gic::{
-    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, mask, send_sgi, send_sgi_self, unmask,
+    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, mask, send_sgi, send_sgi_mask, send_sgi_self, unmask,
 };
 use arch::mmu::PhysAddr;
 

@@ -76,7 +76,11 @@ impl<T, R: Reach> SchedLock<T, R> {
     #[cfg_attr(debug_assertions, track_caller)]
     pub fn lock(&self) -> SchedLockGuard<'_, T, R> {
         let flags = irqflags::local_irq_save();
-        if R::BY_CALL { self.raw.lock_by_call() } else { self.raw.lock() }
+        if R::BY_CALL {
+            self.raw.lock_by_call()
+        } else {
+            self.raw.lock()
+        }
         SchedLockGuard { lock: self, flags, _not_send: PhantomData }
     }
 

@@ -5,7 +5,7 @@
 //! pointers. The run queue asks "real-time?" with one compare on its hottest
 //! paths and calls the class directly, so everything inlines.
 //!
-//! Order: deadline, rt, fair, idle. Deadline tasks are the range below 0, so
+//! Order: stop, deadline, rt, fair, idle. The first two are the range below 0, so
 //! "real-time?" is one unsigned compare.
 //!
 //! Decisions are values: a class never reschedules, it answers [`Resched`].
@@ -13,11 +13,13 @@
 
 use bitflags::bitflags;
 
-use super::prio::{MAX_PRIO, MAX_RT_PRIO};
+use super::prio::{MAX_PRIO, MAX_RT_PRIO, STOP_PRIO};
 
 /// Which set of rules a task is under, most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
+    /// The stopper of a CPU (`stop`), and nothing else: before everything, and never preempted.
+    Stop,
     /// SCHED_DEADLINE.
     Deadline,
     /// SCHED_FIFO and SCHED_RR.
@@ -32,7 +34,9 @@ impl Class {
     /// The class whose range this kernel priority is in.
     #[inline(always)]
     pub const fn of_prio(prio: i32) -> Self {
-        if prio < 0 {
+        if prio <= STOP_PRIO {
+            Self::Stop
+        } else if prio < 0 {
             Self::Deadline
         } else if prio < MAX_RT_PRIO {
             Self::Rt

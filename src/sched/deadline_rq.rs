@@ -114,6 +114,11 @@ impl DlRq {
         }
     }
 
+    /// `p`, which was runnable on another CPU, is so here, with the budget and the deadline that it has.
+    pub(super) fn attach(&mut self, p: SchedRef, now: u64) {
+        if p.dl().is_spent() { self.spent(p, now) } else { self.ready(p) }
+    }
+
     /// `p` sleeps, or is taken off to be changed. A budget that is used up stays so meanwhile.
     pub(super) fn dequeue(&mut self, p: SchedRef, _flags: DequeueFlags, now: u64) {
         if self.curr == Some(p) {
@@ -200,11 +205,11 @@ impl DlRq {
 
     /// Does `p`, a deadline task that has become runnable, displace `curr`, of whatever class?
     pub(super) fn check_preempt(&self, curr: SchedRef, p: SchedRef) -> Resched {
-        if p == curr || p.dl().place.get() != Place::Ready {
+        if p == curr || curr.class() == Class::Stop || p.dl().place.get() != Place::Ready {
             return Resched::No;
         }
         Resched::when(
-            curr.class() != Class::Deadline
+            curr.class() > Class::Deadline
                 || curr.dl().place.get() != Place::Ready
                 || dl_time_before(p.dl().deadline_ns(), curr.dl().deadline_ns()),
         )

@@ -16,17 +16,22 @@ use core::fmt;
 use core::mem::{MaybeUninit, offset_of};
 use core::ops::Deref;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
 use super::deadline::{DlParams, SchedDlEntity};
 use super::load::LoadWeight;
+use super::pelt::LoadAvg;
 use super::prio::{
-    DEFAULT_PRIO, MAX_PRIO, Policy, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice, rt_priority_to_prio,
+    DEFAULT_PRIO, MAX_PRIO, Policy, STOP_PRIO, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice,
+    rt_priority_to_prio,
 };
+use super::select::Wakees;
 use crate::emplace::emplace;
 use crate::list::Link;
+use crate::smp::CpuMask;
 
 /// A task's place with respect to run queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,11 @@ pub struct SchedRtEntity {
     pub(super) run_list: Link,
     /// Ticks left of a round-robin slice. Kept over preemption and sleep.
     pub(super) time_slice: Cell<u32>,
+    /// Its place among the tasks that other CPUs may take: the priority and 1; 0 for none. (Here, so that a new task
+    /// is cleared of all three in one store.)
+    pub(super) pushable_at: Cell<u16>,
+    /// How often the task has forbidden its migration. Written by the running task itself, without a lock.
+    migrate_disabled: AtomicU16,
 }
 
 /// Fair class: what it keeps in a task.
@@ -63,6 +73,8 @@ pub struct SchedEntity {
     pub(super) on_rq: Cell<bool>,
     /// The task's deadline part has been written. (Here, so that a new task is cleared of both in one store.)
     has_dl: Cell<bool>,
+    /// The part for several CPUs has been written. (Atomic: the running task looks without a lock.)
+    has_smp: AtomicBool,
 }
 
 impl SchedEntity {
@@ -107,11 +119,44 @@ pub struct SchedTask {
     pub(super) static_prio: Cell<i32>,
     pub(super) normal_prio: Cell<i32>,
     pub(super) se: SchedEntity,
+    /// Where the task may run.
+    cpus_allowed: Cell<CpuMask>,
     /// The deadline class's part. Making a task does not write it: few tasks ever need it.
     dl: UnsafeCell<MaybeUninit<SchedDlEntity>>,
+    /// What run queues of several CPUs keep in the task. One CPU never writes or reads it.
+    smp: UnsafeCell<MaybeUninit<SchedSmp>>,
+}
+
+/// What is kept in a task where there are several CPUs.
+#[derive(Debug)]
+pub(super) struct SchedSmp {
+    /// In the list of those that other CPUs may take.
+    pushable: Link,
+    pub(super) avg: Cell<LoadAvg>,
+    /// `avg` is part of its run queue's.
+    pub(super) is_counted: Cell<bool>,
+    /// `avg` has been begun.
+    pub(super) has_avg: Cell<bool>,
+    /// Where it last slept before it was woken elsewhere.
+    pub(super) recent_cpu: Cell<u8>,
+    /// Whom it wakes.
+    pub(super) wakees: Cell<Wakees>,
 }
 
 const _: () = assert!(offset_of!(SchedTask, se) <= 64, "the real-time part fits one cache line");
+
+impl SchedSmp {
+    const fn new() -> Self {
+        Self {
+            pushable: Link::new(),
+            avg: Cell::new(LoadAvg::new(0)),
+            is_counted: Cell::new(false),
+            has_avg: Cell::new(false),
+            recent_cpu: Cell::new(u8::MAX),
+            wakees: Cell::new(Wakees::new()),
+        }
+    }
+}
 
 impl Default for SchedTask {
     fn default() -> Self {
@@ -120,7 +165,7 @@ impl Default for SchedTask {
 }
 
 impl SchedTask {
-    /// Writes a new task with these parameters to `at`, off every queue.
+    /// Writes a new task with these parameters to `at`, off every queue, to run on `cpus_allowed`.
     ///
     /// # Safety
     /// `at` is valid for writes.
@@ -128,7 +173,7 @@ impl SchedTask {
     /// # Panics
     /// For a deadline policy: that is not to be had without being admitted.
     #[inline(always)]
-    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr) {
+    pub unsafe fn emplace(at: *mut Self, attr: SchedAttr, cpus_allowed: CpuMask) {
         let prio = if attr.policy().is_rt() {
             rt_priority_to_prio(u32::from(attr.rt_priority()))
         } else if attr.policy() == Policy::Deadline {
@@ -145,6 +190,8 @@ impl SchedTask {
             emplace!(&raw mut (*at).rt => SchedRtEntity {
                 run_list: Link::new(),
                 time_slice: Cell::new(0),
+                pushable_at: Cell::new(0),
+                migrate_disabled: AtomicU16::new(0),
             } except);
             emplace!(&raw mut (*at).se => SchedEntity {
                 vruntime: Cell::new(0),
@@ -155,6 +202,7 @@ impl SchedTask {
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
+                has_smp: AtomicBool::new(false),
             } except);
             emplace!(at => SchedTask {
                 prio: Cell::new(prio),
@@ -164,14 +212,20 @@ impl SchedTask {
                 is_new: Cell::new(true),
                 static_prio: Cell::new(nice_to_prio(attr.nice())),
                 normal_prio: Cell::new(prio),
-            } except rt, se, dl);
+                cpus_allowed: Cell::new(cpus_allowed),
+            } except rt, se, dl, smp);
         }
     }
 
     /// A new task, off every queue, nice 0 under the normal policy.
     pub const fn new() -> Self {
         Self {
-            rt: SchedRtEntity { run_list: Link::new(), time_slice: Cell::new(0) },
+            rt: SchedRtEntity {
+                run_list: Link::new(),
+                time_slice: Cell::new(0),
+                pushable_at: Cell::new(0),
+                migrate_disabled: AtomicU16::new(0),
+            },
             prio: Cell::new(DEFAULT_PRIO),
             on_rq: Cell::new(OnRq::No),
             policy: Cell::new(Policy::Normal),
@@ -179,7 +233,9 @@ impl SchedTask {
             is_new: Cell::new(true),
             static_prio: Cell::new(DEFAULT_PRIO),
             normal_prio: Cell::new(DEFAULT_PRIO),
+            cpus_allowed: Cell::new(CpuMask::ALL),
             dl: UnsafeCell::new(MaybeUninit::uninit()),
+            smp: UnsafeCell::new(MaybeUninit::uninit()),
             se: SchedEntity {
                 vruntime: Cell::new(0),
                 load: Cell::new(LoadWeight::of_nice(0)),
@@ -189,8 +245,19 @@ impl SchedTask {
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
+                has_smp: AtomicBool::new(false),
             },
         }
+    }
+
+    /// Makes it a CPU's stopper: before everything, for ever. Before it is first woken.
+    pub fn make_stopper(&self) {
+        debug_assert!(
+            !self.is_queued() && self.is_new.get(),
+            "a stopper is made of a task that has been woken"
+        );
+        self.prio.set(STOP_PRIO);
+        self.normal_prio.set(STOP_PRIO);
     }
 
     /// A CPU's idle task: behind everything, in no queue, always runnable.
@@ -251,6 +318,18 @@ impl SchedTask {
         matches!(self.on_rq.get(), OnRq::Queued)
     }
 
+    /// True while the task is on its way from one CPU's run queue to another's.
+    #[inline(always)]
+    pub fn is_migrating(&self) -> bool {
+        matches!(self.on_rq.get(), OnRq::Migrating)
+    }
+
+    /// On its way, or off every queue again: of a task that sleeps or is new.
+    #[inline(always)]
+    pub(super) fn set_migrating(&self, is_migrating: bool) {
+        self.on_rq.set(if is_migrating { OnRq::Migrating } else { OnRq::No });
+    }
+
     /// The class the task is under at present.
     #[inline(always)]
     pub fn class(&self) -> Class {
@@ -264,10 +343,16 @@ impl SchedTask {
         is_rt_prio(self.prio.get())
     }
 
+    /// True before the real-time class: for a deadline task, and for a stopper.
+    #[inline(always)]
+    pub(super) fn is_above_rt(&self) -> bool {
+        self.prio.get() < 0
+    }
+
     /// True under the deadline class.
     #[inline(always)]
     pub fn is_deadline(&self) -> bool {
-        self.prio.get() < 0
+        matches!(self.class(), Class::Deadline)
     }
 
     /// The deadline class's part of a task that is, or was, in it.
@@ -296,6 +381,77 @@ impl SchedTask {
             self.se.has_dl.set(true);
         }
         self.dl()
+    }
+
+    /// The part for several CPUs; written when it is first asked for, by who holds the run queue's lock.
+    pub(super) fn smp(&self) -> &SchedSmp {
+        if !self.se.has_smp.load(Ordering::Relaxed) {
+            // SAFETY: nobody has a reference to it, because nobody has come past this line so far.
+            unsafe { (*self.smp.get()).write(SchedSmp::new()) };
+            self.se.has_smp.store(true, Ordering::Release);
+        }
+        // SAFETY: written above, or earlier; since then only its cells change.
+        unsafe { (*self.smp.get()).assume_init_ref() }
+    }
+
+    /// The part for several CPUs, if there is one.
+    #[inline(always)]
+    pub(super) fn try_smp(&self) -> Option<&SchedSmp> {
+        // SAFETY: the flag, read with acquire, says that it has been written; since then only its cells change.
+        self.se.has_smp.load(Ordering::Acquire).then(|| unsafe { (*self.smp.get()).assume_init_ref() })
+    }
+
+    /// Its load is part of its run queue's.
+    #[inline(always)]
+    pub(super) fn is_counted(&self) -> bool {
+        self.try_smp().is_some_and(|smp| smp.is_counted.get())
+    }
+
+    /// What the task has wanted of late, its weight while nobody has counted it. Approximate when asked without the lock
+    /// of its run queue.
+    pub fn load_avg(&self) -> u64 {
+        match self.try_smp().filter(|smp| smp.has_avg.get()) {
+            Some(smp) => smp.avg.get().load_avg(),
+            None => self.se.load.get().unshifted(),
+        }
+    }
+
+    /// Where the task may run.
+    #[inline(always)]
+    pub fn cpus_allowed(&self) -> CpuMask {
+        self.cpus_allowed.get()
+    }
+
+    /// Says where the task may run. If it is queued, [`super::Rq::sync_task`] is to follow; moving it from where it may
+    /// not be any more is the caller's business.
+    pub fn set_cpus_allowed(&self, mask: CpuMask) {
+        self.cpus_allowed.set(mask);
+    }
+
+    /// How often the task has forbidden its migration and not allowed it again.
+    #[inline(always)]
+    pub fn migrate_disabled(&self) -> u16 {
+        self.rt.migrate_disabled.load(Ordering::Relaxed)
+    }
+
+    /// Sets that number: by the running task, of itself. A task is moved only while it does not run, by somebody who has
+    /// locked the run queue after it last did, so a plain store is seen in time.
+    #[inline(always)]
+    pub fn set_migrate_disabled(&self, depth: u16) {
+        self.rt.migrate_disabled.store(depth, Ordering::Relaxed);
+    }
+
+    /// May another CPU take it? Whether one of those it may run on is there is not looked at.
+    #[inline(always)]
+    pub fn is_migratable(&self) -> bool {
+        let mask = self.cpus_allowed.get().bits();
+        mask & mask.wrapping_sub(1) != 0 && self.migrate_disabled() == 0
+    }
+
+    /// May it be moved to `cpu`?
+    #[inline(always)]
+    pub fn may_move_to(&self, cpu: usize) -> bool {
+        self.cpus_allowed.get().contains(cpu) && self.migrate_disabled() == 0
     }
 
     /// Policy and parameters as they were given.
@@ -422,6 +578,27 @@ impl SchedRef {
         // SAFETY: the task is valid (contract of `new`), so the field's
         // address is inside it and not null.
         unsafe { NonNull::new_unchecked(&raw mut (*self.0.as_ptr()).rt.run_list) }
+    }
+
+    /// The link of the lists of tasks that other CPUs may take, with the whole task's provenance.
+    pub(super) fn pushable_link(self) -> NonNull<Link> {
+        self.smp();
+        // SAFETY: the task is valid (contract of `new`), `smp()` has seen to it that the part is written, and cell and
+        // `MaybeUninit` are transparent: the address is inside the task and not null.
+        unsafe {
+            let smp = (&raw mut (*self.0.as_ptr()).smp).cast::<SchedSmp>();
+            NonNull::new_unchecked(&raw mut (*smp).pushable)
+        }
+    }
+
+    /// The task whose `pushable_link` this is.
+    ///
+    /// # Safety
+    /// `link` came from [`Self::pushable_link`] of a task that is still valid.
+    pub(super) unsafe fn of_pushable_link(link: NonNull<Link>) -> Self {
+        const OFFSET: usize = offset_of!(SchedTask, smp) + offset_of!(SchedSmp, pushable);
+        // SAFETY: `pushable_link` added the same offset inside one object.
+        Self(unsafe { link.byte_sub(OFFSET) }.cast())
     }
 
     /// The task whose `run_list` this is.

@@ -97,6 +97,16 @@ impl CfsRq {
         self.timeline.iter()
     }
 
+    /// The waiting tasks, most served first.
+    pub(super) fn iter_from_last(&self) -> impl Iterator<Item = SchedRef> + '_ {
+        self.timeline.iter_from_last()
+    }
+
+    /// `p` is preferred at the next pick.
+    pub(super) fn is_buddy(&self, p: SchedRef) -> bool {
+        self.next == Some(p) || self.last == Some(p)
+    }
+
     /// Periods and granularities in force.
     pub fn tunables(&self) -> Tunables {
         self.tunables
@@ -287,6 +297,11 @@ impl CfsRq {
     /// A task that is on no queue joins the class.
     pub(super) fn attach_sleeping(&mut self, p: SchedRef) {
         self.make_absolute(p);
+    }
+
+    /// A sleeping task is about to be woken on another CPU, whose virtual time is another.
+    pub(super) fn leave_sleeping(&mut self, p: SchedRef) {
+        self.make_relative(p);
     }
 
     /// True when sums, cache and order are what they should be; for tests and

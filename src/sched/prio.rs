@@ -17,6 +17,8 @@ use core::fmt;
 
 use super::deadline::DlParams;
 
+/// Kernel priority of the stopper of a CPU.
+pub const STOP_PRIO: i32 = -2;
 /// Kernel priority of every deadline task.
 pub const MAX_DL_PRIO: i32 = -1;
 /// First kernel priority that is not real-time.

@@ -31,6 +31,7 @@ use super::fair::CfsRq;
 use super::idle;
 use super::prio::Policy;
 use super::rt::RtRq;
+use super::smp::RqSmp;
 use super::tunables::Tunables;
 use bitflags::bitflags;
 
@@ -41,6 +42,8 @@ pub struct Rq {
     pub(super) rt: RtRq,
     pub(super) curr: SchedRef,
     pub(super) idle: SchedRef,
+    /// The stopper, where `special` says that it is ready.
+    pub(super) stop: SchedRef,
     pub(super) special: Special,
     clock_ns: u64,
     clock_task_ns: u64,
@@ -48,6 +51,7 @@ pub struct Rq {
     pub(super) cfs: CfsRq,
     pub(super) dl: DlRq,
     pub(super) dl_bandwidth: DlBandwidth,
+    pub(super) smp: RqSmp,
 }
 
 bitflags! {
@@ -60,6 +64,8 @@ bitflags! {
         const RT_THROTTLED = 0x02;
         /// The next real-time task to run starts the throttling's period.
         const RT_PERIOD_OFF = 0x04;
+        /// The stopper is ready, or runs.
+        const STOP = 0x08;
     }
 }
 
@@ -76,6 +82,7 @@ impl Rq {
             rt: RtRq::new(),
             curr: SchedRef::nobody(),
             idle: SchedRef::nobody(),
+            stop: SchedRef::nobody(),
             special: Special::empty(),
             clock_ns: 0,
             clock_task_ns: 0,
@@ -83,6 +90,7 @@ impl Rq {
             cfs: CfsRq::new(),
             dl: DlRq::new(),
             dl_bandwidth: DlBandwidth::new(),
+            smp: RqSmp::new(),
         }
     }
 
@@ -291,11 +299,11 @@ impl Rq {
 
     #[inline(never)]
     pub(super) fn check_preempt_not_rt(&mut self, curr: SchedRef, p: SchedRef, flags: WakeFlags) -> Resched {
-        if p.is_deadline() {
-            return self.dl.check_preempt(curr, p);
+        if p.is_above_rt() {
+            return self.check_preempt_above_rt(curr, p);
         }
         match curr.class() {
-            Class::Deadline | Class::Rt => Resched::No,
+            Class::Stop | Class::Deadline | Class::Rt => Resched::No,
             Class::Fair => self.cfs.check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
             Class::Idle => idle::check_preempt(),
         }
@@ -305,6 +313,7 @@ impl Rq {
     #[inline(never)]
     pub fn task_tick(&mut self) -> Resched {
         match self.curr.class() {
+            Class::Stop => Resched::No,
             Class::Deadline => self.dl.task_tick(self.clock_ns),
             Class::Rt => self.rt.task_tick(self.curr),
             Class::Fair => self.cfs.task_tick(self.clock_task_ns),
@@ -326,7 +335,7 @@ impl Rq {
                     self.cfs.yield_task(curr, self.clock_task_ns);
                 }
             }
-            Class::Idle => {}
+            Class::Stop | Class::Idle => {}
         }
     }
 

@@ -98,6 +98,12 @@ impl RtRq {
         self.active.move_tail(curr);
     }
 
+    /// The queued `p` goes in front of its equals.
+    pub(super) fn requeue_head(&mut self, p: SchedRef) {
+        self.active.del(p);
+        self.active.add_head(p);
+    }
+
     /// Counts a tick against the running `curr`'s round-robin slice.
     #[inline]
     pub(super) fn task_tick(&mut self, curr: SchedRef) -> Resched {

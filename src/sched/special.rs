@@ -6,8 +6,8 @@
 //! tasks may be throttled. What is to happen later is told as a time, [`Rq::next_event_ns`]; the core keeps a
 //! timer at it and calls [`Rq::event`].
 //!
-//! Invariant: `special` is not empty whenever a deadline task runs or may run, real-time tasks are throttled,
-//! or their period is to be started.
+//! Invariant: `special` is not empty whenever the stopper is ready, a deadline task runs or may run, real-time tasks
+//! are throttled, or their period is to be started.
 //!
 //! Contexts and locks: as for [`Rq`]. Everything here needs the clock.
 
@@ -25,6 +25,9 @@ impl Rq {
     pub(super) fn pick_next_special(&mut self) -> SchedRef {
         let now = self.clock_ns();
         self.dl.put_prev(now);
+        if self.special.contains(Special::STOP) {
+            return self.pick_stopper();
+        }
         let next = match self.dl.pick() {
             Some(next) => {
                 self.dl.set_next(next, now);
@@ -54,12 +57,39 @@ impl Rq {
 
     #[inline(never)]
     pub(super) fn enqueue_not_rt(&mut self, p: SchedRef, flags: EnqueueFlags) {
+        if p.is_above_rt() {
+            self.enqueue_above_rt(p, flags);
+        } else {
+            self.cfs.enqueue(p, flags, self.clock_task_ns());
+        }
+    }
+
+    fn enqueue_above_rt(&mut self, p: SchedRef, flags: EnqueueFlags) {
         if p.is_deadline() {
             self.dl.enqueue(p, flags, self.clock_ns());
             self.update_special();
         } else {
-            self.cfs.enqueue(p, flags, self.clock_task_ns());
+            self.stop = p;
+            self.special |= Special::STOP;
         }
+    }
+
+    /// Does `p`, a deadline task or the stopper, displace `curr`?
+    pub(super) fn check_preempt_above_rt(&self, curr: SchedRef, p: SchedRef) -> Resched {
+        if p.is_deadline() { self.dl.check_preempt(curr, p) } else { Resched::when(p != curr) }
+    }
+
+    /// The stopper runs. What it takes is not counted as real-time tasks'.
+    fn pick_stopper(&mut self) -> SchedRef {
+        if self.cfs.curr.is_some() {
+            self.cfs.put_prev(self.clock_task_ns());
+        }
+        if self.rt_bandwidth.is_above() {
+            self.rt_bandwidth.end(self.clock_ns());
+        }
+        self.curr = self.stop;
+        self.update_special();
+        self.stop
     }
 
     #[inline(never)]
@@ -69,6 +99,7 @@ impl Rq {
                 self.dl.dequeue(p, flags, self.clock_ns());
                 self.update_special();
             }
+            Class::Stop => self.special -= Special::STOP,
             Class::Idle => idle::dequeue(p),
             _ => self.cfs.dequeue(p, flags, self.clock_task_ns()),
         }

@@ -3,12 +3,33 @@
 //! Logical number 0 is the boot CPU; the others follow in the order of the device tree. A CPU that is *present* is
 //! in the device tree and within `nr_cpus=`; one that is *online* schedules tasks.
 //!
+//! | file | what |
+//! |---|---|
+//! | `cpumask` | sets of CPUs |
+//! | `ipi` | interrupts from one CPU to others |
+//! | `call`, `llist` | cross-CPU calls, and the lists on which they are left |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//!
 //! Context: any. Locks: none.
-#![forbid(unsafe_code)]
 
+#[cfg(target_os = "none")]
+pub mod bringup;
+pub mod call;
+mod cpulist;
 mod cpumask;
+pub mod ipi;
+pub mod isolation;
+mod llist;
+#[cfg(target_os = "none")]
+mod ops;
+#[cfg(target_os = "none")]
+pub(crate) mod stop;
 
+#[cfg(target_os = "none")]
+pub(crate) use bringup::boot_all;
+pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
+pub use ipi::send_reschedule;
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static PRESENT: AtomicCpuMask = AtomicCpuMask::new();

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::mm::stack::Stack;
 use crate::sched::core as sched;
 use crate::sched::prio::{Policy, SchedAttr};
+use crate::smp::{self, CpuMask};
 use alloc::boxed::Box;
 use arch::context::ArchTask;
 use core::alloc::Layout;
@@ -35,16 +36,27 @@ pub struct Builder {
     name: Name,
     attr: Result<SchedAttr>,
     stack_bytes: usize,
-    affinity: u64,
+    affinity: Affinity,
 }
 
-/// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, any CPU.
+/// Where a task is to run.
+#[derive(Clone, Copy, Debug)]
+enum Affinity {
+    /// Where the task may that makes it.
+    Inherited,
+    /// On these CPUs, one of which has to be online.
+    Of(CpuMask),
+    /// On this one, whether it is online or not.
+    Bound(usize),
+}
+
+/// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, the CPUs of the task that makes it.
 pub fn build(name: &str) -> Builder {
     Builder {
         name: Name::new(name),
         attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }),
         stack_bytes: DEFAULT_STACK_BYTES,
-        affinity: u64::MAX,
+        affinity: Affinity::Inherited,
     }
 }
 
@@ -93,9 +105,15 @@ impl Builder {
         self
     }
 
-    /// The CPUs the task may run on, one bit each.
-    pub fn affinity(mut self, mask: u64) -> Self {
-        self.affinity = mask;
+    /// The CPUs the task may run on; at least one of them has to be online.
+    pub fn affinity(mut self, cpus: CpuMask) -> Self {
+        self.affinity = Affinity::Of(cpus);
+        self
+    }
+
+    /// A thread of `cpu`, which may be one that is not online yet.
+    pub(crate) fn bound_to(mut self, cpu: usize) -> Self {
+        self.affinity = Affinity::Bound(cpu);
         self
     }
 
@@ -124,7 +142,7 @@ impl Builder {
 
     fn create_job(self, job: Job) -> Result<TaskRef> {
         let attr = self.attr?;
-        self.check_affinity()?;
+        let cpus = self.cpus_allowed()?;
         if !STACK_RANGE_BYTES.contains(&self.stack_bytes) {
             return Err(Error::BadStackSize { bytes: for_message(self.stack_bytes) });
         }
@@ -139,7 +157,7 @@ impl Builder {
         let first = if is_deadline { SchedAttr::NORMAL } else { attr };
         // SAFETY: the memory is ours, and the stack is the task's alone.
         let task = unsafe {
-            init(task, self.name, first, self.affinity, Memory::Kernel { stack, _job: job }, top, entry, arg)
+            init(task, self.name, first, cpus, Memory::Kernel { stack, _job: job }, top, entry, arg)
         };
         if is_deadline {
             task.set_scheduler(attr)?;
@@ -147,15 +165,38 @@ impl Builder {
         Ok(task)
     }
 
-    fn check_affinity(&self) -> Result<()> {
-        // One CPU is online until there is bring-up for the others.
-        if self.affinity & 1 == 0 { Err(Error::BadAffinity) } else { Ok(()) }
+    fn cpus_allowed(&self) -> Result<CpuMask> {
+        match self.affinity {
+            Affinity::Inherited => Ok(inherited_affinity()),
+            Affinity::Of(cpus) if (cpus & smp::online()).is_empty() => Err(Error::BadAffinity),
+            Affinity::Of(cpus) => Ok(cpus),
+            Affinity::Bound(cpu) => Ok(CpuMask::of(cpu)),
+        }
     }
+}
+
+/// The CPUs of a task that does not say: those of the task that makes it.
+#[inline(always)]
+fn inherited_affinity() -> CpuMask {
+    super::current().sched.cpus_allowed()
 }
 
 /// A size as an error keeps it: one that does not fit is named as the biggest, and not as what is left of it.
 pub(super) fn for_message(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Memory for a task, or the answer that there is none.
+#[cfg(target_os = "none")]
+pub(super) fn try_new_task() -> Result<Box<MaybeUninit<Task>>> {
+    let place = Box::<Task>::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
+    // SAFETY: allocated by the global allocator with the layout of a `Task`.
+    Ok(unsafe { Box::from_raw(place.as_ptr().cast()) })
+}
+
+/// A number for a task.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Allocation that answers instead of aborting.
@@ -181,13 +222,13 @@ unsafe fn init(
     at: NonNull<Task>,
     name: Name,
     attr: SchedAttr,
-    affinity: u64,
+    affinity: CpuMask,
     memory: Memory,
     stack_top: usize,
     entry: extern "C" fn(usize) -> !,
     arg: usize,
 ) -> TaskRef {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let id = next_id();
     // SAFETY: by contract.
     unsafe {
         Task::emplace(at.as_ptr(), name, id, attr, affinity, memory);
@@ -285,7 +326,7 @@ impl<const STACK: usize> TaskMem<STACK> {
                 at,
                 name,
                 attr,
-                u64::MAX,
+                inherited_affinity(),
                 Memory::Callers { stack_low: low, stack_top: top },
                 top,
                 entry,

@@ -45,26 +45,41 @@ pub fn sweep_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
     }
 }
 
-/// Every figure of the bench against its committed budget.
+/// Every figure of the bench against its committed budget, on one CPU and on four.
 pub fn bench_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
-    let budgets: Arc<Vec<Budget>> = match cargo::root().and_then(|root| budgets::read(&root)) {
-        Ok(budgets) => Arc::new(budgets),
+    let all = match cargo::root().and_then(|root| budgets::read(&root)) {
+        Ok(all) => all,
         Err(error) => {
             leaders.push(broken("bench::the_budgets_can_be_read", error));
             return;
         }
     };
+    for (name, group, cpus) in [("bench", "budget", 1), ("bench-smp4", "budget-smp4", 4)] {
+        let machine = Machine { cpus, ..Machine::measuring() };
+        bench_on(name, group, machine, Arc::new(budgets::on(&all, cpus)), leaders, followers);
+    }
+}
+
+/// The bench on one machine.
+fn bench_on(
+    name: &'static str,
+    group: &str,
+    machine: Machine,
+    budgets: Arc<Vec<Budget>>,
+    leaders: &mut Vec<Trial>,
+    followers: &mut Vec<Trial>,
+) {
     let cell: Shared<Arc<Captured>> = Arc::default();
     let run = move || {
         shared(&cell, || {
-            eprintln!("[bench] booting");
-            let captured = boot(&BENCH, "bench", &Machine::measuring(), "", bench::LIMITS)?;
-            keep("bench", &captured.console)?;
+            eprintln!("[{name}] booting");
+            let captured = boot(&BENCH, name, &machine, "", bench::LIMITS)?;
+            keep(name, &captured.console)?;
             Ok(Arc::new(captured))
         })
     };
     let (leader, bounded) = (run.clone(), Arc::clone(&budgets));
-    leaders.push(Trial::test("bench::the_run_is_complete", move || {
+    leaders.push(Trial::test(format!("{name}::the_run_is_complete"), move || {
         let captured = leader()?;
         if !captured.succeeded() {
             return Err(format!("{}\n{}", captured.end, excerpt(&captured.console)).into());
@@ -78,7 +93,7 @@ pub fn bench_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
     }));
     for budget in budgets.iter().cloned() {
         let run = run.clone();
-        followers.push(Trial::test(format!("budget::{}", budget.name), move || {
+        followers.push(Trial::test(format!("{group}::{}", budget.name), move || {
             budgets::check(&budget, &lines::results(&run()?.console)).map_err(Failed::from)
         }));
     }

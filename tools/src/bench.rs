@@ -2,7 +2,8 @@
 //!
 //! Invariant: the table has a row for every benchmark that is defined and for every figure that came; one
 //! that is missing is shown as missing, never left out. The exit status says whether the image ran to its
-//! end, not whether the targets are met: budgets are the business of `make test`.
+//! end, not whether the targets are met: budgets are the business of `make test`. A machine with several CPUs
+//! has targets of its own.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;
@@ -20,7 +21,12 @@ use crate::{report, suite};
 /// Time for the whole image; it takes seconds.
 pub const LIMITS: Limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(120) };
 
-/// Runs the bench, prints the table and writes `<target>/bench.json`.
+/// What the report of a machine with `cpus` CPUs is called.
+fn report_name(cpus: u32) -> String {
+    if cpus == 1 { "bench".into() } else { format!("bench-smp{cpus}") }
+}
+
+/// Runs the bench, prints the table and writes `<target>/bench.json`; with N CPUs, `bench-smpN.json`.
 ///
 /// # Errors
 /// When the image does not build, does not end well, or printed no result.
@@ -31,13 +37,16 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
     if results.is_empty() {
         bail!("the bench image printed no result line ({}):\n{console}", run.captured.end);
     }
-    print!("{}", render(&results, table::colours()));
+    let cpus = run.machine.cpus;
+    print!("{}", render(&results, cpus, table::colours()));
     let rows: Vec<_> = results
         .iter()
         .filter_map(|m| peers::find(&m.name).map(|row| (m, row)))
-        .map(|(m, row)| json!({"name": m.name, "target": row.target, "met": m.value <= row.target}))
+        .filter_map(|(m, row)| row.target_on(cpus).map(|target| (m, target)))
+        .map(|(m, target)| json!({"name": m.name, "target": target, "met": m.value <= target}))
         .collect();
-    let path = report::write("bench", &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
+    let path =
+        report::write(&report_name(cpus), &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
     println!("\nall results: {}", path.display());
     ensure!(run.captured.succeeded(), "the bench image did not end well: {}\n{console}", run.captured.end);
     Ok(())
@@ -45,7 +54,7 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
 
 /// Draws the table, with a line that sums it up.
 #[must_use]
-pub fn render(results: &[Measured], colours: bool) -> String {
+pub fn render(results: &[Measured], cpus: u32, colours: bool) -> String {
     let mut head = vec!["instructions", "what", "Stint", "target", "met?"];
     head.extend(PEERS);
     let measured = |name: &str| results.iter().find(|m| m.name == name);
@@ -58,20 +67,26 @@ pub fn render(results: &[Measured], colours: bool) -> String {
     let (mut met, mut known) = (0, 0);
     for row in ROWS.iter().filter(|row| has_group(row.name)) {
         let result = measured(row.name);
-        let is_met = result.is_some_and(|m| m.value <= row.target);
-        known += usize::from(result.is_some());
-        met += usize::from(is_met);
-        let (verdict, tone) = match result {
-            None => ("–".to_owned(), Tone::Faint),
-            Some(_) if is_met => ("yes".to_owned(), Tone::Good),
-            Some(m) => (format!("+{}", figure(m.value - row.target)), Tone::Bad),
+        let target = row.target_on(cpus);
+        let (verdict, tone) = match (result, target) {
+            (Some(m), Some(target)) => {
+                known += 1;
+                met += usize::from(m.value <= target);
+                if m.value <= target {
+                    ("yes".to_owned(), Tone::Good)
+                } else {
+                    (format!("+{}", figure(m.value - target)), Tone::Bad)
+                }
+            }
+            (Some(_), None) => ("–".to_owned(), Tone::Plain),
+            (None, _) => ("–".to_owned(), Tone::Faint),
         };
         let ours = result.map_or(Cell::new("missing", Tone::Faint), |m| Cell::new(figure(m.value), tone));
         let mut cells = vec![
             Cell::from(row.name),
             Cell::new(row.what, Tone::Faint),
             ours,
-            figure(row.target).into(),
+            target.map_or_else(|| "–".to_owned(), figure).into(),
             Cell::new(verdict, tone),
         ];
         let best = row.best();
@@ -92,7 +107,9 @@ pub fn render(results: &[Measured], colours: bool) -> String {
     }
     let mut text = table::draw(&head, 2, &rows, colours);
     text += &format!(
-        "\n{met} of {known} targets met; * = best of the other kernels (QEMU 10.0.2, same settings)\n"
+        "\n{met} of {known} targets met with {cpus} CPU{} online; * = best of the other kernels (QEMU 10.0.2, same \
+         settings, one CPU)\n",
+        if cpus == 1 { "" } else { "s" }
     );
     text
 }
@@ -106,7 +123,7 @@ mod tests {
         let results = lines::results(
             "result bench.yield_none 20 insn\nresult bench.yield_switch 80 insn\nresult bench.extra 7 insn max=9\n",
         );
-        let text = render(&results, false);
+        let text = render(&results, 1, false);
         let line =
             |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
         assert!(line("bench.yield_none").contains("  20      22   yes"), "{text}");
@@ -116,5 +133,18 @@ mod tests {
         assert!(line("bench.extra").contains("max=9"), "{text}");
         assert!(text.contains("1 of 2 targets met"), "{text}");
         assert!(!text.contains("tm."), "{text}");
+    }
+
+    #[test]
+    fn four_cpus_have_targets_of_their_own() {
+        let results = lines::results("result bench.yield_none 30 insn\nresult bench.spin_lock 9 insn\n");
+        let one = render(&results, 1, false);
+        assert!(one.contains("0 of 2 targets met with 1 CPU online"), "{one}");
+        let four = render(&results, 4, false);
+        assert!(four.contains("1 of 1 targets met with 4 CPUs online"), "{four}");
+        assert!(
+            four.lines().any(|l| l.starts_with("bench.yield_none") && l.contains("  30      40   yes")),
+            "{four}"
+        );
     }
 }

@@ -3,11 +3,13 @@
 //! ```toml
 //! [bench]
 //! yield_none = 22        # instructions, at most
+//! [smp4]
+//! yield_none = 40        # the same with four CPUs online
 //! ```
 //!
-//! Invariant: every figure of the bench has exactly one budget and every budget has its figure; a missing one
-//! on either side is a failure, so nothing gets slower unseen. The format is the part of TOML that this needs:
-//! sections, `name = whole number`, comments.
+//! Invariant: every figure of the bench has exactly one budget per machine and every budget has its figure; a
+//! missing one on either side is a failure, so nothing gets slower unseen. The format is the part of TOML that
+//! this needs: sections, `name = whole number`, comments.
 #![forbid(unsafe_code)]
 
 use std::path::Path;
@@ -24,6 +26,8 @@ pub const FILE: &str = "tools/budgets.toml";
 pub struct Budget {
     /// Group and name, as in the result line.
     pub name: String,
+    /// How many CPUs the machine has.
+    pub cpus: u32,
     /// The largest figure allowed.
     pub most: u64,
 }
@@ -44,6 +48,7 @@ pub fn read(root: &Path) -> Result<Vec<Budget>> {
 /// At the first line that is not a section, a budget, a comment or empty, and at a name given twice.
 pub fn parse(text: &str) -> Result<Vec<Budget>> {
     let mut group = String::new();
+    let mut cpus = 1;
     let mut budgets: Vec<Budget> = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let number = index + 1;
@@ -52,7 +57,10 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
             continue;
         }
         if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            group = section.trim().to_owned();
+            // `smpN` is the bench on N CPUs.
+            let on_several = section.trim().strip_prefix("smp").and_then(|digits| digits.parse().ok());
+            cpus = on_several.unwrap_or(1);
+            group = if on_several.is_some() { "bench".into() } else { section.trim().to_owned() };
             continue;
         }
         let Some((key, value)) = line.split_once('=') else {
@@ -67,12 +75,18 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
         })?;
         let name = if group.is_empty() { key.trim().to_owned() } else { format!("{group}.{}", key.trim()) };
         ensure!(
-            !budgets.iter().any(|known| known.name == name),
-            "line {number}: `{name}` has a budget already"
+            !budgets.iter().any(|known| known.name == name && known.cpus == cpus),
+            "line {number}: `{name}` has a budget on {cpus} CPUs already"
         );
-        budgets.push(Budget { name, most });
+        budgets.push(Budget { name, cpus, most });
     }
     Ok(budgets)
+}
+
+/// The budgets of the machine with `cpus` CPUs; none if nobody bounded it.
+#[must_use]
+pub fn on(budgets: &[Budget], cpus: u32) -> Vec<Budget> {
+    budgets.iter().filter(|budget| budget.cpus == cpus).cloned().collect()
 }
 
 /// Judges one budget against what was measured; `Err` holds a message with both numbers.
@@ -92,12 +106,13 @@ pub fn check(budget: &Budget, measured: &[Measured]) -> Result<(), String> {
         result.field("max").and_then(|max| max.parse::<f64>().ok()).unwrap_or(result.value).max(result.value);
     if result.value > budget.most as f64 {
         return Err(format!(
-            "{} took {} {} (max {}), its budget is {}. If the change is worth it, raise the number in {FILE} \
+            "{} took {} {} (max {}) on {} CPUs, its budget is {}. If the change is worth it, raise the number in {FILE} \
              and say why in the commit",
             budget.name,
             figure(result.value),
             result.unit,
             figure(worst),
+            budget.cpus,
             budget.most
         ));
     }
@@ -117,9 +132,18 @@ mod tests {
 
     #[test]
     fn sections_and_dotted_names_mean_the_same() {
-        let expected = vec![Budget { name: "bench.yield_none".into(), most: 22 }];
+        let expected = vec![Budget { name: "bench.yield_none".into(), cpus: 1, most: 22 }];
         assert_eq!(parse("[bench]\nyield_none = 22 # insn\n").unwrap(), expected);
         assert_eq!(parse("# all\n\nbench.yield_none=22").unwrap(), expected);
+    }
+
+    #[test]
+    fn a_machine_with_several_cpus_has_budgets_of_its_own() {
+        let all = parse("[bench]\nyield_none = 22\n[smp4]\nyield_none = 40\n").unwrap();
+        let of = |cpus| on(&all, cpus).iter().map(|b| (b.name.clone(), b.most)).collect::<Vec<_>>();
+        assert_eq!(of(1), [("bench.yield_none".into(), 22)]);
+        assert_eq!(of(4), [("bench.yield_none".into(), 40)]);
+        assert!(of(8).is_empty());
     }
 
     #[test]
@@ -127,21 +151,24 @@ mod tests {
         let refused = |text| parse(text).unwrap_err().to_string();
         assert!(refused("\nnonsense").contains("line 2"));
         assert!(refused("a = fast").contains("`fast`"));
-        assert!(refused("a = 1\na = 2").contains("`a` has a budget already"));
+        assert!(refused("a = 1\na = 2").contains("`a` has a budget on 1 CPUs already"));
     }
 
     #[test]
     fn a_figure_above_its_budget_fails_with_both_numbers() {
-        let budget = Budget { name: "bench.x".into(), most: 22 };
+        let budget = Budget { name: "bench.x".into(), cpus: 1, most: 22 };
         let measured = lines::results("result bench.x 25 insn max=31\nresult bench.y 1 insn\n");
         let message = check(&budget, &measured).unwrap_err();
-        assert!(message.contains("took 25 insn (max 31)") && message.contains("budget is 22"), "{message}");
+        assert!(
+            message.contains("took 25 insn (max 31) on 1 CPUs") && message.contains("budget is 22"),
+            "{message}"
+        );
         assert_eq!(check(&Budget { most: 25, ..budget }, &measured), Ok(()));
     }
 
     #[test]
     fn a_missing_figure_and_a_missing_budget_are_both_found() {
-        let budgets = [Budget { name: "bench.x".into(), most: 22 }];
+        let budgets = [Budget { name: "bench.x".into(), cpus: 1, most: 22 }];
         let measured = lines::results("result bench.y 1 insn\n");
         assert!(check(&budgets[0], &measured).unwrap_err().contains("no line `result bench.x"));
         assert_eq!(unbounded(&budgets, &measured)[0].name, "bench.y");

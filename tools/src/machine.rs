@@ -12,6 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 /// Under `-icount shift=0` with this counter frequency one tick is one instruction.
 pub const ONE_TICK_PER_INSTRUCTION_HZ: u64 = 1_000_000_000;
 
+/// The most CPUs that the kernel knows.
+pub const CPUS_MAX: u32 = 64;
+/// The most CPUs that a GICv2 can serve.
+pub const CPUS_MAX_GICV2: u32 = 8;
+
 /// A `-M virt` machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
@@ -19,6 +24,8 @@ pub struct Machine {
     pub gic: u8,
     /// QEMU's name of the processor, without properties.
     pub cpu: String,
+    /// How many of it.
+    pub cpus: u32,
     /// Enter at EL2.
     pub el2: bool,
     /// An interrupt controller with Security Extensions, seen from the non-secure side, as on silicon.
@@ -39,6 +46,7 @@ impl Default for Machine {
         Self {
             gic: 3,
             cpu: "cortex-a72".into(),
+            cpus: 1,
             el2: false,
             secure: false,
             timer_hz: None,
@@ -54,6 +62,21 @@ impl Machine {
     #[must_use]
     pub fn measuring() -> Self {
         Self { icount: true, timer_hz: Some(ONE_TICK_PER_INSTRUCTION_HZ), ..Self::default() }
+    }
+
+    /// What is wrong with the number of CPUs, if anything is: the kernel knows 64, a GICv2 can serve 8.
+    ///
+    /// # Errors
+    /// With the number and what would be right.
+    pub fn check_cpus(&self) -> Result<()> {
+        let most = if self.gic == 2 { CPUS_MAX_GICV2 } else { CPUS_MAX };
+        ensure!(
+            (1..=most).contains(&self.cpus),
+            "SMP is {}; 1 to {most} would be right with a GICv{}",
+            self.cpus,
+            self.gic
+        );
+        Ok(())
     }
 
     /// Value of `-M`.
@@ -84,6 +107,9 @@ impl Machine {
             "-m".into(),
             self.memory_mib.to_string(),
         ];
+        if self.cpus > 1 {
+            arguments.extend(["-smp".into(), self.cpus.to_string()]);
+        }
         let fixed = "-display none -nic none -no-reboot -semihosting-config enable=on,target=native";
         arguments.extend(fixed.split(' ').map(str::to_owned));
         if self.icount {
@@ -172,6 +198,23 @@ mod tests {
             machine.machine_option(),
             "virt,gic-version=2,dtb-randomness=off,virtualization=on,secure=on"
         );
+    }
+
+    #[test]
+    fn a_second_cpu_is_asked_for_and_the_only_one_is_not() {
+        assert!(!Machine::default().arguments().contains(&"-smp".to_owned()));
+        let line = Machine { cpus: 4, ..Machine::default() }.arguments().join(" ");
+        assert!(line.contains("-m 256 -smp 4 "), "{line}");
+    }
+
+    #[test]
+    fn the_number_of_cpus_has_the_limits_of_the_kernel_and_of_the_interrupt_controller() {
+        let check = |gic, cpus| Machine { gic, cpus, ..Machine::default() }.check_cpus();
+        assert!(check(3, 1).is_ok() && check(3, 64).is_ok() && check(2, 8).is_ok());
+        let message = |gic, cpus| check(gic, cpus).unwrap_err().to_string();
+        assert_eq!(message(3, 0), "SMP is 0; 1 to 64 would be right with a GICv3");
+        assert_eq!(message(3, 65), "SMP is 65; 1 to 64 would be right with a GICv3");
+        assert_eq!(message(2, 9), "SMP is 9; 1 to 8 would be right with a GICv2");
     }
 
     #[test]

@@ -43,6 +43,9 @@ enum Task {
         /// Run only tests whose name contains this
         #[arg(default_value = "", env = "STINT_FILTER")]
         filter: String,
+        /// Only the in-kernel tests, on machines with so many CPUs
+        #[arg(long, env = "STINT_SMP")]
+        smp: Option<String>,
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
@@ -75,8 +78,8 @@ fn perform(task: &Task) -> Result<ExitCode> {
         }
         Task::Build { image } => println!("{}", cargo::build(image)?.image.display()),
         Task::Run(options) => return Ok(ExitCode::from(run::run(options)?)),
-        Task::Test { filter } => {
-            let counts = testrun::test(filter)?;
+        Task::Test { filter, smp } => {
+            let counts = testrun::test(filter, smp.as_deref())?;
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,

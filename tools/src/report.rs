@@ -35,7 +35,7 @@ pub fn write(
             "bootargs": bootargs,
             "gic": machine.gic,
             "cpu": machine.cpu,
-            "cpus": 1,
+            "cpus": machine.cpus,
             "icount": machine.icount,
             "timer_hz": machine.timer_hz,
         },

@@ -30,6 +30,9 @@ pub struct MachineOptions {
     /// Processor: cortex-a53, cortex-a72, max, …
     #[arg(long, env = "STINT_CPU", default_value = "cortex-a72")]
     pub cpu: String,
+    /// How many CPUs: 1 to 64, with a GICv2 to 8
+    #[arg(long, env = "STINT_SMP", default_value = "1")]
+    pub smp: String,
     /// Deterministic time: one instruction is one nanosecond
     #[arg(long, env = "STINT_ICOUNT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub icount: bool,
@@ -45,15 +48,20 @@ impl MachineOptions {
     /// The machine that was chosen.
     ///
     /// # Errors
-    /// When `qemu_args` has an open quote or `gic` is not a number.
+    /// When `qemu_args` has an open quote, `gic` or `smp` is not a number, or there cannot be as many CPUs.
     pub fn machine(&self) -> Result<Machine> {
         let base = if self.icount { Machine::measuring() } else { Machine::default() };
-        Ok(Machine {
+        let machine = Machine {
             gic: self.gic.parse().with_context(|| format!("GIC is `{}`; 2 or 3 would be right", self.gic))?,
             cpu: self.cpu.clone(),
+            cpus: self.smp.parse().with_context(|| {
+                format!("SMP is `{}`; a number of CPUs would be right, for example 4", self.smp)
+            })?,
             extra: machine::split_words(&self.qemu_args).context("QEMU_ARGS cannot be understood")?,
             ..base
-        })
+        };
+        machine.check_cpus()?;
+        Ok(machine)
     }
 }
 
@@ -157,6 +165,7 @@ mod tests {
                 .unwrap();
         assert_eq!((machine.gic, machine.cpu.as_str(), machine.icount), (2, "max", true));
         assert_eq!(machine.extra, ["-M", "virtualization=on"]);
+        assert_eq!(chosen(&["--smp", "4"]).unwrap().cpus, 4);
         assert_eq!(chosen(&[]).unwrap(), Machine::default());
     }
 
@@ -166,5 +175,9 @@ mod tests {
         assert!(message.contains("possible values: 2, 3"), "{message}");
         let message = format!("{:#}", chosen(&["--qemu-args", "'x"]).unwrap_err());
         assert!(message.contains("QEMU_ARGS cannot be understood"), "{message}");
+        let message = format!("{:#}", chosen(&["--smp", "many"]).unwrap_err());
+        assert!(message.contains("SMP is `many`; a number of CPUs"), "{message}");
+        let message = format!("{:#}", chosen(&["--smp", "9", "--gic", "2"]).unwrap_err());
+        assert!(message.contains("SMP is 9; 1 to 8"), "{message}");
     }
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::run::MachineOptions;
 use crate::{cargo, machine};
 
 /// Passed, failed, skipped.
@@ -60,17 +61,24 @@ const HOST: Part = Part {
 /// What runs in QEMU; see tests/qemu.rs.
 const GUEST: Part = Part { title: "in QEMU", arguments: &["test", "-p", "stint", "--test", "qemu"] };
 
-/// Runs all tests whose name contains `filter` (all of them if it is empty).
+/// Runs all tests whose name contains `filter` (all of them if it is empty); with a number of CPUs, only the
+/// in-kernel tests on machines that have so many.
 ///
 /// # Errors
-/// When Cargo cannot be started.
-pub fn test(filter: &str) -> Result<Counts> {
+/// When Cargo cannot be started, or there cannot be so many CPUs.
+pub fn test(filter: &str, cpus: Option<&str>) -> Result<Counts> {
     let mut total = Counts::default();
-    total.add(part(&HOST, filter)?);
+    match cpus {
+        None => total.add(part(&HOST, filter, None)?),
+        // Refused here; what is right reaches the tests by the environment.
+        Some(cpus) => {
+            drop(MachineOptions { smp: cpus.to_owned(), gic: "3".into(), ..Default::default() }.machine()?)
+        }
+    }
     match machine::version() {
         Ok(version) => {
             println!("\n=== {version}");
-            total.add(part(&GUEST, filter)?);
+            total.add(part(&GUEST, filter, cpus)?);
         }
         Err(error) => {
             println!("\n=== SKIPPED: everything in QEMU: {error:#}");
@@ -81,11 +89,14 @@ pub fn test(filter: &str) -> Result<Counts> {
     Ok(total)
 }
 
-fn part(part: &Part, filter: &str) -> Result<Counts> {
+fn part(part: &Part, filter: &str, cpus: Option<&str>) -> Result<Counts> {
     println!("\n=== tests {}", part.title);
     let start = Instant::now();
     let mut command = Command::new(cargo::program());
     command.args(part.arguments).current_dir(cargo::root()?).stdin(Stdio::null()).stdout(Stdio::piped());
+    if let Some(cpus) = cpus {
+        command.env("STINT_SMP", cpus);
+    }
     if !filter.is_empty() {
         command.args(["--", filter]);
     }

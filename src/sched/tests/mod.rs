@@ -10,6 +10,7 @@ mod oracle;
 mod params;
 mod rt;
 mod setprio;
+mod stop;
 mod vectors;
 
 use std::{boxed::Box, vec::Vec};

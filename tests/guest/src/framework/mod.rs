@@ -13,11 +13,12 @@
 
 pub mod burn;
 pub mod clock;
+pub mod cpus;
 pub mod events;
 pub mod interrupt;
 pub mod lock_problems;
 pub mod models;
-mod runner;
+pub mod runner;
 pub mod runs;
 pub mod softirqs;
 mod surroundings;
@@ -47,6 +48,8 @@ pub struct Test {
     pub panics: Option<&'static str>,
     /// Where it applies, and why not elsewhere.
     pub applies: (Models, &'static str),
+    /// How many CPUs must be online, and why not with fewer.
+    pub cpus: (usize, &'static str),
     /// The test itself.
     pub body: fn() -> Outcome,
 }
@@ -85,21 +88,34 @@ impl From<stint::Error> for Failure {
 
 /// Registers a test: `ktest! { fn a_sentence() { … } }`, or `ktest! { panics = "text", fn a_sentence() { … } }`
 /// for one that must end in a panic whose report contains the text. One that does not apply in every model says where
-/// it does, and why not elsewhere: `ktest! { only_in(models::PREEMPTED, "the reason"), fn … }`, before `panics`.
+/// it does, and why not elsewhere: `ktest! { only_in(models::PREEMPTED, "the reason"), fn … }`, before `panics`. One
+/// that is about several CPUs says how many it takes: `ktest! { needs_cpus(2), fn … }`, behind `only_in`; on a machine
+/// with fewer it does not apply. Tests run on CPU 0; see [`cpus`].
 #[macro_export]
 macro_rules! ktest {
     (only_in($models:expr, $reason:expr), panics = $text:literal, $(#[$meta:meta])* fn $name:ident() $body:block) => {
         $(#[$meta])*
         fn $name() -> $crate::framework::Outcome $body
-        $crate::ktest_register!($name, Some($text), $models, $reason);
+        $crate::ktest_register!($name, Some($text), ($models, $reason), (1, ""));
     };
-    (only_in($models:expr, $reason:expr), $(#[$meta:meta])* fn $name:ident() $body:block) => {
+    (only_in($models:expr, $reason:expr), needs_cpus($cpus:literal), $(#[$meta:meta])* fn $name:ident() $body:block) => {
         $(#[$meta])*
         fn $name() -> $crate::framework::Outcome {
             $body
             Ok(())
         }
-        $crate::ktest_register!($name, None, $models, $reason);
+        $crate::ktest_register!(
+            $name,
+            None,
+            ($models, $reason),
+            ($cpus, concat!("n/a: it needs ", $cpus, " CPUs"))
+        );
+    };
+    (only_in($models:expr, $reason:expr), $(#[$meta:meta])* fn $name:ident() $body:block) => {
+        $crate::ktest! { only_in($models, $reason), needs_cpus(1), $(#[$meta])* fn $name() $body }
+    };
+    (needs_cpus($cpus:literal), $($test:tt)+) => {
+        $crate::ktest! { only_in($crate::framework::models::ALL, ""), needs_cpus($cpus), $($test)+ }
     };
     (panics = $text:literal, $($test:tt)+) => {
         $crate::ktest! { only_in($crate::framework::models::ALL, ""), panics = $text, $($test)+ }
@@ -112,7 +128,7 @@ macro_rules! ktest {
 /// The end of [`ktest!`]: the entry of the list.
 #[macro_export]
 macro_rules! ktest_register {
-    ($name:ident, $panics:expr, $models:expr, $reason:expr) => {
+    ($name:ident, $panics:expr, $applies:expr, $cpus:expr) => {
         const _: () = {
             #[linkme::distributed_slice($crate::framework::TESTS)]
             static TEST: $crate::framework::Test = $crate::framework::Test {
@@ -123,8 +139,9 @@ macro_rules! ktest_register {
                 applies: {
                     #[allow(unused_imports, reason = "most tests apply everywhere")]
                     use $crate::framework::models;
-                    ($models, $reason)
+                    $applies
                 },
+                cpus: $cpus,
                 body: $name,
             };
         };

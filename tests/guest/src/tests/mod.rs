@@ -1,6 +1,7 @@
 //! The tests, by what they show. The letters are rows of the requirements: P preemption, K kernel rules,
 //! R real time, M measurement.
 
+mod affinity;
 mod api_errors;
 mod completion;
 mod condvar;
@@ -41,6 +42,7 @@ mod rwlock;
 mod semaphore;
 mod sleep;
 mod sleeping_spin;
+mod smp_place;
 mod softirq;
 mod tasklet;
 mod tasks;
@@ -53,6 +55,7 @@ mod traced;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
+mod watchdog;
 mod word;
 mod workqueue;
 

@@ -7,6 +7,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use stint::sched::prio::{Policy, SchedAttr};
+use stint::smp::CpuMask;
 use stint::task::{self, Name, TaskMem, state};
 use stint::{Error, mm};
 
@@ -254,7 +255,7 @@ ktest! {
 
 ktest! {
     fn a_task_is_what_its_builder_says() {
-        let numbers = |builder: task::Builder| -> stint::Result<(Policy, i32, usize, u64)> {
+        let numbers = |builder: task::Builder| -> stint::Result<(Policy, i32, usize, CpuMask)> {
             let task = builder.create(|_| {}, 0)?;
             let info = task.info();
             let affinity = task.affinity();
@@ -262,9 +263,9 @@ ktest! {
             task.wait_exited();
             Ok((info.policy, info.prio, info.stack_bytes, affinity))
         };
-        check_eq!(numbers(task::build("t"))?, (Policy::Normal, 120, 16384, u64::MAX), "policy, priority, stack, CPUs by default");
-        check_eq!(numbers(task::build("t").fifo(1).stack_bytes(4096).affinity(1))?, (Policy::Fifo, 98, 4096, 1), "FIFO 1, 4 KiB, CPU 0");
-        check_eq!(numbers(task::build("t").rr(99).stack_bytes(32 * 1024).affinity(3))?, (Policy::Rr, 0, 32768, 3), "RR 99, 32 KiB, CPUs 0 and 1");
+        check_eq!(numbers(task::build("t"))?, (Policy::Normal, 120, 16384, task::current_ref().affinity()), "policy, priority, stack, CPUs by default");
+        check_eq!(numbers(task::build("t").fifo(1).stack_bytes(4096).affinity(CpuMask::of(0)))?, (Policy::Fifo, 98, 4096, CpuMask::of(0)), "FIFO 1, 4 KiB, CPU 0");
+        check_eq!(numbers(task::build("t").rr(99).stack_bytes(32 * 1024).affinity(CpuMask::first_n(2)))?, (Policy::Rr, 0, 32768, CpuMask::first_n(2)), "RR 99, 32 KiB, CPUs 0 and 1");
         check_eq!(numbers(task::build("t").nice(-20))?.1, 100, "the priority of nice -20");
         check_eq!(numbers(task::build("t").nice(19))?.1, 139, "the priority of nice 19");
     }

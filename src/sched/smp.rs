@@ -1,0 +1,313 @@
+#![forbid(unsafe_code)]
+//! A run queue as one of several: what other CPUs need to know of it, and tasks that come and go.
+//!
+//! Nothing of this is called where there is one CPU, and nothing of it is in the paths that one CPU takes. The core
+//! works as it always does, and where there are several CPUs it then says [`Rq::sync_task`] for each task that it has
+//! touched: queued, dequeued, begun or ceased to run, or given another priority or mask. That is the one duty; it may be
+//! done once too often, never too seldom.
+//!
+//! A queued task moves in two halves, [`Rq::detach_task`] here and [`Rq::attach_task`] there, under both locks or one
+//! after the other; in between it is `Migrating`. A sleeping one is moved by whoever wakes it elsewhere:
+//! [`Rq::detach_sleeping`] with the old queue locked, [`Rq::wake_up_migrated`] with the new one.
+//!
+//! Invariants: a task's virtual time keeps its distance to `min_vruntime` over a move, a deadline task keeps budget and
+//! deadline, a real-time task goes behind its equals; a task that runs is never moved.
+//!
+//! Contexts: any, under the run-queue lock, IRQs off. Everything but the first look at a task that is no real-time one
+//! needs the clock.
+
+use core::mem::swap;
+
+use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::cpu_loads::CpuLoads;
+use super::cpupri::{CpuPri, level_of};
+use super::deadline::dl_time_before;
+use super::deadline_admit::DlBandwidth;
+use super::entity::{OnRq, SchedRef};
+use super::pelt::LoadAvg;
+use super::prio::{DEFAULT_PRIO, MAX_PRIO, STOP_PRIO};
+use super::pushable::Pushable;
+use super::rq::{Rq, Special};
+use super::rt::RtRq;
+
+/// The most candidates that a search for a task to take looks at. Behind so many that may not run on the CPU in question
+/// a better one could be hidden until one of them has gone.
+pub const CANDIDATES: usize = 32;
+
+/// What a run queue keeps where it is one of several.
+#[derive(Debug)]
+pub(super) struct RqSmp {
+    pub(super) cpu: usize,
+    pub(super) pushable: Pushable,
+    /// What this CPU's fair tasks want.
+    avg: LoadAvg,
+}
+
+impl RqSmp {
+    pub(super) const fn new() -> Self {
+        Self { cpu: 0, pushable: Pushable::new(), avg: LoadAvg::new(1) }
+    }
+}
+
+impl Rq {
+    /// The CPU whose run queue this is.
+    #[inline(always)]
+    pub fn cpu(&self) -> usize {
+        self.smp.cpu
+    }
+
+    /// Tells the run queue whose it is. Before there is more than one.
+    pub fn set_cpu(&mut self, cpu: usize) {
+        self.smp.cpu = cpu;
+    }
+
+    /// Brings what several CPUs need to know of `p`, which belongs to this run queue, up to date. See the module's text.
+    #[inline]
+    pub fn sync_task(&mut self, p: SchedRef) {
+        let waits = p.is_rt() && p.is_queued() && p != self.curr && p.is_migratable();
+        self.smp.pushable.place(p, waits.then(|| p.prio()));
+        if !p.is_rt() || p.is_counted() {
+            self.sync_load(p);
+        }
+    }
+
+    /// Tracks the load that `p` is.
+    #[inline(never)]
+    fn sync_load(&mut self, p: SchedRef) {
+        let now = self.clock_task_ns();
+        self.smp.avg.advance(now, self.cfs.load.unshifted(), self.cfs.curr.is_some(), 1);
+        if p.is_fair() {
+            let weight = p.se.load.get().unshifted();
+            let smp = p.smp();
+            if !smp.has_avg.replace(true) {
+                smp.avg.set(LoadAvg::of_new_task(weight, &self.smp.avg, now));
+            }
+            let mut avg = smp.avg.get();
+            let before = avg;
+            avg.advance(now, u64::from(p.se.is_on_rq()), self.cfs.curr == Some(p), weight);
+            if !smp.is_counted.replace(true) {
+                self.smp.avg.add(&avg);
+            } else if !before.is_of_weight(weight) {
+                self.smp.avg.remove(&before);
+                self.smp.avg.add(&avg);
+            }
+            smp.avg.set(avg);
+        } else {
+            self.uncount(p);
+        }
+    }
+
+    /// `p` is not part of what is to do here any more.
+    fn uncount(&mut self, p: SchedRef) {
+        if p.is_counted() {
+            p.smp().is_counted.set(false);
+            let mut avg = p.smp().avg.get();
+            avg.advance(self.clock_task_ns(), 0, false, p.se.load.get().unshifted());
+            self.smp.avg.remove(&avg);
+            p.smp().avg.set(avg);
+        }
+    }
+
+    /// What the fair tasks here have wanted of late, in units of weight; as of the last change.
+    pub fn load_avg(&self) -> u64 {
+        self.smp.avg.load_avg()
+    }
+
+    /// What the fair tasks here have had of late, of 1024.
+    pub fn util_avg(&self) -> u64 {
+        self.smp.avg.util_avg()
+    }
+
+    /// Counts the load up to now; on the tick, so that it is not too old where nothing changes. Needs the clock.
+    pub fn sync_curr_load(&mut self) {
+        self.sync_load(self.curr);
+    }
+
+    /// `next` runs in the place of `prev` from now on: [`Self::sync_task`] of both, and what the tables are to say.
+    #[inline]
+    pub fn publish_switch(&mut self, pri: &CpuPri, loads: &CpuLoads, prev: SchedRef, next: SchedRef) {
+        self.sync_task(prev);
+        self.sync_task(next);
+        pri.set(self.smp.cpu, level_of(&next));
+        loads.runs(self.smp.cpu, &next);
+        // Where a real-time task follows a real-time task there is nothing else to tell.
+        if !(prev.is_rt() && next.is_rt()) {
+            loads.publish(self);
+        }
+    }
+
+    /// `p` has been queued, dequeued, or changed: [`Self::sync_task`], and what the tables are to say. With `Yes`, `p` is
+    /// about to run here: the next waker is to know that already.
+    #[inline]
+    pub fn publish_change(&mut self, pri: &CpuPri, loads: &CpuLoads, p: SchedRef, decision: Resched) {
+        self.sync_task(p);
+        let runs = level_of(&self.curr);
+        if decision.is_yes() && p.is_queued() {
+            pri.set(self.smp.cpu, runs.max(level_of(&p)));
+        } else if p == self.curr {
+            pri.set(self.smp.cpu, runs);
+        }
+        if !p.is_rt() {
+            loads.publish(self);
+        }
+    }
+
+    /// Runs `f` with the reservations of all CPUs that share deadline tasks in the place of this CPU's: admission and
+    /// its end then concern those. The lock that guards `root` is held.
+    pub fn with_root<R>(&mut self, root: &mut DlBandwidth, f: impl FnOnce(&mut Self) -> R) -> R {
+        swap(&mut self.dl_bandwidth, root);
+        let result = f(self);
+        swap(&mut self.dl_bandwidth, root);
+        result
+    }
+
+    /// The priority of what the next pick would return, if nothing came in between; that of idle if nothing waits. To be
+    /// asked when a task that goes to sleep has been dequeued: is there less to do here than there was?
+    pub fn peek_prio(&self) -> i32 {
+        if self.special.contains(Special::STOP) {
+            STOP_PRIO
+        } else if self.dl.pick().is_some() {
+            -1
+        } else if !self.rt.is_empty() && !self.special.contains(Special::RT_THROTTLED) {
+            self.rt.highest_prio()
+        } else if self.cfs.nr_running != 0 {
+            DEFAULT_PRIO
+        } else {
+            MAX_PRIO
+        }
+    }
+
+    /// The most important real-time task that waits here and could run elsewhere.
+    pub fn rt_pushable(&self) -> Option<SchedRef> {
+        self.smp.pushable.first()
+    }
+
+    /// Real-time tasks wait here that could run elsewhere.
+    #[inline(always)]
+    pub fn rt_is_overloaded(&self) -> bool {
+        !self.smp.pushable.is_empty()
+    }
+
+    /// The most important real-time task that `cpu`, where a task of priority `than` would run next, could take from
+    /// here: it beats that, and it is not about to run here. Looks at [`CANDIDATES`] tasks.
+    pub fn rt_pushable_for(&self, cpu: usize, than: i32) -> Option<SchedRef> {
+        self.smp
+            .pushable
+            .iter()
+            .take(CANDIDATES)
+            .take_while(|p| p.prio() < than)
+            .find(|p| p.may_move_to(cpu) && p.prio() >= self.curr.prio())
+    }
+
+    /// The deadline task with the earliest deadline that waits here and could run elsewhere. Looks at [`CANDIDATES`]:
+    /// a deadline task may run anywhere unless it forbids its migration for a while.
+    pub fn dl_pushable(&self) -> Option<SchedRef> {
+        self.dl.iter().take(CANDIDATES).find(|&p| p != self.curr && p.is_migratable())
+    }
+
+    /// Deadline tasks wait here that could run elsewhere.
+    pub fn dl_is_overloaded(&self) -> bool {
+        self.dl_pushable().is_some()
+    }
+
+    /// As [`Self::rt_pushable_for`], for deadline tasks: `than` is the earliest deadline that waits or runs on `cpu`, if
+    /// there is one.
+    pub fn dl_pushable_for(&self, cpu: usize, than: Option<u64>) -> Option<SchedRef> {
+        let is_about_to_run = |p: SchedRef| {
+            !self.curr.is_deadline() || dl_time_before(p.dl().deadline_ns(), self.curr.dl().deadline_ns())
+        };
+        self.dl
+            .iter()
+            .take(CANDIDATES)
+            .take_while(|p| than.is_none_or(|than| dl_time_before(p.dl().deadline_ns(), than)))
+            .find(|&p| p != self.curr && p.may_move_to(cpu) && !is_about_to_run(p))
+    }
+
+    /// The earliest deadline of those that run or wait here.
+    pub fn earliest_deadline(&self) -> Option<u64> {
+        self.dl.pick().map(|p| p.dl().deadline_ns())
+    }
+
+    /// `p`, a real-time task, has become ready, is as important as the running task, and so did not preempt it. If `p`
+    /// cannot run elsewhere and the running task can, `p` goes in front of its equals and the running task makes room.
+    /// `curr_can_go` and `p_can_go`: cpupri has another CPU for it.
+    pub fn check_preempt_equal(&mut self, p: SchedRef, curr_can_go: bool, p_can_go: bool) -> Resched {
+        let curr = self.curr;
+        let is_equal = p.is_rt() && p != curr && p.prio() == curr.prio();
+        if !is_equal || !curr.is_migratable() || !curr_can_go || p.is_migratable() && p_can_go {
+            return Resched::No;
+        }
+        self.rt.requeue_head(p);
+        Resched::Yes
+    }
+
+    /// Takes the queued `p`, which does not run, off this queue, to be attached to another one.
+    pub fn detach_task(&mut self, p: SchedRef) {
+        debug_assert!(p.is_queued() && p != self.curr, "rq: {p:?} runs or is not queued, and is to be moved");
+        self.class_dequeue(p, DequeueFlags::empty());
+        p.on_rq.set(OnRq::Migrating);
+        self.forget(p);
+        self.smp.pushable.place(p, None);
+    }
+
+    /// What this CPU alone knew of `p` is nobody's any more.
+    fn forget(&mut self, p: SchedRef) {
+        match p.class() {
+            Class::Deadline => {
+                // Held back, it waits for its budget where it is going.
+                self.dl.leave(p);
+                self.update_special();
+            }
+            Class::Fair => p.se.exec_start.set(0),
+            _ => {}
+        }
+        self.uncount(p);
+    }
+
+    /// Puts `p`, detached from another queue, on this one, and says whether the running task should make room.
+    pub fn attach_task(&mut self, p: SchedRef) -> Resched {
+        debug_assert!(p.on_rq() == OnRq::Migrating, "rq: {p:?} is attached and was not detached");
+        p.on_rq.set(OnRq::Queued);
+        if p.is_deadline() {
+            self.dl.attach(p, self.clock_ns());
+            self.update_special();
+        } else {
+            self.class_enqueue(p, EnqueueFlags::MIGRATED);
+        }
+        self.sync_task(p);
+        self.check_preempt_curr(p, WakeFlags::empty())
+    }
+
+    /// The sleeping `p` is about to be woken on another CPU: it leaves this queue's virtual time, and the deadline tasks
+    /// that wait for a budget. [`Self::wake_up_migrated`] is to follow at once. A new task needs neither.
+    pub fn detach_sleeping(&mut self, p: SchedRef) {
+        debug_assert!(!p.is_queued() && p != self.curr, "rq: {p:?} does not sleep");
+        if p.is_new.get() {
+            return;
+        }
+        if p.is_fair() {
+            self.cfs.leave_sleeping(p);
+        }
+        self.forget(p);
+        self.smp.pushable.place(p, None);
+    }
+
+    /// Wakes `p`, which [`Self::detach_sleeping`] has taken from another queue, on this one.
+    pub fn wake_up_migrated(&mut self, p: SchedRef, flags: WakeFlags) -> Resched {
+        self.enqueue_task(p, EnqueueFlags::WAKEUP | EnqueueFlags::MIGRATED);
+        self.sync_task(p);
+        self.check_preempt_curr(p, flags)
+    }
+
+    /// True when what is kept for other CPUs is what it should be; for tests and debug builds. Walks everything.
+    pub fn is_smp_consistent(&self) -> bool {
+        let may_go = |p: &SchedRef| *p != self.curr && p.is_migratable();
+        let waiting = self.rt.iter().filter(may_go).count();
+        self.smp.pushable.is_consistent()
+            && self.smp.pushable.iter().count() == waiting
+            && self.smp.pushable.iter().all(|p| {
+                may_go(&p) && p.is_queued() && p.is_rt() && i32::from(p.rt.pushable_at.get()) == p.prio() + 1
+            })
+            && RtRq::is_consistent(&self.rt)
+    }
+}

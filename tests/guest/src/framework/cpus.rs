@@ -1,0 +1,41 @@
+//! Where tasks run: on a machine with several CPUs the test's task, and with it all that it makes, is on CPU 0,
+//! so that the whole list runs as on a machine with one CPU, with live locks; the other CPUs idle. A test that is
+//! about several CPUs says where each of its tasks goes.
+//!
+//! Invariant: no test changes which CPUs are online and leaves it so.
+
+use stint::smp::{self, CpuMask};
+use stint::task::{Builder, Task};
+
+/// How many CPUs schedule tasks.
+pub fn online() -> usize {
+    smp::online().count()
+}
+
+/// The CPUs that schedule tasks, but for CPU 0, on which tests run.
+pub fn others() -> impl Iterator<Item = usize> {
+    smp::online().without(0).iter()
+}
+
+/// A task for one CPU.
+pub fn on(cpu: usize, task: Builder) -> Builder {
+    task.affinity(CpuMask::of(cpu))
+}
+
+/// A task that may run on each of `mask`.
+pub fn among(mask: CpuMask, task: Builder) -> Builder {
+    task.affinity(mask)
+}
+
+/// Lets `task` run on `mask` from now on.
+pub fn set_affinity(task: &Task, mask: CpuMask) -> stint::Result<()> {
+    task.set_affinity(mask)
+}
+
+/// The CPU on which the caller runs at this moment.
+pub fn here() -> usize {
+    stint::percpu::raw_smp_processor_id()
+}
+
+/// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
+pub fn stay_on_boot_cpu() {}
