@@ -40,13 +40,13 @@ pub enum Error {
     Busy,
     /// The CPU set contains no CPU that is online.
     BadAffinity,
+    /// A deadline task would be allowed on some CPUs and not on others.
+    DeadlineAffinity,
     /// A CPU that does not schedule tasks.
     CpuOffline {
         /// Its logical number.
         cpu: u32,
     },
-    /// A deadline task would be allowed on some CPUs and not on others.
-    DeadlineAffinity,
     /// An interrupt number the controller does not have.
     BadIrq {
         /// What was asked for.

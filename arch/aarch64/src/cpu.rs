@@ -114,6 +114,13 @@ pub fn relax() {
     unsafe { asm!("yield", options(nostack, preserves_flags)) };
 }
 
+/// Waits for an event: `sev` by another CPU, or the next one of the timer's event stream.
+#[inline(always)]
+pub fn wait_for_event() {
+    // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe { asm!("wfe", options(nostack, preserves_flags)) };
+}
+
 /// Waits for `word` to be something else than `value`: until then, or less; the caller looks again. An interrupt that is
 /// open is taken meanwhile.
 ///
@@ -126,13 +133,6 @@ pub fn wait_while(word: &AtomicU32, value: u32) {
         asm!("ldxr {now:w}, [{p}]", "eor {now:w}, {now:w}, {old:w}", "cbnz {now:w}, 2f", "wfe", "2:",
             p = in(reg) word.as_ptr(), old = in(reg) value, now = out(reg) _, options(nostack, preserves_flags));
     }
-}
-
-/// Waits for an event: `sev` by another CPU, or the next one of the timer's event stream.
-#[inline(always)]
-pub fn wait_for_event() {
-    // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
-    unsafe { asm!("wfe", options(nostack, preserves_flags)) };
 }
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.
