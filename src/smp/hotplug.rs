@@ -123,7 +123,6 @@ pub(super) fn adopt_boot_cpu() {
         panic!("the stopper of CPU 0: {error}");
     }
     stop::open(0);
-    arch::cpu::with_irqs_masked(call::open_this_cpu);
 }
 
 /// Moves everything away from CPU `cpu` and turns it off. Thread context.
