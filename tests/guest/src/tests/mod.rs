@@ -43,6 +43,7 @@ mod semaphore;
 mod sleep;
 mod sleeping_spin;
 mod smp_place;
+mod smp_races;
 mod softirq;
 mod tasklet;
 mod tasks;
