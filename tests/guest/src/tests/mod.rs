@@ -44,6 +44,7 @@ mod sleep;
 mod sleeping_spin;
 mod smp_cpus;
 mod smp_place;
+mod smp_races;
 mod softirq;
 mod tasklet;
 mod tasks;
