@@ -93,7 +93,8 @@ impl World {
             35..=37 => {
                 if let Some(i) = self.running(c) {
                     let depth = self.slots[i].p.migrate_disabled();
-                    let depth = if depth != 0 && !self.rng.one_in(3) { depth - 1 } else { depth + 1 };
+                    let is_end = depth != 0 && !self.rng.one_in(6);
+                    let depth = if is_end { depth - 1 } else { depth + u16::from(self.rng.one_in(3)) };
                     self.slots[i].p.set_migrate_disabled(depth);
                     // What is told of it is for wakers, who may be late.
                     self.schedule(c);
@@ -101,7 +102,8 @@ impl World {
             }
             38 | 39 if is_alive => {
                 let is_own = self.slots[i].donated != i32::MAX && !self.rng.one_in(4);
-                let donated = if is_own { i32::MAX } else { self.rng.below(120) as i32 };
+                let waiter = self.rng.attr().normal_prio();
+                let donated = if is_own { i32::MAX } else { waiter };
                 self.setprio(i, donated);
             }
             40 if self.rng.one_in(4) => {
