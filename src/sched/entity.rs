@@ -324,6 +324,12 @@ impl SchedTask {
         matches!(self.on_rq.get(), OnRq::Migrating)
     }
 
+    /// On its way, or off every queue again: of a task that sleeps or is new.
+    #[inline(always)]
+    pub(super) fn set_migrating(&self, is_migrating: bool) {
+        self.on_rq.set(if is_migrating { OnRq::Migrating } else { OnRq::No });
+    }
+
     /// The class the task is under at present.
     #[inline(always)]
     pub fn class(&self) -> Class {

@@ -3,18 +3,34 @@
 //! Logical number 0 is the boot CPU; the others follow in the order of the device tree. A CPU that is *present* is
 //! in the device tree and within `nr_cpus=`; one that is *online* schedules tasks.
 //!
+//! | file | what |
+//! |---|---|
+//! | `cpumask` | sets of CPUs |
+//! | `ipi` | interrupts from one CPU to others |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//!
 //! Context: any. Locks: none.
-#![forbid(unsafe_code)]
 
+#[cfg(target_os = "none")]
+pub mod bringup;
 mod cpulist;
 mod cpumask;
+pub mod ipi;
 pub mod isolation;
+#[cfg(target_os = "none")]
+mod ops;
+#[cfg(target_os = "none")]
+pub(crate) mod stop;
 
+#[cfg(target_os = "none")]
+pub(crate) use bringup::boot_all;
 pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
+pub use ipi::send_reschedule;
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static PRESENT: AtomicCpuMask = AtomicCpuMask::new();
+static SEEN: AtomicCpuMask = AtomicCpuMask::new();
 
 /// The CPUs that schedule tasks.
 #[inline(always)]
@@ -29,6 +45,12 @@ pub fn present() -> CpuMask {
     PRESENT.load()
 }
 
+/// The CPUs that have been online, whether they are or not: those that have per-CPU data of their own.
+#[must_use]
+pub fn seen() -> CpuMask {
+    SEEN.load()
+}
+
 /// `cpu` is there, and may be started.
 pub(crate) fn set_present(cpu: usize) {
     PRESENT.set(cpu);
@@ -37,6 +59,7 @@ pub(crate) fn set_present(cpu: usize) {
 /// `cpu` begins, or ceases, to schedule tasks. By that CPU.
 pub(crate) fn set_online(cpu: usize, online: bool) {
     if online {
+        SEEN.set(cpu);
         ONLINE.set(cpu);
     } else {
         ONLINE.clear(cpu);

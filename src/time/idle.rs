@@ -14,45 +14,76 @@
 //! time, and that same time is the one at which the tick goes on: 30-odd instructions between the interrupt
 //! and the switch to whom it woke.
 //!
-//! Context: the idle task, IRQs masked; [`time_ns`] and [`waits`] from any.
+//! Context: the idle task, IRQs masked; [`time_ns`] and its like from any.
 
 use super::hrtimer::{self, BASE, Base};
 use crate::per_cpu;
 use arch::irqflags;
-use core::cell::Cell;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
-/// How a CPU has idled.
+/// How a CPU has idled. Written by that CPU with IRQs masked, read by all.
 struct Idle {
-    /// Counter ticks spent in WFI.
-    ticks: Cell<u64>,
+    /// Counter ticks spent in WFI; while the CPU waits, that minus the counter when the wait began, which is negative: the
+    /// idle time is less than the time since boot. So one load tells all.
+    ticks: AtomicU64,
     /// How often it waited.
-    waits: Cell<u64>,
-    /// The counter when the last wait ended.
-    woken_ticks: Cell<u64>,
+    waits: AtomicU64,
+    /// The counter when the last wait ended. The CPU's own.
+    woken_ticks: AtomicU64,
 }
 
 per_cpu! {
-    static IDLE: Idle = Idle { ticks: Cell::new(0), waits: Cell::new(0), woken_ticks: Cell::new(0) };
+    static IDLE: Idle = Idle {
+        ticks: AtomicU64::new(0),
+        waits: AtomicU64::new(0),
+        woken_ticks: AtomicU64::new(0),
+    };
 }
 
 /// How long this CPU has been idle since boot, in nanoseconds: in WFI, interrupts excluded.
 #[must_use]
 pub fn time_ns() -> u64 {
-    super::ticks_to_ns(read(|idle| idle.ticks.get()))
+    read_this(Idle::time_ns)
 }
 
 /// How often this CPU has waited for an interrupt.
 #[must_use]
 pub fn waits() -> u64 {
-    read(|idle| idle.waits.get())
+    read_this(|idle| idle.waits.load(Relaxed))
 }
 
-fn read(field: impl FnOnce(&Idle) -> u64) -> u64 {
+/// [`time_ns`] of any CPU that has been online; if it is idle, up to now.
+#[must_use]
+pub fn time_ns_of(cpu: usize) -> u64 {
+    of(cpu).time_ns()
+}
+
+/// [`waits`] of any CPU that has been online.
+#[must_use]
+pub fn waits_of(cpu: usize) -> u64 {
+    of(cpu).waits.load(Relaxed)
+}
+
+fn of(cpu: usize) -> &'static Idle {
+    // SAFETY: atomics. For a CPU that was never online the boot CPU's answer.
+    unsafe { IDLE.of(cpu) }
+}
+
+fn read_this<R>(read: impl FnOnce(&Idle) -> R) -> R {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs are masked.
-    let value = field(unsafe { IDLE.this_cpu() });
+    let value = read(unsafe { IDLE.this_cpu() });
     irqflags::local_irq_restore(flags);
     value
+}
+
+impl Idle {
+    fn time_ns(&self) -> u64 {
+        let ticks = self.ticks.load(Relaxed);
+        let waits = ticks.cast_signed() < 0;
+        super::ticks_to_ns(if waits { ticks.wrapping_add(arch::timer::counter()) } else { ticks })
+    }
 }
 
 /// Waits for an interrupt, which is not served yet when it returns. It may return without one: the caller
@@ -66,13 +97,13 @@ pub(crate) fn wait_irqs_off() {
         // Somebody was woken on the way here.
         return;
     }
-    idle.waits.set(idle.waits.get() + 1);
-    // So much is less to do behind the wait.
-    let before = arch::timer::counter().wrapping_sub(idle.ticks.get());
+    idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
+    let waiting = idle.ticks.load(Relaxed).wrapping_sub(arch::timer::counter());
+    idle.ticks.store(waiting, Relaxed);
     arch::cpu::wait_for_interrupt();
     let now_ticks = arch::timer::counter();
-    idle.ticks.set(now_ticks.wrapping_sub(before));
-    idle.woken_ticks.set(now_ticks);
+    idle.ticks.store(now_ticks.wrapping_add(waiting), Relaxed);
+    idle.woken_ticks.store(now_ticks, Relaxed);
 }
 
 /// The idle task is about to switch to another. IRQs masked.
@@ -82,7 +113,7 @@ pub(crate) fn leave_irqs_off() {
     let base = unsafe { BASE.this_cpu() };
     if base.tick.is_idle_stopped() {
         // SAFETY: IRQs are masked.
-        base.tick.resume(unsafe { IDLE.this_cpu() }.woken_ticks.get());
+        base.tick.resume(unsafe { IDLE.this_cpu() }.woken_ticks.load(Relaxed));
         hrtimer::program(base);
     }
 }
@@ -90,8 +121,11 @@ pub(crate) fn leave_irqs_off() {
 /// What there is to do before a wait, whose end is all that counts.
 #[inline(never)]
 fn prepare() {
+    // (The drain thread is the boot CPU's business.)
     #[cfg(target_os = "none")]
-    crate::klog::tick();
+    if crate::percpu::raw_smp_processor_id() == 0 {
+        crate::klog::tick();
+    }
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
     let next_ticks = base.next_timer_ticks();

@@ -8,6 +8,7 @@
 //! | [`Timer`] | calls a function at a time, or every so often |
 //! | [`Periodic`] | a task that does something every so often |
 //! | [`hrtimer`], `soft`, `tree` | what is pending; expiry in the interrupt, and in the softirq |
+//! | `remote` | the same from another CPU; a CPU's timers when it comes and goes |
 //! | [`tick`], [`idle`] | `hz` times a second, but not on an idle CPU; idle time |
 //! | `forward` | grids |
 //!
@@ -17,6 +18,7 @@ mod forward;
 pub mod hrtimer;
 pub mod idle;
 mod periodic;
+pub(crate) mod remote;
 pub(crate) mod soft;
 pub mod tick;
 mod timer;

@@ -6,21 +6,24 @@
 //! softirq's next run: so one callback is the longest that a storm of timers holds a task up.
 //!
 //! **Cancelling.** A callback can be interrupted, so somebody may cancel a timer whose callback runs. The base
-//! says which that is. On one CPU it can be an interrupt handler, which must not wait ([`Stopped::Runs`] is
-//! its answer), or, where softirqs are threads, a task: it waits on `EXPIRY`, the lock under which callbacks
-//! run there, and so lends the runner its priority.
+//! says which that is. On the callback's CPU it can be an interrupt handler, which must not wait
+//! ([`Stopped::Runs`] is its answer). On another one it waits in a loop: the runner cannot be preempted. Where
+//! softirqs are threads it can, and the one who cancels is a task: it waits on `EXPIRY`, the lock under which the
+//! callbacks of a CPU run there, and so lends the runner its priority.
 //!
-//! Invariant: `running` is the timer whose callback has been entered and not been left.
+//! Invariants: `running` is the timer whose callback has been entered and not been left; while a callback runs,
+//! `soft_raised` is set, so that whoever starts a soft timer leaves the hardware to the end of the run.
 //! Context: starting and cancelling from any, IRQs masked; `run` in the softirq. Lock: the timer base;
 //! `EXPIRY` (a `SpinLock`, `preempt=rt` alone) outside of it.
 
 use super::hrtimer::{BASE, Base, Callback, Hrtimer, Restart, program};
+use super::remote;
 use crate::irq::softirq::{self, Vector};
 use crate::locking::{SpinLock, SpinLockGuard};
 use crate::per_cpu;
 use crate::{preempt, task};
 use arch::irqflags;
-use arch::patch::{RT, static_branch};
+use arch::patch::{RT, SMP_LOCKS, static_branch};
 use core::ptr;
 
 /// The most callbacks of one run of the softirq, if nobody wants the CPU: functions that start their timers
@@ -46,43 +49,58 @@ pub(super) enum Stopped {
 /// Starts `timer` on this CPU as a soft one, or moves it. As [`Hrtimer::start_irqs_off`].
 pub(super) fn start_irqs_off(timer: &Hrtimer, expires_ns: u64, callback: Callback) {
     debug_assert!(irqflags::irqs_disabled());
+    if static_branch::<SMP_LOCKS>() {
+        return remote::start::<{ remote::SOFT }>(timer, expires_ns, callback);
+    }
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
-    base.lock.lock();
+    base.lock::<false>();
     if timer.link.is_linked() {
         remove(base, timer);
     }
     timer.callback.set(Some(callback));
     insert(base, timer, expires_ns);
     // SAFETY: taken above.
-    unsafe { base.lock.unlock() };
+    unsafe { base.unlock::<false>() };
 }
 
-/// Takes a soft timer back. IRQs masked, on the CPU that started it. A callback that runs is not waited for.
+/// Takes a soft timer back. IRQs masked. A callback that runs is not waited for.
 pub(super) fn stop_irqs_off(timer: &Hrtimer) -> Stopped {
     debug_assert!(irqflags::irqs_disabled());
+    if static_branch::<SMP_LOCKS>() {
+        return remote::stop_soft(timer);
+    }
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
     let pending = timer.link.is_linked();
     if pending {
-        base.lock.lock();
+        base.lock::<false>();
         remove(base, timer);
         // SAFETY: taken above.
-        unsafe { base.lock.unlock() };
+        unsafe { base.unlock::<false>() };
     }
+    runs_or(base, timer, pending)
+}
+
+/// What a stop has found, once the timer is in no tree.
+#[inline(always)]
+pub(super) fn runs_or(base: &Base, timer: &Hrtimer, was_pending: bool) -> Stopped {
     if ptr::eq(base.running.get(), timer) && !called_by_runner(base) {
         Stopped::Runs
-    } else if pending {
+    } else if was_pending {
         Stopped::WasPending
     } else {
         Stopped::Idle
     }
 }
 
-/// Whether the running code is called by the soft callback that runs, rather than having interrupted it.
+/// Whether the running code is called by the soft callback that runs on `base`, rather than having interrupted it or
+/// running beside it. IRQs masked.
 fn called_by_runner(base: &Base) -> bool {
-    // Softirqs that are no threads cannot be preempted: on this CPU only an interrupt comes in between.
-    !preempt::in_hardirq() && (!static_branch::<RT>() || ptr::eq(base.runner.get(), task::current()))
+    // Softirqs that are no threads cannot be preempted: on their CPU only an interrupt comes in between.
+    base.is_this_cpus()
+        && !preempt::in_hardirq()
+        && (!static_branch::<RT>() || ptr::eq(base.runner.get(), task::current()))
 }
 
 /// Whether the running code is called by `timer`'s callback. IRQs masked.
@@ -92,21 +110,28 @@ pub(super) fn called_by(timer: &Hrtimer) -> bool {
     ptr::eq(base.running.get(), timer) && called_by_runner(base)
 }
 
-/// Waits until the callback that runs has returned, lending its runner the caller's priority. Thread context.
+/// Waits until the callback of `timer`, which was found running, may have returned. In `rt` from thread context, lending
+/// its runner the caller's priority.
 #[cold]
-pub(super) fn wait_for_running() {
+pub(super) fn wait_for_running(timer: &Hrtimer) {
+    let rt = static_branch::<RT>();
     assert!(
-        static_branch::<RT>() && preempt::preemptible(),
-        "Timer::cancel would wait for the timer's function, which it has interrupted (preempt count {:#x}); \
+        if rt { preempt::preemptible() } else { !preempt::in_hardirq() },
+        "Timer::cancel would wait for the timer's function, which is running (preempt count {:#x}); \
          expected try_cancel here",
         preempt::preempt_count()
     );
-    // SAFETY: tasks do not move between CPUs yet; with them the timer will name its CPU.
-    drop(unsafe { EXPIRY.this_cpu() }.lock());
+    if rt {
+        // SAFETY: the lock may be anybody's; its CPU is there, because it runs the timer.
+        drop(unsafe { EXPIRY.of(remote::cpu_of(timer)) }.lock());
+    } else {
+        arch::cpu::relax();
+    }
 }
 
+/// The timer is in no tree; the base is locked.
 #[inline(always)]
-fn insert(base: &Base, timer: &Hrtimer, expires_ns: u64) {
+pub(super) fn insert(base: &Base, timer: &Hrtimer, expires_ns: u64) {
     timer.set_expires_ns(expires_ns);
     // SAFETY: it is in no tree, and pinned while it is pending (contract of `start_irqs_off`).
     if unsafe { base.soft.insert(timer) } && !base.soft_raised.get() {
@@ -114,38 +139,48 @@ fn insert(base: &Base, timer: &Hrtimer, expires_ns: u64) {
     }
 }
 
+/// The timer is pending as a soft one; the base is locked.
 #[inline(always)]
-fn remove(base: &Base, timer: &Hrtimer) {
+pub(super) fn remove(base: &Base, timer: &Hrtimer) {
     // SAFETY: linked, and it is started as a soft timer only.
     if unsafe { base.soft.remove(timer) } && !base.soft_raised.get() {
         base.arm_soft(base.soft.first_ns());
     }
 }
 
-/// The first soft timer is due: from the timer interrupt.
+/// The first soft timer is due, and the base says so: from the timer interrupt, no lock held.
 #[cold]
 #[inline(never)]
-pub(super) fn raise(base: &Base) {
-    base.soft_raised.set(true);
-    base.arm_soft(u64::MAX);
+pub(super) fn raise() {
     softirq::raise_softirq_irqoff(Vector::Hrtimer);
 }
 
 /// The HRTIMER softirq. IRQs open.
 pub(super) fn run() {
+    if static_branch::<SMP_LOCKS>() { run_due::<true>() } else { run_due::<false>() }
+}
+
+fn run_due<const SMP: bool>() {
     for _ in 0..EXPIRED_PER_SOFTIRQ {
         // Before the timer is taken off: whoever finds the callback running must find the lock taken.
         let expiry = static_branch::<RT>().then(lock_expiry);
         let flags = irqflags::local_irq_save();
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };
-        if let Some(timer) = pop_due(base) {
-            call(base, timer);
+        base.lock::<SMP>();
+        if let Some(timer) = base.soft.pop_due(super::now_ns()) {
+            // SAFETY: it was pending a moment ago, so it is alive; whoever wants to free it cancels it first, finds
+            // it running and waits. `running` is set before the base is unlocked and IRQs are open again.
+            call::<SMP>(base, unsafe { &*timer.as_ptr() });
         }
         let more = base.soft.first_ns() <= super::now_ns();
         if !more {
             base.soft_raised.set(false);
             base.arm_soft(base.soft.first_ns());
+        }
+        // SAFETY: taken above.
+        unsafe { base.unlock::<SMP>() };
+        if !more {
             program(base);
         }
         irqflags::local_irq_restore(flags);
@@ -169,28 +204,22 @@ fn lock_expiry() -> SpinLockGuard<'static, ()> {
     unsafe { EXPIRY.this_cpu() }.lock()
 }
 
-fn pop_due(base: &Base) -> Option<&Hrtimer> {
-    base.lock.lock();
-    let due = base.soft.pop_due(super::now_ns());
-    // SAFETY: taken above.
-    unsafe { base.lock.unlock() };
-    // SAFETY: it was pending a moment ago, so it is alive; whoever wants to free it cancels it first, finds
-    // it running and waits. `running` is set before IRQs are open again.
-    due.map(|timer| unsafe { &*timer.as_ptr() })
-}
-
-/// Runs the callback. IRQs masked before and after.
-fn call(base: &Base, timer: &Hrtimer) {
+/// Runs the callback. IRQs masked and the base locked before and after.
+fn call<const SMP: bool>(base: &Base, timer: &Hrtimer) {
     base.runner.set(task::current());
     base.running.set(timer);
-    let restart = timer.callback.get().map_or(Restart::No, |callback| callback(timer));
-    if let Restart::At(expires_ns) = restart {
-        base.lock.lock();
+    let callback = timer.callback.get();
+    // SAFETY: taken by the caller.
+    unsafe { base.unlock::<SMP>() };
+    let restart = callback.map_or(Restart::No, |callback| callback(timer));
+    base.lock::<SMP>();
+    // Another CPU may have started it anew meanwhile.
+    if let Restart::At(expires_ns) = restart
+        && !(SMP && timer.link.is_linked())
+    {
         insert(base, timer, expires_ns);
-        // SAFETY: taken above.
-        unsafe { base.lock.unlock() };
     }
-    // The last step: from here on the timer may be gone.
+    // The last step: from the end of this section on the timer may be gone.
     base.running.set(ptr::null());
 }
 

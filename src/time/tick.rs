@@ -46,6 +46,17 @@ pub fn skipped() -> u64 {
     hrtimer::peek_tick(|tick| tick.skipped.get())
 }
 
+/// Ticks that `cpu`, which is present and has been started, has taken; nothing while its tick is stopped. From any CPU:
+/// not exact to the tick.
+pub(crate) fn taken_by(cpu: usize) -> Option<u64> {
+    hrtimer::peek_tick_of(cpu, |tick| {
+        // SAFETY: aligned words that their CPU alone writes; an old value is one that was true a moment ago.
+        let (next, jiffies) =
+            unsafe { (tick.next_ticks.as_ptr().read_volatile(), tick.jiffies.as_ptr().read_volatile()) };
+        (next != u64::MAX).then_some(jiffies)
+    })
+}
+
 pub(crate) fn init(hz: u32, counter_hz: u64) {
     HZ.store(hz, Ordering::Relaxed);
     PERIOD_TICKS.store(counter_hz / u64::from(hz), Ordering::Relaxed);

@@ -22,10 +22,10 @@ use super::soft::{self, Stopped};
 use crate::error::{Error, Result};
 use alloc::boxed::Box;
 use arch::irqflags;
-use core::cell::Cell;
 use core::fmt;
 use core::mem::{ManuallyDrop, offset_of};
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 /// The shortest period: below it a timer would take the whole CPU.
 pub const MIN_PERIOD_NS: u64 = 1000;
@@ -43,16 +43,16 @@ struct Inner {
     hrtimer: Hrtimer,
     is_soft: bool,
     /// 0: it calls once, or not at all.
-    period_ns: Cell<u64>,
+    period_ns: AtomicU64,
     /// Of the last call.
-    overruns: Cell<u64>,
+    overruns: AtomicU64,
     /// Points that passed during the last call: overruns of the next one.
-    skipped: Cell<u64>,
+    skipped: AtomicU64,
     function: Box<Function>,
 }
 
-// SAFETY: the cells are touched with IRQs masked on the CPU that runs the timer; one CPU is online. The
-// function is `Send` and `Sync`.
+// SAFETY: the hrtimer's parts are touched under the lock of its base, the rest is atomic, and the function is `Send` and
+// `Sync`.
 unsafe impl Send for Timer {}
 // SAFETY: as above.
 unsafe impl Sync for Timer {}
@@ -86,9 +86,9 @@ impl Timer {
         let inner = Box::new(Inner {
             hrtimer: Hrtimer::new(),
             is_soft,
-            period_ns: Cell::new(0),
-            overruns: Cell::new(0),
-            skipped: Cell::new(0),
+            period_ns: AtomicU64::new(0),
+            overruns: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             function,
         });
         Self { inner: NonNull::from(Box::leak(inner)) }
@@ -136,9 +136,9 @@ impl Timer {
     fn start(&self, expires_ns: u64, period_ns: u64) {
         let inner = self.inner();
         let flags = irqflags::local_irq_save();
-        inner.period_ns.set(period_ns);
-        inner.overruns.set(0);
-        inner.skipped.set(0);
+        inner.period_ns.store(period_ns, Ordering::Relaxed);
+        inner.overruns.store(0, Ordering::Relaxed);
+        inner.skipped.store(0, Ordering::Relaxed);
         match (inner.is_soft, period_ns) {
             (true, 0) => soft::start_irqs_off(&inner.hrtimer, expires_ns, once::<true>),
             (true, _) => soft::start_irqs_off(&inner.hrtimer, expires_ns, periodic::<true>),
@@ -151,12 +151,12 @@ impl Timer {
     /// Stops the timer; returns whether it was to call its function again. When this returns, the function is not
     /// running, unless it is the function that calls, and will not run until the next start.
     ///
-    /// In `preempt=rt`, where the function of a soft timer can be preempted, this waits for it and lends it the
-    /// caller's priority. Of the other models only an interrupt handler can find the function of a soft timer
-    /// running.
+    /// A function that runs on another CPU is waited for: so the caller holds no lock that the function takes. In
+    /// `preempt=rt`, where the function of a soft timer can be preempted, the waiter lends it its priority.
     ///
     /// # Panics
-    /// If it would have to wait in an interrupt handler: there, use [`Self::try_cancel`].
+    /// If it would have to wait for the function of a soft timer in an interrupt handler: there, use
+    /// [`Self::try_cancel`].
     pub fn cancel(&self) -> bool {
         let mut was_started = false;
         loop {
@@ -165,15 +165,20 @@ impl Timer {
             if stopped != Stopped::Runs {
                 return was_started;
             }
-            soft::wait_for_running();
+            if self.inner().is_soft {
+                soft::wait_for_running(&self.inner().hrtimer);
+            } else {
+                // On another CPU, with its interrupts masked.
+                arch::cpu::relax();
+            }
         }
     }
 
     /// As [`Self::cancel`], without waiting.
     ///
     /// # Errors
-    /// [`Error::Busy`] if the caller has interrupted the function. Then that call is the last, but it is not
-    /// over yet.
+    /// [`Error::Busy`] if the caller has interrupted the function, or it runs on another CPU. Then that call is the
+    /// last, but it is not over yet.
     pub fn try_cancel(&self) -> Result<bool> {
         match self.stop() {
             (_, Stopped::Runs) => Err(Error::Busy),
@@ -185,15 +190,10 @@ impl Timer {
         let inner = self.inner();
         let flags = irqflags::local_irq_save();
         // While its function runs, a periodic timer is not pending, and its period says that it will be.
-        let was_periodic = inner.period_ns.replace(0) != 0;
-        let stopped = if inner.is_soft {
-            soft::stop_irqs_off(&inner.hrtimer)
-        } else if inner.hrtimer.cancel_irqs_off() {
-            Stopped::WasPending
-        } else {
-            // In the interrupt that calls it nobody else can be.
-            Stopped::Idle
-        };
+        let was_periodic = inner.period_ns.load(Ordering::Relaxed) != 0;
+        inner.period_ns.store(0, Ordering::Relaxed);
+        let stopped =
+            if inner.is_soft { soft::stop_irqs_off(&inner.hrtimer) } else { inner.hrtimer.stop_irqs_off() };
         irqflags::local_irq_restore(flags);
         (was_periodic || stopped == Stopped::WasPending, stopped)
     }
@@ -203,7 +203,7 @@ impl Timer {
     pub fn is_running(&self) -> bool {
         let inner = self.inner();
         let flags = irqflags::local_irq_save();
-        let running = inner.hrtimer.is_pending_irqs_off() || inner.period_ns.get() != 0;
+        let running = inner.hrtimer.is_pending_irqs_off() || inner.period_ns.load(Ordering::Relaxed) != 0;
         irqflags::local_irq_restore(flags);
         running
     }
@@ -212,7 +212,7 @@ impl Timer {
     /// 0 if it came in its period, and for timers that are not periodic. Starting the timer sets it to 0.
     #[must_use]
     pub fn overruns(&self) -> u64 {
-        self.inner().overruns.get()
+        self.inner().overruns.load(Ordering::Relaxed)
     }
 }
 
@@ -248,20 +248,20 @@ fn once<const SOFT: bool>(timer: &Hrtimer) -> Restart {
 fn periodic<const SOFT: bool>(timer: &Hrtimer) -> Restart {
     // SAFETY: only `Timer::start` starts a timer with this callback.
     let inner = unsafe { inner_of(timer) };
-    let period_ns = inner.period_ns.get();
+    let period_ns = inner.period_ns.load(Ordering::Relaxed);
     // This call stands for every point up to now.
     let late = forward(timer.expires_ns(), super::now_ns(), period_ns).saturating_sub(1);
     let served_ns = timer.expires_ns().saturating_add(late.saturating_mul(period_ns));
-    inner.overruns.set(inner.skipped.get() + late);
+    inner.overruns.store(inner.skipped.load(Ordering::Relaxed) + late, Ordering::Relaxed);
     call::<SOFT>(inner);
     // The function, or an interrupt meanwhile, may have cancelled the timer, or started it anew: then it is
     // where it is to be.
-    if inner.period_ns.get() == 0 || timer.is_pending_irqs_off() {
+    if inner.period_ns.load(Ordering::Relaxed) == 0 || timer.is_pending_irqs_off() {
         return Restart::No;
     }
     // Never for a point that has passed: a function that takes longer than its period leaves time to others.
     let periods = forward(served_ns, super::now_ns(), period_ns);
-    inner.skipped.set(periods.saturating_sub(1));
+    inner.skipped.store(periods.saturating_sub(1), Ordering::Relaxed);
     Restart::At(served_ns.saturating_add(periods.saturating_mul(period_ns)))
 }
 
@@ -290,7 +290,7 @@ impl fmt::Debug for Timer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Timer")
             .field("expires_ns", &self.inner().hrtimer.expires_ns())
-            .field("period_ns", &self.inner().period_ns.get())
+            .field("period_ns", &self.inner().period_ns.load(Ordering::Relaxed))
             .finish_non_exhaustive()
     }
 }

@@ -79,6 +79,19 @@ impl TimerTree {
         was_first
     }
 
+    /// Takes the first timer off that is `wanted`. O(those that are not).
+    pub(super) fn pop_where(&self, wanted: impl Fn(&Hrtimer) -> bool) -> Option<NonNull<Hrtimer>> {
+        // SAFETY: alone, see the field; `wanted` looks at the timer.
+        let tree = unsafe { &mut *self.tree.get() };
+        let mut cursor = tree.front_mut();
+        while !wanted(cursor.get()?) {
+            cursor.move_next();
+        }
+        let timer = cursor.remove()?;
+        self.first_ns.set(tree.front().get().map_or(u64::MAX, Hrtimer::expires_ns));
+        NonNull::new(UnsafeRef::into_raw(timer))
+    }
+
     /// Takes the first timer off if it is due.
     #[inline(always)]
     pub(super) fn pop_due(&self, now_ns: u64) -> Option<NonNull<Hrtimer>> {

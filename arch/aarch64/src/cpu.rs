@@ -7,6 +7,7 @@
 use crate::patch::PREEMPT_STATS;
 use aarch64_cpu::registers::{CurrentEL, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable};
 use core::arch::asm;
+use core::sync::atomic::AtomicU32;
 
 /// MIDR_EL1: implementer, part and revision.
 pub fn midr() -> u64 {
@@ -15,8 +16,11 @@ pub fn midr() -> u64 {
 
 /// The affinity fields of MPIDR_EL1, as the device tree writes them in a cpu node's `reg`.
 pub fn mpidr() -> u64 {
-    MPIDR_EL1.get() & 0xff_00ff_ffff
+    MPIDR_EL1.get() & AFFINITY_MASK
 }
+
+/// The affinity fields of MPIDR_EL1.
+pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
 
 /// Exception level we run at.
 pub fn current_el() -> u8 {
@@ -96,11 +100,39 @@ pub fn synchronize() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// Waits until the cache and TLB maintenance of this CPU, and all its accesses to memory, are complete for every CPU.
+#[inline(always)]
+pub fn complete_maintenance() {
+    // SAFETY: a barrier. No `nomem`: it orders everything.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+}
+
 /// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
 #[inline(always)]
 pub fn relax() {
     // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
     unsafe { asm!("yield", options(nostack, preserves_flags)) };
+}
+
+/// Waits for an event: `sev` by another CPU, or the next one of the timer's event stream.
+#[inline(always)]
+pub fn wait_for_event() {
+    // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe { asm!("wfe", options(nostack, preserves_flags)) };
+}
+
+/// Waits for `word` to be something else than `value`: until then, or less; the caller looks again. An interrupt that is
+/// open is taken meanwhile.
+///
+/// The wait is `wfe` behind a load that puts the word under the exclusive monitor: the store of another CPU is the event
+/// (`ticket.rs`).
+#[inline(always)]
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    // SAFETY: a load and a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe {
+        asm!("ldxr {now:w}, [{p}]", "eor {now:w}, {now:w}, {old:w}", "cbnz {now:w}, 2f", "wfe", "2:",
+            p = in(reg) word.as_ptr(), old = in(reg) value, now = out(reg) _, options(nostack, preserves_flags));
+    }
 }
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.

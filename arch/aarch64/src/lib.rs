@@ -25,9 +25,12 @@ pub mod patch;
 pub mod percpu;
 pub mod pmu;
 pub mod psci;
+pub mod secondary;
 pub mod semihost;
 mod space;
+pub mod spin_table;
 pub mod thread_info;
+pub mod ticket;
 pub mod timer;
 pub mod upcall;
 

@@ -12,19 +12,21 @@
 //! Context: threads; `walk` and `priority_changed` from any. Locks: the PI lock; below it the lock of a wait queue,
 //! and the run queue.
 
+mod awaited;
 mod cycle;
 mod graph;
 mod node;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use awaited::Awaited;
 pub(crate) use cycle::Cycle;
 pub(crate) use graph::{Follow, donated_prio};
 pub(super) use graph::{block, hand_over, remove};
 pub(crate) use node::{At, PiTask};
 pub(super) use node::{PiLock, Waiter};
 
-use super::SchedLock;
+use super::{Far, SchedLock};
 use crate::sched::{self, class::Class};
 use crate::task::{Task, TaskRef};
 use arch::irqflags;
@@ -32,7 +34,7 @@ use graph::MAX_LOCK_DEPTH;
 use node::PiEntity;
 
 /// The PI lock.
-pub(crate) static PI: SchedLock<()> = SchedLock::new(());
+pub(crate) static PI: SchedLock<(), Far> = SchedLock::new(());
 
 impl PiEntity for Task {
     #[inline(always)]

@@ -133,9 +133,18 @@ pub(super) fn enable(cpu: usize, intid: u32, priority: u8) {
     let (gicd, index) = (gicd(), intid as usize);
     gicd.IPRIORITYR[index].set(priority);
     if intid >= 32 {
-        gicd.ITARGETSR[index].set(TARGET_BIT[cpu].load(Ordering::Relaxed));
+        set_target(cpu, intid);
     }
     gicd.ISENABLER[index / 32].set(1 << (index % 32));
+}
+
+/// One byte, and one target: with several the controller would interrupt all of them, for one to find it.
+pub(super) fn set_target(cpu: usize, intid: u32) {
+    gicd().ITARGETSR[intid as usize].set(TARGET_BIT[cpu].load(Ordering::Relaxed));
+}
+
+pub(super) fn is_active(intid: u32) -> bool {
+    gicd().ISACTIVER[intid as usize / 32].get() & 1 << (intid % 32) != 0
 }
 
 pub(super) fn disable(intid: u32) {
@@ -191,6 +200,17 @@ pub fn send_sgi(cpu: usize, sgi: u32) {
     publish();
     let target = u32::from(TARGET_BIT[cpu].load(Ordering::Relaxed));
     gicd().SGIR.write(GICD_SGIR::TARGETS.val(target) + GICD_SGIR::INTID.val(sgi));
+}
+
+/// See [`super::send_sgi_mask`].
+pub fn send_sgi_mask(mut cpus: u64, sgi: u32) {
+    let mut targets = 0;
+    while cpus != 0 {
+        targets |= TARGET_BIT[cpus.trailing_zeros() as usize].load(Ordering::Relaxed);
+        cpus &= cpus - 1;
+    }
+    publish();
+    gicd().SGIR.write(GICD_SGIR::TARGETS.val(u32::from(targets)) + GICD_SGIR::INTID.val(sgi));
 }
 
 /// Makes what was stored before visible to the CPU the SGI goes to.

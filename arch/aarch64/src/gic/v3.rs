@@ -145,6 +145,30 @@ pub(super) fn enable(cpu: usize, intid: u32, priority: u8) {
     };
 }
 
+/// Reads the interrupt's bit of GICD_ISENABLER (0x100), ISACTIVER (0x300) and their like.
+fn read_bit(intid: u32, offset: usize) -> bool {
+    let register = DIST.load(Ordering::Relaxed) + offset + intid as usize / 32 * 4;
+    // SAFETY: a register of the mapped distributor, whose reading changes nothing.
+    unsafe { (register as *const u32).read_volatile() & 1 << (intid % 32) != 0 }
+}
+
+/// The route of an interrupt that is let through is not changed under it (as Linux: between the two writes of 32 bits
+/// that a bridge may make of one, it would have no CPU).
+pub(super) fn set_target(cpu: usize, intid: u32) {
+    let enabled = read_bit(intid, 0x100);
+    if enabled {
+        mask(cpu, intid);
+    }
+    let _ = distributor().set_routing(id(intid), Some(AFFINITY[cpu].load(Ordering::Relaxed)));
+    if enabled {
+        unmask(cpu, intid);
+    }
+}
+
+pub(super) fn is_active(intid: u32) -> bool {
+    read_bit(intid, 0x300)
+}
+
 pub(super) fn disable(cpu: usize, intid: u32) {
     if intid < 32 {
         let mut redistributor = redistributor(cpu);
@@ -287,4 +311,29 @@ pub fn send_prepared(PreparedSgi(value): PreparedSgi) {
     unsafe {
         asm!("dsb ishst", "msr S3_0_C12_C11_5, {}", "isb", in(reg) value, options(nostack, preserves_flags));
     }
+}
+
+/// See [`super::send_sgi_mask`]. CPUs of one cluster (all affinity fields but the lowest, and 16 of that) share a write.
+pub fn send_sgi_mask(mut cpus: u64, sgi: u32) {
+    // SAFETY: a barrier. Earlier stores are visible before any of the interrupts.
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+    while cpus != 0 {
+        let affinity_of = |cpu: u32| AFFINITY[cpu as usize].load(Ordering::Relaxed);
+        let first = affinity_of(cpus.trailing_zeros());
+        let mut value = prepare(first, sgi).0;
+        let mut left = cpus;
+        while left != 0 {
+            let cpu = left.trailing_zeros();
+            left &= left - 1;
+            let affinity = affinity_of(cpu);
+            if affinity & !0xf == first & !0xf {
+                value |= 1 << (affinity & 0xf);
+                cpus &= !(1 << cpu);
+            }
+        }
+        // SAFETY: sends an interrupt. ICC_SGI1R_EL1.
+        unsafe { asm!("msr S3_0_C12_C11_5, {}", in(reg) value, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier: they are sent here.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }

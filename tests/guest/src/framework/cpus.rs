@@ -5,7 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use stint::smp::{self, CpuMask};
-use stint::task::Builder;
+use stint::task::{self, Builder};
 
 /// How many CPUs schedule tasks.
 pub fn online() -> usize {
@@ -19,12 +19,12 @@ pub fn others() -> impl Iterator<Item = usize> {
 
 /// A task for one CPU.
 pub fn on(cpu: usize, task: Builder) -> Builder {
-    task.affinity(CpuMask::of(cpu).bits())
+    task.affinity(CpuMask::of(cpu))
 }
 
 /// A task that may run on each of `mask`.
 pub fn among(mask: CpuMask, task: Builder) -> Builder {
-    task.affinity(mask.bits())
+    task.affinity(mask)
 }
 
 /// The CPU on which the caller runs at this moment.
@@ -33,4 +33,6 @@ pub fn here() -> usize {
 }
 
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
-pub fn stay_on_boot_cpu() {}
+pub fn stay_on_boot_cpu() {
+    task::current_ref().set_affinity(CpuMask::of(0)).expect("CPU 0 is online");
+}
