@@ -160,7 +160,8 @@ pub fn push_target(view: &View<'_>, p: &SchedTask, from: usize, this: usize) -> 
 }
 
 /// The first of the tasks that wait on `rq`, whose lock is held, and could run elsewhere now, and where. What is about to
-/// run here stays, and so does everything on an isolated CPU. The caller locks the other queue too, which may mean to let go of this one, and looks again.
+/// run here stays, and so does everything on an isolated CPU. The caller locks the other queue too, which may mean to let
+/// go of this one, and looks again.
 #[must_use]
 pub fn find_push(view: &View<'_>, rq: &Rq, this: usize) -> Option<(SchedRef, usize)> {
     if !view.domain.contains(rq.cpu()) {
