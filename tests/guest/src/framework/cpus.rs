@@ -33,4 +33,8 @@ pub fn here() -> usize {
 }
 
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
-pub fn stay_on_boot_cpu() {}
+pub fn stay_on_boot_cpu() {
+    if let Err(error) = stint::task::current_ref().set_affinity(CpuMask::of(0)) {
+        stint::kprintln!("the tests cannot be bound to CPU 0: {error}");
+    }
+}
