@@ -122,7 +122,8 @@ impl Drop for MigrateGuard {
 fn change_depth(by: i16) -> u16 {
     let sched = &task::current().sched;
     let depth = sched.migrate_disabled().checked_add_signed(by);
-    let depth = depth.unwrap_or_else(|| panic!("migrate_disable is nested {} deep", sched.migrate_disabled()));
+    let depth =
+        depth.unwrap_or_else(|| panic!("migrate_disable is nested {} deep", sched.migrate_disabled()));
     sched.set_migrate_disabled(depth);
     depth
 }

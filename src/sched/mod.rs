@@ -28,8 +28,8 @@
 //! | `select`, `balance` | where a task is to run (`pelt`, `cpu_loads`: what there is to do where) |
 //! | `bandwidth`, `event`, `notice` | real-time throttling; the timer behind it and behind deadline budgets; what is told of them |
 
-pub mod balance;
 pub(crate) mod affinity;
+pub mod balance;
 pub mod bandwidth;
 pub mod class;
 mod control;

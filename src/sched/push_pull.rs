@@ -71,7 +71,11 @@ pub(super) fn publish_overload(this: &RunQueue) {
 #[inline]
 fn set_overloaded(mask: &AtomicCpuMask, cpu: usize, is_overloaded: bool) {
     if mask.load().contains(cpu) != is_overloaded {
-        if is_overloaded { mask.set(cpu) } else { mask.clear(cpu) };
+        if is_overloaded {
+            mask.set(cpu)
+        } else {
+            mask.clear(cpu)
+        };
     }
 }
 
@@ -199,7 +203,11 @@ fn pull_rt(this: &'static RunQueue) {
         let rq = unsafe { this.rq() };
         let level = level_of_prio(rq.peek_prio());
         let candidates = RT_OVERLOAD.load() & !tried;
-        let best = candidates.iter().map(|cpu| (WAITING.level(cpu), cpu)).filter(|&(theirs, _)| theirs > level).max();
+        let best = candidates
+            .iter()
+            .map(|cpu| (WAITING.level(cpu), cpu))
+            .filter(|&(theirs, _)| theirs > level)
+            .max();
         let Some((_, cpu)) = best else { return };
         if rq.special().contains(Special::RT_THROTTLED) || !view().domain.contains(this.cpu()) {
             return;

@@ -118,7 +118,9 @@ impl Waited {
     unsafe fn queue(&self, cpu: usize, function: *const (dyn Fn() + Sync + '_)) -> bool {
         // SAFETY: only the lifetime is forgotten, and the contract puts another bound in its place.
         let function = unsafe {
-            core::mem::transmute::<*const (dyn Fn() + Sync + '_), *const (dyn Fn() + Sync + 'static)>(function)
+            core::mem::transmute::<*const (dyn Fn() + Sync + '_), *const (dyn Fn() + Sync + 'static)>(
+                function,
+            )
         };
         self.function.set(function);
         self.waiter.set(task::current());

@@ -5,7 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use stint::smp::{self, CpuMask};
-use stint::task::Builder;
+use stint::task::{self, Builder};
 
 /// How many CPUs schedule tasks.
 pub fn online() -> usize {
@@ -34,7 +34,5 @@ pub fn here() -> usize {
 
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
 pub fn stay_on_boot_cpu() {
-    if let Err(error) = stint::task::current_ref().set_affinity(CpuMask::of(0)) {
-        stint::kprintln!("the tests cannot be bound to CPU 0: {error}");
-    }
+    task::current_ref().set_affinity(CpuMask::of(0)).expect("CPU 0 is online");
 }
