@@ -325,7 +325,8 @@ fn select_idle_sibling(
 ) -> usize {
     let would_run = |cpu: usize| {
         let level = view.pri.level(cpu);
-        allowed.contains(cpu) && (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu))
+        // (First the level: it is `OFF` for what is no CPU.)
+        (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu)) && allowed.contains(cpu)
     };
     if would_run(target) {
         return target;
