@@ -18,20 +18,24 @@ endif
 endef
 $(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU SMP FILTER,$(eval $(call pass,$(variable))))
 
+# Of the stress.
+OPS := 10000000
+SEED := 1
+
 TARGET := aarch64-unknown-none-softfloat
 TOOLS := cargo run --quiet -p stint-tools --
 ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench sweep debug check image docs fmt clean setup setup-some setup-rust setup-gdb
+.PHONY: help run test bench sweep stress debug check image docs fmt clean setup setup-some setup-rust setup-gdb
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
 		'/^[a-z-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, debug, bench and sweep (SMP= and FILTER= for test):"; echo; \
+	echo; echo "Variables for run, debug, bench, sweep and stress (SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
@@ -42,6 +46,7 @@ help: ## List the commands
 	  "" "(test: the in-kernel tests alone)" "make test SMP=8" \
 	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
 	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
+	  "OPS= SEED=" "operations and random numbers (stress)" "make stress OPS=100000 SEED=7" \
 	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"
 
 run: setup ## Build the kernel and boot it in QEMU; Ctrl-A X leaves
@@ -55,6 +60,10 @@ bench: setup ## Measure the core primitives beside other kernels; writes target/
 
 sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json
 	@$(TOOLS) sweep
+
+stress: setup ## Wake, move and change tasks on all CPUs at once, 10 million times
+	@STINT_SMP="$${STINT_SMP:-4}" $(TOOLS) run ktest --timeout 7200 \
+		--bootargs "test=stress:ops=$(OPS),seed=$(SEED) $${STINT_BOOTARGS:-}"
 
 debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
 	@$(TOOLS) debug $(IMAGE)

@@ -34,9 +34,9 @@ pub struct BootInfo {
     pub pmu_interrupt: Option<Interrupt>,
     /// How to reach PSCI firmware.
     pub psci: Option<PsciConduit>,
-    /// CPUs in the device tree (only the boot CPU runs).
+    /// CPUs in the device tree; `smp::present` are those that may run.
     pub cpus: usize,
-    /// Logical number of the boot CPU.
+    /// Logical number of the boot CPU: 0.
     pub boot_cpu: usize,
     /// Name of the core, from MIDR_EL1.
     pub cpu_name: &'static str,

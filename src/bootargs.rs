@@ -61,6 +61,8 @@ pub enum ExitMethod {
 pub const MESSAGE_BYTES: usize = 320;
 /// Number of messages kept; more are counted.
 pub const MESSAGES_MAX: usize = 8;
+/// Largest number of CPUs.
+const CPUS_MAX: u32 = crate::MAX_CPUS as u32;
 
 /// The parsed boot arguments.
 #[derive(Clone, Debug)]
@@ -105,6 +107,10 @@ pub struct Bootargs<'a> {
     pub watchdog_thresh: Option<u32>,
     /// Seconds after which a task that waits for a lock is reported, 0: never; `None`: as the image likes.
     pub hung_task_timeout: Option<u32>,
+    /// CPUs that may ever run, the boot CPU included; `None`: all of them.
+    pub nr_cpus: Option<u32>,
+    /// CPUs that the boot starts, the boot CPU included; `None`: all of them.
+    pub maxcpus: Option<u32>,
     /// For the test images, not interpreted here.
     pub test: Option<&'a str>,
     /// For the test images, not interpreted here.
@@ -141,6 +147,8 @@ impl<'a> Bootargs<'a> {
             irqaffinity: None,
             watchdog_thresh: None,
             hung_task_timeout: None,
+            nr_cpus: None,
+            maxcpus: None,
             test: None,
             skip: None,
             bench: None,
@@ -236,6 +244,14 @@ impl<'a> Bootargs<'a> {
                 Some(seconds) => self.hung_task_timeout = Some(seconds),
                 None => self.wrong(&word, "1 to 86400 (seconds), or 0 for no watching", "the image's own choice"),
             },
+            ("nr_cpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.nr_cpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that may ever run)", "all"),
+            },
+            ("maxcpus", value) => match number(value, 1..=CPUS_MAX) {
+                Some(cpus) => self.maxcpus = Some(cpus),
+                None => self.wrong(&word, "1 to 64 (CPUs that the boot starts)", "all"),
+            },
             ("loglevel", value) => match value {
                 Some("error") => self.loglevel = LevelFilter::Error,
                 Some("warn") => self.loglevel = LevelFilter::Warn,
@@ -249,8 +265,8 @@ impl<'a> Bootargs<'a> {
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, isolcpus, nohz_full, irqaffinity, \
-                 watchdog_thresh, hung_task_timeout, test, skip, bench",
+                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
+                 irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
                 word.text
             )),
         }
@@ -399,7 +415,7 @@ mod tests {
     fn every_argument_is_understood() {
         let args = Bootargs::parse(
             "hz=1000 preempt=none preempt_style=event threadirqs latency_budget_us=50 rt_runtime_us=0 rt_period_us=5000 cmd=\"uname -a; ps\" noshell demo=0 exit=semihosting trace=1 \
-             loglevel=debug smp_locks=1 test=only:a::b skip=3 bench=sem",
+             loglevel=debug smp_locks=1 nr_cpus=4 maxcpus=2 test=only:a::b skip=3 bench=sem",
         );
         assert_eq!(args.hz, 1000);
         assert_eq!(args.preempt, PreemptModel::None);
@@ -410,6 +426,7 @@ mod tests {
         assert_eq!(args.demo, Some(false));
         assert_eq!(args.exit, ExitMethod::Semihosting);
         assert_eq!(args.loglevel, LevelFilter::Debug);
+        assert_eq!((args.nr_cpus, args.maxcpus), (Some(4), Some(2)));
         assert_eq!((args.test, args.skip, args.bench), (Some("only:a::b"), Some("3"), Some("sem")));
         assert!(args.messages.is_empty(), "{:?}", args.messages);
     }
@@ -428,6 +445,14 @@ mod tests {
             "rt_period_us=5: expected 1000 to 1000000 (microseconds); using 1000000"
         );
         assert_eq!(only_message("demo=yes"), "demo=yes: expected 0 or 1; using the image's own choice");
+        assert_eq!(
+            only_message("nr_cpus=0"),
+            "nr_cpus=0: expected 1 to 64 (CPUs that may ever run); using all"
+        );
+        assert_eq!(
+            only_message("maxcpus=65"),
+            "maxcpus=65: expected 1 to 64 (CPUs that the boot starts); using all"
+        );
         assert_eq!(only_message("exit="), "exit=: expected psci or semihosting; using psci");
     }
 

@@ -40,6 +40,8 @@ pub enum Error {
     Busy,
     /// The CPU set contains no CPU that is online.
     BadAffinity,
+    /// A deadline task would be allowed on some CPUs and not on others.
+    DeadlineAffinity,
     /// An interrupt number the controller does not have.
     BadIrq {
         /// What was asked for.
@@ -109,6 +111,11 @@ impl fmt::Display for Error {
             Self::Full => write!(f, "full"),
             Self::Busy => write!(f, "in use"),
             Self::BadAffinity => write!(f, "no CPU of the set is online; {} are", crate::smp::online()),
+            Self::DeadlineAffinity => write!(
+                f,
+                "a deadline task may run on all CPUs, {}, or on one of them, and not on some",
+                crate::smp::online()
+            ),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
             Self::NeedsOneshot { irq } => {
                 write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")

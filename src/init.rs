@@ -17,7 +17,7 @@ use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
 use crate::drivers::{console, early, irqchip};
-use crate::{cpus, early_println, klog, mm, power};
+use crate::{cpus, early_println, klog, mm, percpu, power};
 
 /// A board's console before the device tree is known, chosen by where the loader put the image.
 #[repr(C)]
@@ -43,6 +43,8 @@ const SLOT_CONSOLE: usize = 1;
 #[unsafe(no_mangle)]
 extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let boot_counter = arch::timer::counter();
+    // SAFETY: the first that runs, before anything has written to per-CPU data.
+    unsafe { percpu::keep_initial() };
     boot::set_image_phys(PhysAddr(image));
     let facts = fallback_console(image);
     let tree = open_tree(dtb);
@@ -53,9 +55,9 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
     early::enable(uart_clock_hz);
 
-    let cpu_count = cpus::init(&tree);
+    let cpu_count = cpus::init(&tree, arch::cpu::mpidr(), &bootargs);
     let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
-    patch_text(&bootargs, gic.version);
+    patch_text(&bootargs, gic.version, cpu_count > 1);
 
     let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
     let memory = memory.unwrap_or_else(|fault| fail(&fault));
@@ -69,10 +71,11 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     }
     crate::smp::isolation::init(&bootargs);
 
-    let boot_cpu = cpus::logical(arch::cpu::mpidr()).unwrap_or_else(|| {
+    let boot_cpu = 0;
+    let found = cpus::get().unwrap_or_else(|| fail(&"the cpu nodes were not read"));
+    if !found.boot_is_known {
         log::warn!("CPU {:#x} is not in the device tree; it runs as CPU 0", arch::cpu::mpidr());
-        0
-    });
+    }
     irqchip::init(&gic).unwrap_or_else(|fault| fail(&fault));
     irqchip::init_cpu(boot_cpu).unwrap_or_else(|fault| fail(&fault));
     let timer_interrupt = machine::virtual_timer(&tree)
@@ -95,9 +98,9 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         gic,
         timer_hz,
         timer_interrupt,
-        pmu_interrupt: machine::pmu_interrupt(&tree, boot_cpu),
+        pmu_interrupt: machine::pmu_interrupt(&tree, found.cpus[0].node),
         psci,
-        cpus: cpu_count,
+        cpus: found.nodes.max(1),
         boot_cpu,
         cpu_name: arch::cpu::cpu_name(),
         uart,
@@ -107,7 +110,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
 }
 
 /// What is decided once is written into the code, while the early tables still allow it.
-fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
+fn patch_text(bootargs: &Bootargs, gic: GicVersion, smp: bool) {
     let rt = bootargs.preempt == PreemptModel::Rt;
     let event = bootargs.preempt_style == PreemptStyle::Event;
     let keys = [
@@ -116,7 +119,7 @@ fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
         (Key::Rt, rt),
         (Key::SleepingSpinLocks, rt || event),
         (Key::EventStyle, event),
-        (Key::SmpLocks, bootargs.smp_locks),
+        (Key::SmpLocks, bootargs.smp_locks || smp),
         (Key::Trace, bootargs.trace),
         (Key::GicV2, gic == GicVersion::V2),
     ];
@@ -127,19 +130,11 @@ fn patch_text(bootargs: &Bootargs, gic: GicVersion) {
 
 /// This CPU's interrupt and overflow stacks, kept for ever.
 fn exception_stacks() {
-    let stack = |bytes| {
-        let stack = mm::stack::Stack::new(bytes).unwrap_or_else(|error| fail(&error));
-        let top = stack.top();
-        core::mem::forget(stack);
-        top
-    };
+    let top = |bytes| mm::stack::Stack::new(bytes).unwrap_or_else(|error| fail(&error)).into_top();
+    let (irq, overflow) = (top(percpu::IRQ_STACK_BYTES), top(percpu::OVERFLOW_STACK_BYTES));
     // SAFETY: the vectors are not set yet; both stacks are new, have a guard page and are nobody else's.
-    unsafe { crate::percpu::set_exception_stacks(stack(IRQ_STACK_BYTES), stack(OVERFLOW_STACK_BYTES)) };
+    unsafe { percpu::set_exception_stacks(irq, overflow) };
 }
-
-/// Linux's sizes.
-const IRQ_STACK_BYTES: usize = 16 * 1024;
-const OVERFLOW_STACK_BYTES: usize = 8 * 1024;
 
 fn fallback_console(image: u64) -> &'static BoardFacts {
     let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);

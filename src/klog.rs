@@ -299,6 +299,16 @@ pub fn drain_panic() {
     });
 }
 
+/// Writes what has been logged to the console from where the caller is, for one who knows that the drain thread cannot
+/// run. Does nothing if somebody is at it. It takes as long as the console does. Any context.
+#[cfg(target_os = "none")]
+pub(crate) fn drain_here() {
+    if !DRAINING.swap(true, Ordering::Acquire) {
+        drain_to(&mut |args| crate::drivers::console::print(args));
+        DRAINING.store(false, Ordering::Release);
+    }
+}
+
 /// Hands every message to `print`, oldest first over all CPUs. Bound per message: the number of CPUs.
 pub fn drain_to(print: &mut dyn FnMut(fmt::Arguments)) {
     let freq_hz = arch::timer::freq_hz().max(1);

@@ -17,6 +17,7 @@
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
+//! | [`watchdog`] | reports CPUs and tasks that get nowhere |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
@@ -77,6 +78,7 @@ pub mod start;
 pub mod task;
 pub mod time;
 pub mod trace;
+pub mod watchdog;
 pub mod workqueue;
 
 pub use error::{Error, Result};

@@ -97,6 +97,16 @@ fn offset_of_cpu(cpu: usize) -> usize {
     OFFSETS[cpu].load(Ordering::Relaxed)
 }
 
+#[cfg(target_os = "none")]
+mod area;
+#[cfg(target_os = "none")]
+pub(crate) use area::{keep_initial, make};
+
+/// Linux's sizes.
+pub(crate) const IRQ_STACK_BYTES: usize = 16 * 1024;
+/// See [`IRQ_STACK_BYTES`].
+pub(crate) const OVERFLOW_STACK_BYTES: usize = 8 * 1024;
+
 /// Declares per-CPU variables: `per_cpu! { static NAME: Type = value; }`.
 #[macro_export]
 macro_rules! per_cpu {

@@ -112,6 +112,12 @@ impl PlistHead {
         self.first.get().is_null()
     }
 
+    /// Whether `node`, which is on this list, is alone there.
+    #[inline(always)]
+    pub fn is_only(&self, node: &PlistNode) -> bool {
+        ptr::eq(node.next.get(), node)
+    }
+
     /// The most important node, the longest waiting one among equals.
     #[inline(always)]
     pub fn first(&self) -> Option<NonNull<PlistNode>> {

@@ -5,9 +5,9 @@
 
 use crate::boot_info::BootInfo;
 use crate::drivers::console;
-use crate::sched::{core, resched_irq};
+use crate::sched::core;
 use crate::time::{self, hrtimer, tick};
-use crate::{irq, klog, preempt, task};
+use crate::{irq, klog, preempt, smp, task};
 
 unsafe extern "Rust" {
     /// The first task's function: `board::entry!` defines it.
@@ -27,7 +27,7 @@ pub fn boot_info() -> &'static BootInfo {
 pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
     // What is made from here on asks which CPUs there are.
-    crate::smp::set_online(info.boot_cpu, true);
+    smp::set_online(info.boot_cpu, true);
     arch::pmu::init();
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
@@ -49,7 +49,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     {
         log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
     }
-    resched_irq::init();
+    smp::ipi::init();
     tick::start_this_cpu();
     task::start_reaper();
     irq::softirq::start(info.bootargs.threadirqs);
@@ -63,12 +63,14 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     core::cpu_idle_loop()
 }
 
-/// The first task: what the boot arguments switch on that needs a thread, and then the image's own.
+/// The first task: the other CPUs, what the boot arguments switch on that needs a thread, and then the image's own.
 fn first_task() {
+    smp::boot_all();
     if let Some(budget_us) = boot_info().bootargs.latency_budget_us
         && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
     {
         log::error!("latency_budget_us={budget_us}: {failure}; nothing is timed");
     }
+    crate::watchdog::start_from_bootargs(&boot_info().bootargs, false);
     stint_main();
 }

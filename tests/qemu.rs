@@ -17,10 +17,14 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/cpus.rs"]
+mod cpus;
 #[path = "qemu/figures.rs"]
 mod figures;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/stress.rs"]
+mod stress;
 #[path = "qemu/worlds.rs"]
 mod worlds;
 
@@ -94,8 +98,8 @@ fn main() -> ExitCode {
 
     let mut leaders = Vec::new();
     let mut followers = Vec::new();
-    let cpus = std::env::var(CPUS).ok();
-    let machines = match chosen_machines(cpus.as_deref()) {
+    let wanted = std::env::var(CPUS).ok();
+    let machines = match chosen_machines(wanted.as_deref()) {
         Ok(machines) => machines,
         Err(error) => {
             eprintln!("{error:#}");
@@ -103,12 +107,14 @@ fn main() -> ExitCode {
         }
     };
     // The sweep takes longest.
-    if cpus.is_none() {
+    if wanted.is_none() {
         figures::sweep_trials(&mut leaders, &mut followers);
     }
     machine_trials(machines, &mut leaders, &mut followers);
-    if cpus.is_none() {
+    if wanted.is_none() {
         figures::bench_trials(&mut leaders, &mut followers);
+        stress::trials(&mut followers);
+        cpus::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
         alone::trials(&mut followers);

@@ -5,13 +5,14 @@
 use stint::shell::terminal::Console;
 use stint::shell::{self, banner};
 use stint::start::boot_info;
-use stint::{latency, power};
+use stint::{latency, power, watchdog};
 
 stint_board::entry!(main);
 
 fn main() {
     let args = &boot_info().bootargs;
     let mut console = Console;
+    watchdog::start_from_bootargs(args, true);
     // The console takes everything.
     let _ = banner::write(&mut console);
     let mut status = 0;

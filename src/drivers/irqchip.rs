@@ -6,7 +6,8 @@
 
 use arch::gic::{self, GicRegs};
 pub use arch::gic::{
-    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, is_active, mask, send_sgi, send_sgi_self, unmask,
+    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, is_active, mask, send_sgi, send_sgi_mask, send_sgi_self,
+    unmask,
 };
 use arch::mmu::PhysAddr;
 

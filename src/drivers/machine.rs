@@ -329,15 +329,30 @@ pub fn psci(tree: &Tree) -> Option<PsciMethod> {
     .flatten()
 }
 
-/// Calls `each` with the affinity of every CPU, in the order that gives them their logical numbers.
-pub fn cpus(tree: &Tree, each: &mut dyn FnMut(u64)) {
+/// A CPU of the device tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuNode<'a> {
+    /// Its affinity, as MPIDR_EL1 has it.
+    pub affinity: u64,
+    /// How it is started: `psci`, `spin-table`, or something else. The boot CPU need not say.
+    pub enable_method: Option<&'a str>,
+    /// With `spin-table`: where it waits for an address.
+    pub release_addr: Option<u64>,
+}
+
+/// Calls `each` with every CPU, in the order of the tree.
+pub fn cpus<'a>(tree: &Tree<'a>, each: &mut dyn FnMut(CpuNode<'a>)) {
     tree.walk::<()>(&mut |entry| {
         let is_cpu = entry.parent().is_some_and(|p| p.is_at("/cpus")) && entry.base_name() == "cpu";
         if is_cpu
             && entry.is_okay()
             && let Some((affinity, _)) = entry.raw_reg(0)
         {
-            each(affinity);
+            each(CpuNode {
+                affinity,
+                enable_method: entry.text("enable-method"),
+                release_addr: entry.property("cpu-release-addr").and_then(number),
+            });
         }
         None
     });

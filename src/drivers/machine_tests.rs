@@ -159,7 +159,7 @@ fn all_reserved(tree: &Tree) -> Vec<(PhysRange, bool)> {
 
 fn all_cpus(tree: &Tree) -> Vec<u64> {
     let mut list = Vec::new();
-    cpus(tree, &mut |a| list.push(a));
+    cpus(tree, &mut |cpu| list.push(cpu.affinity));
     list
 }
 

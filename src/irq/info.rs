@@ -105,6 +105,12 @@ fn actions(line: &Line) -> Vec<ActionInfo, ACTIONS_MAX> {
     info.collect()
 }
 
+/// Interrupts of all lines that `cpu` has taken since boot.
+#[must_use]
+pub fn taken_on(cpu: usize) -> u64 {
+    (0..NR_IRQS as u32).map(|irq| line::count_on(irq, cpu)).sum()
+}
+
 /// Calls `f` with every line that has fired or has a handler, lowest first.
 pub fn for_each_line(mut f: impl FnMut(&LineInfo)) {
     (0..NR_IRQS as u32).filter_map(line_info).for_each(|line| f(&line));

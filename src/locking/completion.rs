@@ -33,7 +33,7 @@ impl Completion {
     pub fn complete(&self) {
         let inner = self.inner.lock();
         if let Some(task) = wait::first(&inner.waiters) {
-            wait::grant(&inner.waiters, task);
+            wait::grant_and_unlock(inner, |i| &i.waiters, task);
         } else if inner.done.get() < ALL - 1 {
             inner.done.set(inner.done.get() + 1);
         }
@@ -46,8 +46,12 @@ impl Completion {
             let inner = self.inner.lock();
             inner.done.set(ALL);
             let Some(task) = wait::first(&inner.waiters) else { return };
-            wait::grant(&inner.waiters, task);
-            drop(inner);
+            // With the last waiter the completion may go: nobody waits any more, because it is done.
+            let is_last = inner.waiters.is_only(task.wait.node());
+            wait::grant_and_unlock(inner, |i| &i.waiters, task);
+            if is_last {
+                return;
+            }
             crate::preempt::cond_resched_if_allowed();
         }
     }

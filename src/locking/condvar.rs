@@ -66,7 +66,7 @@ impl Condvar {
     pub fn notify_one(&self) -> bool {
         let queue = self.queue.lock();
         let Some(task) = wait::first(&queue) else { return false };
-        wait::grant(&queue, task);
+        wait::grant_and_unlock(queue, |q| q, task);
         true
     }
 

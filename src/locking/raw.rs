@@ -72,6 +72,19 @@ impl RawLock {
         self.mark_held();
     }
 
+    /// [`Self::lock`] of the second of two locks that were made at one place, in an order that the caller keeps: the
+    /// validation cannot tell the two apart, and would see a lock taken twice.
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn lock_second(&self) {
+        if static_branch::<SMP_LOCKS>() {
+            self.lock_word();
+        } else {
+            #[cfg(debug_assertions)]
+            self.mark_held();
+        }
+        self.dep.acquired_by_trying();
+    }
+
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(&self) -> bool {

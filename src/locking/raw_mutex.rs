@@ -141,10 +141,11 @@ impl RawMutex {
         // SAFETY: as above.
         let at = unsafe { At::new(&waiter) };
         me.wait.begin();
+        // From here on whoever hands the lock over makes the task ready. No preemption looks at the state.
+        me.set_state(state::UNINTERRUPTIBLE);
         pi::block(at, owner);
         let rest = pi::step(&owner, Follow::Chain);
         if rest.is_none() && timeout == Timeout::Never {
-            me.set_state(state::UNINTERRUPTIBLE);
             let (_, flags) = pi.unlock_irqs_off();
             // SAFETY: task context, count 0 (checked above), IRQs masked.
             unsafe { sched::sleep_irqs_off() };
@@ -175,6 +176,7 @@ impl RawMutex {
             return;
         };
         let next = waiter.task();
+        wait::mark_waking(&next);
         pi::hand_over(&self.lock, me, waiter);
         next.wait.end(WaitStatus::Granted);
         let (_, flags) = pi.unlock_irqs_off();
@@ -188,7 +190,6 @@ impl RawMutex {
 fn sleep_until_done(me: &Task, deadline_ns: Option<u64>) -> Result<()> {
     let pi = PI.lock();
     if me.wait.is_waiting() {
-        me.set_state(state::UNINTERRUPTIBLE);
         let (_, flags) = pi.unlock_irqs_off();
         if let Some(deadline_ns) = deadline_ns {
             me.timer.start_irqs_off(deadline_ns, lock_timed_out);
@@ -198,7 +199,9 @@ fn sleep_until_done(me: &Task, deadline_ns: Option<u64>) -> Result<()> {
         me.timer.cancel_irqs_off();
         irqflags::local_irq_restore(flags);
     } else {
-        pi.unlock_no_resched();
+        let (_, flags) = pi.unlock_irqs_off();
+        wait::end_of_granted_wait();
+        irqflags::local_irq_restore(flags);
     }
     if me.wait.status() != WaitStatus::TimedOut {
         return Ok(());
@@ -226,6 +229,7 @@ fn refuse(me: &Task, waiter: At<Waiter<Task>>, stuck: Stuck, on_deadlock: OnDead
         return None;
     }
     let rest = give_up(me, waiter, WaitStatus::TimedOut);
+    me.set_state(state::RUNNING);
     drop(pi);
     // Too long a chain has been logged.
     let _ = pi::walk(rest, Follow::Change, None);
@@ -252,6 +256,7 @@ fn lock_timed_out(timer: &Hrtimer) -> Restart {
     if task.wait.is_waiting()
         && let Some(waiter) = task.pi.blocked_on()
     {
+        wait::mark_waking(task);
         let rest = give_up(task, waiter, WaitStatus::TimedOut);
         task.wait.set_slot(TaskRef::into_slot(rest));
         sched::wake_up_granted(task);

@@ -58,7 +58,7 @@ impl WaitQueue {
     pub fn wake_one(&self) -> bool {
         let queue = self.queue.lock();
         let Some(task) = wait::first(&queue) else { return false };
-        wait::grant(&queue, task);
+        wait::grant_and_unlock(queue, |q| q, task);
         true
     }
 

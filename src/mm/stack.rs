@@ -141,6 +141,14 @@ impl Stack {
         self.bottom() + self.size()
     }
 
+    /// Keeps the stack for ever; returns its top.
+    #[cfg(target_os = "none")]
+    pub(crate) fn into_top(self) -> usize {
+        let top = self.top();
+        core::mem::forget(self);
+        top
+    }
+
     /// Bytes.
     pub fn size(&self) -> usize {
         PAGE_BYTES << self.order

@@ -5,18 +5,19 @@
 use super::class::{DequeueFlags, Resched};
 use super::core::{__schedule, Why};
 use super::entity::SchedRef;
+use super::hooks;
 use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
-use super::runqueue::{RunQueue, lock_task_rq, lock_this_rq, sched_ref};
+use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
 use super::wait::{self, WaitStatus};
-use super::wakeup::{check_resched, resched_if};
+use super::wakeup::{check_resched, resched_rq_if};
 use crate::error::{Error, Result};
 use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
 use crate::locking::raw_mutex::give_up;
 use crate::task::{self, Task, state};
 use arch::irqflags;
+use arch::patch::{SMP_LOCKS, static_branch};
 use arch::thread_info;
-use core::ptr;
 use core::sync::atomic::Ordering;
 
 /// `yield`: the class decides what it means; then a switch if somebody else is to run.
@@ -24,7 +25,8 @@ use core::sync::atomic::Ordering;
 pub(crate) fn yield_task() {
     crate::preempt::check_may_sleep();
     // A real-time task alone on its level yields to nobody. Its own links say so, without the lock: an equal
-    // that arrives after this look has arrived after the yield. A request that no preemption point has served
+    // that arrives after this look has arrived after the yield, and so has one that another CPU is just linking in, or a
+    // priority that it changes: the links are read, not followed. A request that no preemption point has served
     // (`preempt=none`, `enable_no_resched`) is served here.
     if thread_info::preempt_word() == 0 || !sched_ref(task::current()).is_alone_rt() {
         yield_to_others();
@@ -58,16 +60,19 @@ fn yield_to_others() {
     irqflags::local_irq_restore(flags);
 }
 
-/// Runs `f` on the run queue, with the clock up to date, and acts on its answer. Any context.
-pub(super) fn change_rq<E>(f: impl FnOnce(&mut Rq) -> Result<Resched, E>) -> Result<(), E> {
+/// Runs `f` on the run queue that `lock` locks, with the clock up to date, and acts on its answer. Any context.
+pub(super) fn change_rq<E>(
+    lock: impl FnOnce() -> &'static RunQueue,
+    f: impl FnOnce(&mut Rq) -> Result<Resched, E>,
+) -> Result<(), E> {
     let flags = irqflags::local_irq_save();
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
+    let this = lock();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let result = f(rq).map(|decision| resched_if(rq, decision));
-    this.event.program(rq);
+    let result = f(rq).map(|decision| resched_rq_if(this, decision));
+    // SAFETY: locked above.
+    this.event.program(unsafe { this.rq() });
     // SAFETY: locked above.
     unsafe { this.unlock() };
     check_resched(flags);
@@ -80,17 +85,19 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
     let pi = PI.lock();
     let donated = donated_prio(task);
     // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
+    let this = unsafe { lock_task_rq(task) };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
     let result = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
     if let Ok(decision) = result {
-        resched_if(rq, decision);
+        resched_rq_if(this, decision);
     }
-    this.event.program(rq);
-    retry(this, task, wait::try_requeue);
     // SAFETY: locked above.
+    this.event.program(unsafe { this.rq() });
+    let this = prio_changed_there(this, task);
+    let this = retry(this, task, wait::try_requeue);
+    // SAFETY: locked, above or anew.
     unsafe { this.unlock() };
     let rest = if result.is_ok() { priority_changed(task) } else { None };
     let (_, flags) = pi.unlock_irqs_off();
@@ -107,16 +114,25 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
 
 /// Changes the nice value. Any context.
 pub(crate) fn set_nice(task: &Task, nice: i32) -> Result<()> {
-    change_rq(|rq| rq.set_nice(sched_ref(task), nice)).map_err(|_| Error::BadNice { nice })
+    // The PI lock, because a priority is changed: whoever computes one under it must not find it another.
+    let pi = PI.lock();
+    // SAFETY: IRQs masked.
+    let result = change_rq(|| unsafe { lock_task_rq(task) }, |rq| rq.set_nice(sched_ref(task), nice));
+    drop(pi);
+    result.map_err(|_| Error::BadNice { nice })
 }
 
 /// `sched_rr_get_interval`.
 pub(crate) fn rr_interval(task: &Task) -> Interval {
     let mut interval = Interval::Unlimited;
-    let _ = change_rq(|rq| {
-        interval = rq.rr_interval(sched_ref(task));
-        Ok::<_, core::convert::Infallible>(Resched::No)
-    });
+    // SAFETY: IRQs masked.
+    let _ = change_rq(
+        || unsafe { lock_task_rq(task) },
+        |rq| {
+            interval = rq.rr_interval(sched_ref(task));
+            Ok::<_, core::convert::Infallible>(Resched::No)
+        },
+    );
     interval
 }
 
@@ -153,13 +169,40 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     let p = sched_ref(task);
     if is_rt_prio(prio) && p.is_rt() {
         let decision = rq.setprio_rt(p, prio);
-        resched_if(rq, decision);
+        resched_rq_if(this, decision);
     } else {
         setprio_by_clock(this, p, prio, donor);
     }
-    retry(this, task, wait::try_requeue);
-    // SAFETY: locked above.
+    let this = prio_changed_there(this, task);
+    let this = retry(this, task, wait::try_requeue);
+    // SAFETY: locked, above or anew.
     unsafe { this.unlock() };
+}
+
+/// Where there are several CPUs: tells them of a priority that has changed. The run queue of `task` is locked; it is
+/// returned locked, and may be another one by then.
+#[inline(always)]
+fn prio_changed_there(this: &'static RunQueue, task: &Task) -> &'static RunQueue {
+    if static_branch::<SMP_LOCKS>() { prio_changed_smp(this, task) } else { this }
+}
+
+#[inline(never)]
+fn prio_changed_smp(this: &'static RunQueue, task: &Task) -> &'static RunQueue {
+    // SAFETY: locked by the caller, who has no reference of its own.
+    unsafe { this.rq() }.sync_task(sched_ref(task));
+    if this.is_curr(task) {
+        this.publish(task);
+    }
+    hooks::prio_changed(this, task);
+    if this.holds(task) {
+        return this;
+    }
+    // It was pushed to another CPU.
+    // SAFETY: locked, still or again; IRQs masked by the caller.
+    unsafe {
+        this.unlock();
+        lock_task_rq(task)
+    }
 }
 
 /// The run queue is locked.
@@ -170,54 +213,96 @@ fn setprio_by_clock(this: &RunQueue, p: SchedRef, prio: i32, donor: Option<&Task
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
     let decision = rq.setprio(p, prio, donor.map(sched_ref));
-    resched_if(rq, decision);
-    this.event.program(rq);
+    resched_rq_if(this, decision);
+    // SAFETY: as above.
+    this.event.program(unsafe { this.rq() });
+}
+
+/// What stands in the way of an abort.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing.
+    Yes,
+    /// It runs, has not begun, is dead, or holds a lock.
+    No,
+    /// Another CPU is about to wake it, or to say that its time is over.
+    Wait,
 }
 
 /// Takes a task that does not run off the run queue, and off what it waits for, for ever.
+///
+/// A task that has been granted what it waits for, and whose waker on another CPU has not come to its run queue yet, is
+/// that waker's. That is over in a bounded time; it is waited for where interrupts are open.
 pub(crate) fn abort(task: &Task) -> Result<()> {
-    let pi = PI.lock();
-    // The lock that it waits for is counted, and is none that it holds.
-    let waiter = task.pi.blocked_on();
-    let holds_a_lock = task.pi.held.get() != u32::from(waiter.is_some());
-    let lives = task.state() & !state::NORMAL == 0;
-    if !lives || holds_a_lock || ptr::eq(task, task::current()) {
-        pi.unlock_no_resched();
-        return Err(Error::Busy);
+    loop {
+        let pi = PI.lock();
+        let waiter = task.pi.blocked_on();
+        // SAFETY: IRQs masked.
+        let this = unsafe { lock_task_rq(task) };
+        let verdict = take_out(this, task, waiter.is_some());
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+        match verdict {
+            Verdict::Yes => {
+                // It is dead and wakes no more, so what it waits for under the PI lock can be given up without its run queue.
+                let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
+                drop(pi);
+                if rest.is_some() {
+                    // Too long a chain has been logged.
+                    let _ = walk(rest, Follow::Change, None);
+                }
+                return Ok(());
+            }
+            Verdict::Wait if !irqflags::irqs_disabled_flags(pi.flags()) => pi.unlock_no_resched(),
+            _ => {
+                pi.unlock_no_resched();
+                return Err(Error::Busy);
+            }
+        }
+        arch::cpu::relax();
     }
-    let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(task) };
-    retry(this, task, wait::try_leave);
+}
+
+/// Makes `task` dead, if that may be now. `this` is its run queue, locked, and so is the PI lock.
+#[inline(always)]
+fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
+    let lives = task.state() & !(state::NORMAL | state::WAKING) == 0;
+    // The lock that it waits for is counted, and is none that it holds.
+    let holds_a_lock = task.pi.held.get() != u32::from(waits_for_a_lock);
+    if !lives || holds_a_lock || this.is_curr(task) {
+        return Verdict::No;
+    }
+    // Off the queue it waits on, if nobody has it, and nobody was faster and has granted it: that is asked behind the look
+    // at the queue (`wait::unqueue`). And no interrupt is on its way to say that its time is over.
+    if !wait::try_leave(task) || task.state() == state::WAKING || !task.timer.try_cancel_irqs_off() {
+        return Verdict::Wait;
+    }
     let p = sched_ref(task);
     if !p.is_rt() {
         leave_deadline(this, p);
     }
     if p.is_queued() {
-        // SAFETY: locked above.
+        // SAFETY: locked by the caller.
         unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
+        if static_branch::<SMP_LOCKS>() {
+            // SAFETY: as above.
+            unsafe { this.rq() }.sync_task(p);
+        }
     }
     task.state.store(state::DEAD, Ordering::Relaxed);
-    // Of a sleep, or of a wait: the task would have taken its timer back.
-    task.timer.cancel_irqs_off();
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
-    drop(pi);
-    if rest.is_some() {
-        // Too long a chain has been logged.
-        let _ = walk(rest, Follow::Change, None);
-    }
-    Ok(())
+    Verdict::Yes
 }
 
-/// Repeats what has to take a queue's lock with the run queue of `task` locked, until nobody else has it.
+/// Repeats what has to take a queue's lock with the run queue of `task` locked, until nobody else has it. Returns the run
+/// queue, locked: another one if the task was moved meanwhile.
 #[inline(always)]
-fn retry(this: &RunQueue, task: &Task, attempt: impl Fn(&Task) -> bool) {
+fn retry(mut this: &'static RunQueue, task: &Task, attempt: impl Fn(&Task) -> bool) -> &'static RunQueue {
     while !attempt(task) {
-        // SAFETY: locked by the caller; whoever has the queue may want it.
+        // SAFETY: locked, by the caller or below; whoever has the queue may want it.
         unsafe { this.unlock() };
         arch::cpu::relax();
-        // SAFETY: IRQs masked by the caller. A task on no run queue is not moved.
-        let _ = unsafe { lock_task_rq(task) };
+        // SAFETY: IRQs masked by the caller.
+        this = unsafe { lock_task_rq(task) };
     }
+    this
 }

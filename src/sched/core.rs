@@ -17,6 +17,7 @@
 
 use super::class::DequeueFlags;
 use super::entity::SchedRef;
+use super::hooks;
 use super::prio::SchedAttr;
 use super::rq::Rq;
 use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
@@ -33,8 +34,8 @@ use core::sync::atomic::Ordering;
 pub(crate) use super::control::{
     abort, exit_deadline, rr_interval, set_nice, set_scheduler, setprio, yield_task,
 };
-pub(crate) use super::event::init_rt_bandwidth;
 pub use super::event::set_rt_bandwidth;
+pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch, wake_up_granted, wake_up_new_task};
@@ -57,9 +58,13 @@ pub(super) enum Why {
 /// queue's lock, which is taken here. Returns with IRQs masked and the count 2: the caller sets it back.
 #[inline(always)]
 pub(super) unsafe fn __schedule<const WHY: u8>() {
+    if static_branch::<SMP_LOCKS>() {
+        // SAFETY: passed on.
+        return unsafe { schedule_smp::<WHY>() };
+    }
     let prev = task::current();
-    // SAFETY: IRQs masked by contract.
-    let this = unsafe { lock_this_rq() };
+    let this = this_rq();
+    this.lock.lock_without_word();
     #[cfg(debug_assertions)]
     schedule_debug(prev);
     // SAFETY: locked above.
@@ -85,9 +90,68 @@ pub(super) unsafe fn __schedule<const WHY: u8>() {
     if sleeps || !ptr::eq(prev, next) {
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
-        unsafe { context_switch(this, prev, next, switches, WHY == Why::Preempt as u8) };
+        unsafe { context_switch::<false>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch();
+}
+
+/// [`__schedule`] where there are several CPUs: others may wake `prev` until the lock is taken, so its state is looked at
+/// under it, whatever the caller set; they may be pulled from; and the lock is a word that the next task releases.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn schedule_smp<const WHY: u8>() {
+    let prev = task::current();
+    // SAFETY: IRQs masked by contract.
+    let this = unsafe { lock_this_rq() };
+    #[cfg(debug_assertions)]
+    schedule_debug(prev);
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+
+    // A waker that was faster has found the task on its queue and has made the state RUNNING: then nobody sleeps.
+    let sleeps = WHY != Why::Preempt as u8 && prev.state.load(Ordering::Relaxed) != state::RUNNING;
+    if sleeps {
+        rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
+    }
+    hooks::pull_before_pick(this, prev);
+    // SAFETY: locked, still or again.
+    let rq = unsafe { this.rq() };
+    let next = if rq.special().is_empty() {
+        rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
+    } else {
+        pick_special(this)
+    };
+    let next = task_of(next);
+
+    // Both halves of the request, together, now that the pick has taken it into account. A request from another CPU is
+    // made under the lock, so none is lost; its interrupt, if it is still to come, finds nothing to fold.
+    prev.arch.thread_info.clear_need_resched();
+    thread_info::clear_preempt_need_resched();
+
+    // A task that went to sleep may have been woken while the lock was let go of to pull, and picked.
+    if !ptr::eq(prev, next) {
+        note_switch(this, prev, next);
+        let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
+        // SAFETY: passed on.
+        unsafe { context_switch::<true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
+    }
+    finish_task_switch_smp();
+}
+
+/// Tells those who look at several CPUs that `next` runs on this one instead of `prev`. The run queue is locked, `next` its
+/// `curr`.
+#[inline(always)]
+pub(super) fn note_switch(this: &RunQueue, prev: &Task, next: &Task) {
+    // SAFETY: locked by the caller, who does not use a reference of its own any more.
+    let rq = unsafe { this.rq() };
+    rq.sync_task(sched_ref(prev));
+    rq.sync_task(sched_ref(next));
+    if rq.rt_is_overloaded() || !rq.special().is_empty() {
+        this.needs_balance.set(true);
+    }
+    this.publish(next);
 }
 
 /// The pick where there is a deadline task, or real-time tasks are throttled. The run queue is locked.
@@ -114,7 +178,7 @@ fn pick_special(this: &RunQueue) -> SchedRef {
 /// # Safety
 /// As `__schedule`; the run queue `this` of this CPU is locked and its `curr` is `next`, which is ready.
 #[inline(always)]
-pub(super) unsafe fn context_switch(
+pub(super) unsafe fn context_switch<const SMP: bool>(
     this: &RunQueue,
     prev: &Task,
     next: &Task,
@@ -130,6 +194,10 @@ pub(super) unsafe fn context_switch(
     this.lock.hand_over();
     #[cfg(debug_assertions)]
     crate::lockdep::about_to_switch();
+    if SMP {
+        // What prev began, another CPU may go on with: its cache and TLB maintenance is complete before (reference 2.5).
+        arch::cpu::complete_maintenance();
+    }
     // SAFETY: IRQs masked, D, A, F open, the lock held and the count 2; `next` is ready to run, so it was
     // prepared or switched away from.
     unsafe { cpu_switch_to(&raw const prev.arch, &raw const next.arch) };
@@ -144,16 +212,27 @@ fn take_over_rq() {
 }
 
 /// The first thing on the other side: runs as the next task, on its stack. Releases the run queue of the CPU
-/// it runs on now.
+/// it runs on now, where there is one CPU.
 #[inline(always)]
 pub(super) fn finish_task_switch() {
     debug_assert_eq!(thread_info::preempt_count(), 2, "corrupted preempt count after a switch");
     debug_assert!(irqflags::irqs_disabled(), "IRQs are open inside a switch");
-    // (Where there is no lock word, so as not to look for the queue.)
-    if cfg!(debug_assertions) || static_branch::<SMP_LOCKS>() {
-        // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
-        unsafe { this_rq().unlock() };
+    #[cfg(debug_assertions)]
+    this_rq().lock.unlock_without_word();
+}
+
+/// [`finish_task_switch`] where there are several CPUs. From the release on another CPU may run the task that was left.
+#[inline(always)]
+pub(super) fn finish_task_switch_smp() {
+    debug_assert_eq!(thread_info::preempt_count(), 2, "corrupted preempt count after a switch");
+    debug_assert!(irqflags::irqs_disabled(), "IRQs are open inside a switch");
+    let this = this_rq();
+    if this.needs_balance.get() {
+        this.needs_balance.set(false);
+        hooks::balance_callback(this);
     }
+    // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
+    unsafe { this.unlock() };
 }
 
 /// The first code of a new task, from `ret_from_fork`: unwinds `FORK_PREEMPT_COUNT` and opens interrupts.
@@ -161,7 +240,11 @@ pub(super) fn finish_task_switch() {
 extern "C" fn schedule_tail() {
     #[cfg(debug_assertions)]
     take_over_rq();
-    finish_task_switch();
+    if static_branch::<SMP_LOCKS>() {
+        finish_task_switch_smp();
+    } else {
+        finish_task_switch();
+    }
     // SAFETY: the new task's own count; nothing is held any more.
     unsafe { thread_info::preempt_count_set::<0>() };
     irqflags::local_irq_enable();
@@ -243,6 +326,14 @@ fn schedule_debug(prev: &Task) {
     assert!(task::stack_is_sane(), "task {} schedules on a stack that is not its own", prev.name());
 }
 
+/// The interrupt with which another CPU asks this one to switch (SGI 0): makes the word agree with the flag, and nothing
+/// else. If the request has been served meanwhile there is nothing to fold. Hard interrupt.
+pub(crate) fn scheduler_ipi() {
+    if thread_info::need_resched() {
+        thread_info::set_preempt_need_resched();
+    }
+}
+
 /// Makes the running boot code this CPU's idle task, with the count an idle task has. Once per CPU, IRQs
 /// masked.
 pub(crate) fn init_idle(idle: &'static Task, hz: u32) {
@@ -252,7 +343,8 @@ pub(crate) fn init_idle(idle: &'static Task, hz: u32) {
     unsafe { thread_info::preempt_count_set::<1>() };
 }
 
-/// A task's cycles: for the running one up to now.
+/// A task's cycles: for the caller itself up to now, otherwise up to its last switch. (Another CPU's cycle counter is
+/// none that this one could read.)
 pub(crate) fn runtime_cycles(task: &Task) -> u64 {
     let flags = irqflags::local_irq_save();
     let mut cycles = task.runtime_cycles.get();

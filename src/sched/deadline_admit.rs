@@ -14,12 +14,18 @@
 //! asks: no timer and constant memory, at the price that an early one may wait for a later one, at most one
 //! period (4.2 s) after the last departure.
 //!
-//! Contexts: any, under the run-queue lock.
+//! **Several CPUs.** Deadline tasks run wherever the earliest deadlines are to run, so they are admitted to all CPUs
+//! together: one sum, up to the limit times the number of CPUs, and a task that may not run everywhere is refused
+//! ([`covers`]). The sum is then not a run queue's; `Rq::with_root` lends it to one for the length of a change. (That
+//! the sum fits bounds how late a task can be on several CPUs, and does not make it be in time, as on one.)
+//!
+//! Contexts: any, under the run-queue lock; the sum of several CPUs has a lock of its own inside that.
 
 use core::fmt;
 
 use super::deadline::{BW_SHIFT, BW_UNIT, DlParams, dl_time_before};
 use super::entity::SchedRef;
+use crate::smp::CpuMask;
 
 /// A reservation that was refused: shares in units of 1 / 2^20 of the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,18 +52,32 @@ impl fmt::Display for DlRefused {
     }
 }
 
-/// What is reserved of a CPU.
+/// May a task with this mask be a deadline task where these CPUs share them?
+#[must_use]
+pub fn covers(allowed: CpuMask, domain: CpuMask) -> bool {
+    (domain & !allowed).is_empty()
+}
+
+/// What is reserved of a CPU, or of the CPUs that deadline tasks share.
 #[derive(Debug)]
 pub struct DlBandwidth {
     limit: u64,
+    cpus: u64,
     in_use: u64,
     leaving: u64,
     free_at: u64,
 }
 
+impl Default for DlBandwidth {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl DlBandwidth {
-    pub(super) const fn new() -> Self {
-        Self { limit: BW_UNIT, in_use: 0, leaving: 0, free_at: 0 }
+    /// One CPU, of which everything may be reserved and nothing is.
+    pub const fn new() -> Self {
+        Self { limit: BW_UNIT, cpus: 1, in_use: 0, leaving: 0, free_at: 0 }
     }
 
     /// The share that all deadline tasks together may have, of 1 << 20.
@@ -70,11 +90,26 @@ impl DlBandwidth {
         self.in_use + if dl_time_before(now, self.free_at) { self.leaving } else { 0 }
     }
 
-    /// Sets the limit.
+    /// Sets the limit for each CPU.
     ///
     /// # Errors
     /// If more than that is reserved.
     pub(super) fn set_limit(&mut self, limit: u64, now: u64) -> Result<(), DlRefused> {
+        self.set_total(limit * self.cpus, now)
+    }
+
+    /// Deadline tasks share so many CPUs now (a root domain; 0 counts as 1).
+    ///
+    /// # Errors
+    /// If they have reserved more than fewer CPUs have to give.
+    pub fn set_cpus(&mut self, cpus: usize, now: u64) -> Result<(), DlRefused> {
+        let cpus = (cpus as u64).max(1);
+        self.set_total(self.limit / self.cpus * cpus, now)?;
+        self.cpus = cpus;
+        Ok(())
+    }
+
+    fn set_total(&mut self, limit: u64, now: u64) -> Result<(), DlRefused> {
         let in_use = self.in_use(now);
         if in_use > limit {
             return Err(DlRefused { asked: 0, in_use, limit });

@@ -16,17 +16,19 @@ use core::fmt;
 use core::mem::{MaybeUninit, offset_of};
 use core::ops::Deref;
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use intrusive_collections::RBTreeLink;
 
 use super::class::Class;
 use super::deadline::{DlParams, SchedDlEntity};
 use super::load::LoadWeight;
+use super::pelt::LoadAvg;
 use super::prio::{
     DEFAULT_PRIO, MAX_PRIO, Policy, STOP_PRIO, SchedAttr, is_rt_prio, nice_to_prio, prio_to_nice,
     rt_priority_to_prio,
 };
+use super::select::Wakees;
 use crate::emplace::emplace;
 use crate::list::Link;
 use crate::smp::CpuMask;
@@ -71,8 +73,8 @@ pub struct SchedEntity {
     pub(super) on_rq: Cell<bool>,
     /// The task's deadline part has been written. (Here, so that a new task is cleared of both in one store.)
     has_dl: Cell<bool>,
-    /// The part for several CPUs has been written.
-    has_smp: Cell<bool>,
+    /// The part for several CPUs has been written. (Atomic: the running task looks without a lock.)
+    has_smp: AtomicBool,
 }
 
 impl SchedEntity {
@@ -130,9 +132,31 @@ pub struct SchedTask {
 pub(super) struct SchedSmp {
     /// In the list of those that other CPUs may take.
     pushable: Link,
+    pub(super) avg: Cell<LoadAvg>,
+    /// `avg` is part of its run queue's.
+    pub(super) is_counted: Cell<bool>,
+    /// `avg` has been begun.
+    pub(super) has_avg: Cell<bool>,
+    /// Where it last slept before it was woken elsewhere.
+    pub(super) recent_cpu: Cell<u8>,
+    /// Whom it wakes.
+    pub(super) wakees: Cell<Wakees>,
 }
 
 const _: () = assert!(offset_of!(SchedTask, se) <= 64, "the real-time part fits one cache line");
+
+impl SchedSmp {
+    const fn new() -> Self {
+        Self {
+            pushable: Link::new(),
+            avg: Cell::new(LoadAvg::new(0)),
+            is_counted: Cell::new(false),
+            has_avg: Cell::new(false),
+            recent_cpu: Cell::new(u8::MAX),
+            wakees: Cell::new(Wakees::new()),
+        }
+    }
+}
 
 impl Default for SchedTask {
     fn default() -> Self {
@@ -178,7 +202,7 @@ impl SchedTask {
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
-                has_smp: Cell::new(false),
+                has_smp: AtomicBool::new(false),
             } except);
             emplace!(at => SchedTask {
                 prio: Cell::new(prio),
@@ -221,7 +245,7 @@ impl SchedTask {
                 run_node: RBTreeLink::new(),
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
-                has_smp: Cell::new(false),
+                has_smp: AtomicBool::new(false),
             },
         }
     }
@@ -300,6 +324,12 @@ impl SchedTask {
         matches!(self.on_rq.get(), OnRq::Migrating)
     }
 
+    /// On its way, or off every queue again: of a task that sleeps or is new.
+    #[inline(always)]
+    pub(super) fn set_migrating(&self, is_migrating: bool) {
+        self.on_rq.set(if is_migrating { OnRq::Migrating } else { OnRq::No });
+    }
+
     /// The class the task is under at present.
     #[inline(always)]
     pub fn class(&self) -> Class {
@@ -353,15 +383,37 @@ impl SchedTask {
         self.dl()
     }
 
-    /// The part for several CPUs; written when it is first asked for.
+    /// The part for several CPUs; written when it is first asked for, by who holds the run queue's lock.
     pub(super) fn smp(&self) -> &SchedSmp {
-        if !self.se.has_smp.get() {
+        if !self.se.has_smp.load(Ordering::Relaxed) {
             // SAFETY: nobody has a reference to it, because nobody has come past this line so far.
-            unsafe { (*self.smp.get()).write(SchedSmp { pushable: Link::new() }) };
-            self.se.has_smp.set(true);
+            unsafe { (*self.smp.get()).write(SchedSmp::new()) };
+            self.se.has_smp.store(true, Ordering::Release);
         }
         // SAFETY: written above, or earlier; since then only its cells change.
         unsafe { (*self.smp.get()).assume_init_ref() }
+    }
+
+    /// The part for several CPUs, if there is one.
+    #[inline(always)]
+    pub(super) fn try_smp(&self) -> Option<&SchedSmp> {
+        // SAFETY: the flag, read with acquire, says that it has been written; since then only its cells change.
+        self.se.has_smp.load(Ordering::Acquire).then(|| unsafe { (*self.smp.get()).assume_init_ref() })
+    }
+
+    /// Its load is part of its run queue's.
+    #[inline(always)]
+    pub(super) fn is_counted(&self) -> bool {
+        self.try_smp().is_some_and(|smp| smp.is_counted.get())
+    }
+
+    /// What the task has wanted of late, its weight while nobody has counted it. Approximate when asked without the lock
+    /// of its run queue.
+    pub fn load_avg(&self) -> u64 {
+        match self.try_smp().filter(|smp| smp.has_avg.get()) {
+            Some(smp) => smp.avg.get().load_avg(),
+            None => self.se.load.get().unshifted(),
+        }
     }
 
     /// Where the task may run.

@@ -97,6 +97,16 @@ impl CfsRq {
         self.timeline.iter()
     }
 
+    /// The waiting tasks, most served first.
+    pub(super) fn iter_from_last(&self) -> impl Iterator<Item = SchedRef> + '_ {
+        self.timeline.iter_from_last()
+    }
+
+    /// `p` is preferred at the next pick.
+    pub(super) fn is_buddy(&self, p: SchedRef) -> bool {
+        self.next == Some(p) || self.last == Some(p)
+    }
+
     /// Periods and granularities in force.
     pub fn tunables(&self) -> Tunables {
         self.tunables

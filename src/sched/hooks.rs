@@ -5,6 +5,7 @@
 //!
 //! Context: IRQs masked, as each function says. Locks: the run queue named, which some may let go of for a moment.
 
+use super::push_pull;
 use super::runqueue::RunQueue;
 use crate::task::Task;
 
@@ -21,15 +22,14 @@ pub(super) enum Ready {
 /// its run queue, locked; it is not `curr` there. Must not let go of the lock; other queues are looked at without theirs.
 #[inline]
 pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -> usize {
-    let _ = (task, why);
-    this.cpu()
+    push_pull::select_task_rq(task, this, why)
 }
 
 /// `task` has been made ready on `this`, locked, and will not run at once: is it to be pushed? May let go of the lock and
 /// take it again.
 #[inline]
 pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
-    let _ = (this, task);
+    push_pull::task_woken(this, task);
 }
 
 /// Before the pick of `this` CPU, whose running task `prev` may have been dequeued: pulls from others what is to run here
@@ -37,12 +37,31 @@ pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
 /// woken and be queued again. It is `curr` all the while.
 #[inline]
 pub(super) fn pull_before_pick(this: &'static RunQueue, prev: &Task) {
-    let _ = (this, prev);
+    let _ = prev;
+    push_pull::pull_before_pick(this);
+}
+
+/// The priority of `task` has changed, which runs or waits on `this`, locked: may let go of the lock and take it again.
+#[inline]
+pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
+    push_pull::prio_changed(this, task);
 }
 
 /// Behind a switch on `this` CPU, if `RunQueue::needs_balance` said so (it has been cleared): pushes what does not run
 /// here. Locked; may let go of the lock and take it again. Runs as the task that was switched to.
 #[inline]
 pub(super) fn balance_callback(this: &'static RunQueue) {
-    let _ = this;
+    push_pull::push(this);
+}
+
+/// Makes `cpu`, another one than this, fold its `TIF_NEED_RESCHED`, which has been set: SGI 0.
+#[inline]
+pub(super) fn send_reschedule(cpu: usize) {
+    crate::smp::ipi::send_reschedule(cpu);
+}
+
+/// Makes `cpu`, which may be this one, call `wake_list::run_pending`: SGI 1.
+#[inline]
+pub(super) fn send_wake_list(cpu: usize) {
+    crate::smp::ipi::send_call(cpu);
 }

@@ -50,6 +50,11 @@ impl LoadWeight {
         self.weight
     }
 
+    /// Without the extra bits: what load tracking counts in, and people read.
+    pub const fn unshifted(&self) -> u64 {
+        scale_load_down(self.weight)
+    }
+
     /// Adds another weight to this sum.
     #[inline(always)]
     pub const fn add(&mut self, weight: u64) {

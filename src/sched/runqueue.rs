@@ -17,6 +17,7 @@
 //! Context: any, IRQs masked. Lock: this is the innermost but the timer base (docs/locking.md). Two of them: that of the
 //! lower CPU number first.
 
+use super::cpupri::{self, CpuPri};
 use super::entity::SchedRef;
 use super::event::EventTimer;
 use super::rq::Rq;
@@ -38,6 +39,8 @@ pub(crate) struct RunQueue {
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
     cpu: Cell<u32>,
+    /// What runs here is published in [`CPUPRI`]. Under the lock.
+    is_published: Cell<bool>,
     /// There is something for `hooks::balance_callback` behind the next switch. Under the lock.
     pub(super) needs_balance: Cell<bool>,
 }
@@ -50,9 +53,13 @@ per_cpu! {
             lock: RawLock::new(),
             event: EventTimer::new(),
             cpu: Cell::new(0),
+            is_published: Cell::new(true),
             needs_balance: Cell::new(false),
         };
 }
+
+/// What runs on each CPU, for those who look for a place.
+pub(crate) static CPUPRI: CpuPri = CpuPri::new();
 
 /// Which run queue a task belongs to: the one it is on, or was on when it went to sleep.
 ///
@@ -182,8 +189,9 @@ impl RunQueue {
 
     /// Locked: whether it is the run queue of `task`, and that not on its way to another one.
     #[inline(always)]
-    fn holds(&self, task: &Task) -> bool {
-        ptr::eq(self, task.rq.load(Ordering::Relaxed)) && !task.sched.is_migrating()
+    pub(super) fn holds(&self, task: &Task) -> bool {
+        // Acquire: whoever has put it there has marked it before, so the mark is this queue's lock's from here on.
+        ptr::eq(self, task.rq.load(Ordering::Acquire)) && !task.sched.is_migrating()
     }
 
     /// Locked: whether `task`, one of this queue, is on the CPU: it runs, or its registers are not all saved yet.
@@ -193,6 +201,33 @@ impl RunQueue {
         unsafe { self.rq() }.curr() == sched_ref(task)
     }
 
+    /// Locked: says in [`CPUPRI`] that `next` runs here.
+    #[inline(always)]
+    pub(super) fn publish(&self, next: &Task) {
+        if self.is_published.get() {
+            CPUPRI.set(self.cpu(), cpupri::level_of(&next.sched));
+        }
+    }
+
+    /// Locked: says in [`CPUPRI`] that something of `level` runs here.
+    #[inline(always)]
+    pub(super) fn publish_level(&self, level: u8) {
+        if self.is_published.get() {
+            CPUPRI.set(self.cpu(), level);
+        }
+    }
+
+    /// Locked: from here on, or no more, the CPU is one that others may look for.
+    pub(super) fn set_published(&self, is_published: bool) {
+        self.is_published.set(is_published);
+        if is_published {
+            // SAFETY: locked by contract; the reference ends here.
+            self.publish(task_of(unsafe { self.rq() }.curr()));
+        } else {
+            CPUPRI.set(self.cpu(), cpupri::OFF);
+        }
+    }
+
     /// Gives a CPU's run queue its number and its idle task. Once per CPU, by that CPU, before anybody else looks.
     pub(super) fn init_this_cpu(idle: &'static Task, hz: u32) -> &'static Self {
         // SAFETY: IRQs masked, and nothing is scheduled on this CPU yet.
@@ -200,7 +235,9 @@ impl RunQueue {
         this.cpu.set(crate::percpu::raw_smp_processor_id() as u32);
         idle.set_rq(this);
         // SAFETY: as above: nobody else.
-        unsafe { this.rq() }.init(sched_ref(idle), hz, 1);
+        let rq = unsafe { this.rq() };
+        rq.init(sched_ref(idle), hz, 1);
+        rq.set_cpu(this.cpu());
         this.switch_cycles.set(arch::pmu::cycles());
         this
     }
@@ -210,6 +247,12 @@ impl Task {
     /// Makes `this` the task's run queue. The lock of the one before is held, or nobody knows the task yet.
     #[inline(always)]
     pub(super) fn set_rq(&self, this: &'static RunQueue) {
+        self.rq.store(ptr::from_ref(this).cast_mut(), Ordering::Release);
+    }
+
+    /// [`Self::set_rq`] on a CPU that is alone.
+    #[inline(always)]
+    pub(super) fn set_rq_alone(&self, this: &'static RunQueue) {
         self.rq.store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
     }
 }

@@ -16,9 +16,15 @@
 //! Contexts: any, under the run-queue lock, IRQs off. Everything but the first look at a task that is no real-time one
 //! needs the clock.
 
+use core::mem::swap;
+
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
+use super::cpu_loads::CpuLoads;
+use super::cpupri::{CpuPri, level_of};
 use super::deadline::dl_time_before;
+use super::deadline_admit::DlBandwidth;
 use super::entity::{OnRq, SchedRef};
+use super::pelt::LoadAvg;
 use super::prio::{DEFAULT_PRIO, MAX_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
@@ -33,11 +39,13 @@ pub const CANDIDATES: usize = 32;
 pub(super) struct RqSmp {
     pub(super) cpu: usize,
     pub(super) pushable: Pushable,
+    /// What this CPU's fair tasks want.
+    avg: LoadAvg,
 }
 
 impl RqSmp {
     pub(super) const fn new() -> Self {
-        Self { cpu: 0, pushable: Pushable::new() }
+        Self { cpu: 0, pushable: Pushable::new(), avg: LoadAvg::new(1) }
     }
 }
 
@@ -58,6 +66,99 @@ impl Rq {
     pub fn sync_task(&mut self, p: SchedRef) {
         let waits = p.is_rt() && p.is_queued() && p != self.curr && p.is_migratable();
         self.smp.pushable.place(p, waits.then(|| p.prio()));
+        if !p.is_rt() || p.is_counted() {
+            self.sync_load(p);
+        }
+    }
+
+    /// Tracks the load that `p` is.
+    #[inline(never)]
+    fn sync_load(&mut self, p: SchedRef) {
+        let now = self.clock_task_ns();
+        self.smp.avg.advance(now, self.cfs.load.unshifted(), self.cfs.curr.is_some(), 1);
+        if p.is_fair() {
+            let weight = p.se.load.get().unshifted();
+            let smp = p.smp();
+            if !smp.has_avg.replace(true) {
+                smp.avg.set(LoadAvg::of_new_task(weight, &self.smp.avg, now));
+            }
+            let mut avg = smp.avg.get();
+            let before = avg;
+            avg.advance(now, u64::from(p.se.is_on_rq()), self.cfs.curr == Some(p), weight);
+            if !smp.is_counted.replace(true) {
+                self.smp.avg.add(&avg);
+            } else if !before.is_of_weight(weight) {
+                self.smp.avg.remove(&before);
+                self.smp.avg.add(&avg);
+            }
+            smp.avg.set(avg);
+        } else {
+            self.uncount(p);
+        }
+    }
+
+    /// `p` is not part of what is to do here any more.
+    fn uncount(&mut self, p: SchedRef) {
+        if p.is_counted() {
+            p.smp().is_counted.set(false);
+            let mut avg = p.smp().avg.get();
+            avg.advance(self.clock_task_ns(), 0, false, p.se.load.get().unshifted());
+            self.smp.avg.remove(&avg);
+            p.smp().avg.set(avg);
+        }
+    }
+
+    /// What the fair tasks here have wanted of late, in units of weight; as of the last change.
+    pub fn load_avg(&self) -> u64 {
+        self.smp.avg.load_avg()
+    }
+
+    /// What the fair tasks here have had of late, of 1024.
+    pub fn util_avg(&self) -> u64 {
+        self.smp.avg.util_avg()
+    }
+
+    /// Counts the load up to now; on the tick, so that it is not too old where nothing changes. Needs the clock.
+    pub fn sync_curr_load(&mut self) {
+        self.sync_load(self.curr);
+    }
+
+    /// `next` runs in the place of `prev` from now on: [`Self::sync_task`] of both, and what the tables are to say.
+    #[inline]
+    pub fn publish_switch(&mut self, pri: &CpuPri, loads: &CpuLoads, prev: SchedRef, next: SchedRef) {
+        self.sync_task(prev);
+        self.sync_task(next);
+        pri.set(self.smp.cpu, level_of(&next));
+        loads.runs(self.smp.cpu, &next);
+        // Where a real-time task follows a real-time task there is nothing else to tell.
+        if !(prev.is_rt() && next.is_rt()) {
+            loads.publish(self);
+        }
+    }
+
+    /// `p` has been queued, dequeued, or changed: [`Self::sync_task`], and what the tables are to say. With `Yes`, `p` is
+    /// about to run here: the next waker is to know that already.
+    #[inline]
+    pub fn publish_change(&mut self, pri: &CpuPri, loads: &CpuLoads, p: SchedRef, decision: Resched) {
+        self.sync_task(p);
+        let runs = level_of(&self.curr);
+        if decision.is_yes() && p.is_queued() {
+            pri.set(self.smp.cpu, runs.max(level_of(&p)));
+        } else if p == self.curr {
+            pri.set(self.smp.cpu, runs);
+        }
+        if !p.is_rt() {
+            loads.publish(self);
+        }
+    }
+
+    /// Runs `f` with the reservations of all CPUs that share deadline tasks in the place of this CPU's: admission and
+    /// its end then concern those. The lock that guards `root` is held.
+    pub fn with_root<R>(&mut self, root: &mut DlBandwidth, f: impl FnOnce(&mut Self) -> R) -> R {
+        swap(&mut self.dl_bandwidth, root);
+        let result = f(self);
+        swap(&mut self.dl_bandwidth, root);
+        result
     }
 
     /// The priority of what the next pick would return, if nothing came in between; that of idle if nothing waits. To be
@@ -146,7 +247,7 @@ impl Rq {
         self.class_dequeue(p, DequeueFlags::empty());
         p.on_rq.set(OnRq::Migrating);
         self.forget(p);
-        self.sync_task(p);
+        self.smp.pushable.place(p, None);
     }
 
     /// What this CPU alone knew of `p` is nobody's any more.
@@ -160,6 +261,7 @@ impl Rq {
             Class::Fair => p.se.exec_start.set(0),
             _ => {}
         }
+        self.uncount(p);
     }
 
     /// Puts `p`, detached from another queue, on this one, and says whether the running task should make room.
@@ -187,7 +289,7 @@ impl Rq {
             self.cfs.leave_sleeping(p);
         }
         self.forget(p);
-        self.sync_task(p);
+        self.smp.pushable.place(p, None);
     }
 
     /// Wakes `p`, which [`Self::detach_sleeping`] has taken from another queue, on this one.

@@ -113,4 +113,16 @@ impl Timeline {
         })
         .fuse()
     }
+
+    /// All waiting tasks from the last to the first.
+    pub(super) fn iter_from_last(&self) -> impl Iterator<Item = SchedRef> + '_ {
+        let mut cursor = self.tree.back();
+        core::iter::from_fn(move || {
+            // SAFETY: what the tree holds came in through a `SchedRef`.
+            let p = cursor.get_ptr().map(|task| unsafe { SchedRef::new(task) });
+            cursor.move_prev();
+            p
+        })
+        .fuse()
+    }
 }

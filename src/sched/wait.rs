@@ -12,12 +12,22 @@
 //!
 //! A task whose priority changes while it waits is filed anew (`try_requeue`), behind its new equals.
 //!
+//! **Several CPUs.** A wait ends in one way: somebody sets the state to `RUNNING`, under the lock of the waiter's run queue.
+//! The waiter, which has set a sleeping state before anybody could find it on the queue, looks at it in `__schedule` under
+//! the same lock. So a waiter that is granted before it sleeps passes `__schedule` all the same, without sleeping if the
+//! waker has been there, and otherwise sleeping until it has: *it does not return while its waker still holds a pointer to
+//! it*, and so what it waits on may go away when it has returned. The waker, in turn, does not touch the queue any more once
+//! it has made the state `RUNNING`: it lets go of the queue first. Whoever holds the lock of a waiter's run queue keeps it
+//! from returning: therefore the queue and its lock, found through a node that is queued, are there (`try_requeue`). Between
+//! the grant and the wake-up the state is `WAKING`, for `abort`.
+//!
 //! Invariant: the node is on a queue exactly while `status` is `Waiting`; a task that waits for a lock with priority
 //! inheritance has its node there instead (`locking::pi`), and uses the status alone.
 //!
 //! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
 
 use super::core as sched;
+use super::runqueue::lock_this_rq;
 use crate::emplace::emplace;
 use crate::error::{Error, Result};
 use crate::locking::{RawLock, SchedLock, SchedLockGuard};
@@ -25,9 +35,11 @@ use crate::plist::{PlistHead, PlistNode, wait_prio};
 use crate::task::{self, Task, state};
 use crate::time::hrtimer::{Hrtimer, Restart};
 use arch::irqflags;
+use arch::patch::{SMP_LOCKS, static_branch};
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{Ordering, fence};
 
 /// How a wait ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +87,11 @@ impl WaitNode {
                 lock: Cell::new(ptr::null()),
             } except);
         }
+    }
+
+    /// Its place, for the queue's owner.
+    pub(crate) fn node(&self) -> &PlistNode {
+        &self.node
     }
 
     pub(crate) fn slot(&self) -> *mut () {
@@ -125,15 +142,36 @@ fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -
     assert_may_block(guard.flags());
     let task = task::current();
     let wait = &task.wait;
-    wait.node.set_prio(wait_prio(task.sched.prio()));
     wait.slot.set(slot);
     wait.status.set(WaitStatus::Waiting);
     wait.queue.set(queue);
     wait.lock.set(guard.lock_ref().raw());
-    // SAFETY: the node is the running task's own and on no queue; it is taken off before `block` returns.
-    unsafe { queue.add(NonNull::from(&wait.node)) };
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
+    if static_branch::<SMP_LOCKS>() {
+        file_smp(task, queue);
+    } else {
+        file(task, queue);
+    }
     task
+}
+
+#[inline(always)]
+fn file(task: &Task, queue: &PlistHead) {
+    let node = &task.wait.node;
+    node.set_prio(wait_prio(task.sched.prio()));
+    // SAFETY: the node is the running task's own and on no queue; it is taken off before `block` returns.
+    unsafe { queue.add(NonNull::from(node)) };
+}
+
+/// Priority and place agree whenever the run queue is not locked: another CPU that changes the priority either did so
+/// before, or finds the node and what it waits on.
+#[inline(never)]
+fn file_smp(task: &Task, queue: &PlistHead) {
+    // SAFETY: IRQs are masked by the guard of the queue.
+    let this = unsafe { lock_this_rq() };
+    file(task, queue);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
 }
 
 /// Releases the lock and sleeps until granted. `slot` is for the waker.
@@ -161,10 +199,7 @@ pub(crate) fn block_until<T>(
     unsafe { sched::sleep_irqs_off() };
     task.timer.cancel_irqs_off();
     irqflags::local_irq_restore(flags);
-    match task.wait.status.get() {
-        WaitStatus::TimedOut => Err(Error::TimedOut),
-        WaitStatus::Granted | WaitStatus::Waiting => Ok(()),
-    }
+    result_of(task)
 }
 
 /// Joins `queue`, does `release`, which may switch but not sleep, and only then sleeps, as `timeout` says: whoever comes in
@@ -173,24 +208,28 @@ pub(crate) fn block_after(queue: &LockedQueue, release: impl FnOnce(), timeout: 
     let deadline_ns = timeout.deadline_ns();
     let guard = queue.lock();
     let task = enqueue(&guard, &guard, ptr::null_mut());
-    // Not asleep yet: a preemption does not look at the state, a wake-up finds it ready.
-    task.set_state(state::RUNNING);
+    // The state says that it sleeps from here on, as for every wait. A preemption does not look at it, nor does the switch
+    // that `release` may make; a wake-up that comes meanwhile sets it back.
     guard.unlock_no_resched();
     release();
     let guard = queue.lock();
-    if task.wait.status.get() != WaitStatus::Waiting {
-        guard.unlock_no_resched();
-        return Ok(());
-    }
-    if timeout == Timeout::Now {
+    let is_granted = task.wait.status.get() != WaitStatus::Waiting;
+    if !is_granted && timeout == Timeout::Now {
         // SAFETY: `Waiting` means queued, and the lock is held.
         unsafe { guard.del(NonNull::from(&task.wait.node)) };
         task.wait.status.set(WaitStatus::TimedOut);
-        guard.unlock_no_resched();
+        task.set_state(state::RUNNING);
+        let (_, flags) = guard.unlock_irqs_off();
+        pass_run_queue();
+        irqflags::local_irq_restore(flags);
         return Err(Error::WouldBlock);
     }
-    task.set_state(state::UNINTERRUPTIBLE);
     let (_, flags) = guard.unlock_irqs_off();
+    if is_granted {
+        end_of_granted_wait();
+        irqflags::local_irq_restore(flags);
+        return Ok(());
+    }
     if let Some(deadline_ns) = deadline_ns {
         task.timer.start_irqs_off(deadline_ns, wait_timed_out);
     }
@@ -198,9 +237,45 @@ pub(crate) fn block_after(queue: &LockedQueue, release: impl FnOnce(), timeout: 
     unsafe { sched::sleep_irqs_off() };
     task.timer.cancel_irqs_off();
     irqflags::local_irq_restore(flags);
+    result_of(task)
+}
+
+/// How a wait that is over has ended.
+#[inline(always)]
+fn result_of(task: &Task) -> Result<()> {
     match task.wait.status.get() {
         WaitStatus::TimedOut => Err(Error::TimedOut),
-        WaitStatus::Granted | WaitStatus::Waiting => Ok(()),
+        WaitStatus::Granted => Ok(()),
+        WaitStatus::Waiting => woken_without_a_grant(task),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn woken_without_a_grant(task: &Task) -> ! {
+    panic!("task {} was woken and still waits on a queue: expected Granted or TimedOut", task.name())
+}
+
+/// The running task has found itself granted before it slept: returns when its waker has done with it. IRQs masked, about to
+/// be opened; count 0. (Where there is one CPU, the waker has.)
+#[inline(always)]
+pub(crate) fn end_of_granted_wait() {
+    if static_branch::<SMP_LOCKS>() {
+        // SAFETY: task context, IRQs masked, count 0 by contract; the waker makes it ready, or has.
+        unsafe { sched::sleep_irqs_off() };
+    }
+    debug_assert_eq!(task::current().state(), state::RUNNING, "the end of a wait");
+}
+
+/// The running task has ended its wait itself: returns when nobody who holds its run queue looks at the wait any more. IRQs
+/// masked.
+#[inline(always)]
+fn pass_run_queue() {
+    if static_branch::<SMP_LOCKS>() {
+        // SAFETY: IRQs masked.
+        let this = unsafe { lock_this_rq() };
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
     }
 }
 
@@ -211,16 +286,11 @@ pub(crate) fn first(queue: &PlistHead) -> Option<&'static Task> {
     queue.first().map(|node| unsafe { task_of(node) })
 }
 
-/// Takes `task`, a waiter of `queue`, off it and wakes it. The caller holds the queue's lock; what the
-/// task waited for has been given to it.
-#[inline(always)]
-pub(crate) fn grant(queue: &PlistHead, task: &Task) {
-    unqueue(queue, task);
-    sched::wake_up_granted(task);
-}
-
-/// [`grant`] as the last thing in a section: releases the lock, and if the woken task is to run, switches to
+/// Takes `task`, a waiter of `queue`, off it and wakes it, as the last thing in a section: what the task waited for has
+/// been given to it. Releases the lock, and if the woken task is to run, switches to
 /// it. Where interrupts were open this is the preemption point of the call.
+///
+/// The lock is released first: once the task is awake, what it waited on may be gone.
 #[inline(always)]
 pub(crate) fn grant_and_unlock<T>(
     guard: SchedLockGuard<'_, T>,
@@ -235,9 +305,20 @@ pub(crate) fn grant_and_unlock<T>(
 
 #[inline(always)]
 fn unqueue(queue: &PlistHead, task: &Task) {
+    mark_waking(task);
     // SAFETY: the task waits on this queue, and the lock is held.
     unsafe { queue.del(NonNull::from(&task.wait.node)) };
     task.wait.status.set(WaitStatus::Granted);
+}
+
+/// The task is going to be woken by the caller and nobody else. Visible before it is off what it waits on: whoever finds it
+/// there no more, with its run queue locked, finds this too.
+#[inline(always)]
+pub(crate) fn mark_waking(task: &Task) {
+    if static_branch::<SMP_LOCKS>() {
+        task.set_state(state::WAKING);
+        fence(Ordering::Release);
+    }
 }
 
 /// Takes a ready-made timeout: the timer of a waiting task.
@@ -245,17 +326,22 @@ fn wait_timed_out(timer: &Hrtimer) -> Restart {
     // SAFETY: only `block_until` starts a timer with this callback, and it is the task's.
     let task = unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Task, timer)).cast::<Task>() };
     let wait = &task.wait;
-    // SAFETY: the task has not left `block_until`, which borrows the queue and its lock.
+    // SAFETY: the task has not left `block_until`, which borrows the queue and its lock: it does not before it has made sure
+    // that this function has returned (`cancel_irqs_off`).
     let (lock, queue) = unsafe { (&*wait.lock.get(), &*wait.queue.get()) };
     lock.lock();
-    if wait.status.get() == WaitStatus::Waiting {
+    let is_late = wait.status.get() == WaitStatus::Waiting;
+    if is_late {
+        mark_waking(task);
         // SAFETY: `Waiting` means queued, and the lock is held.
         unsafe { queue.del(NonNull::from(&wait.node)) };
         wait.status.set(WaitStatus::TimedOut);
-        sched::wake_up_granted(task);
     }
     // SAFETY: taken above.
     unsafe { lock.unlock() };
+    if is_late {
+        sched::wake_up_granted(task);
+    }
     Restart::No
 }
 
@@ -310,6 +396,7 @@ pub(crate) fn block_for<T>(
 /// Answers false where somebody else has it: let go of the run queue and try again.
 #[inline(always)]
 pub(super) fn try_requeue(task: &Task) -> bool {
+    // A granter takes it off without the run queue: then it is found out under the queue's lock.
     !task.wait.node.is_queued() || try_requeue_queued(task)
 }
 
@@ -330,13 +417,20 @@ fn try_requeue_queued(task: &Task) -> bool {
 /// [`try_requeue`].
 #[inline(always)]
 pub(super) fn try_leave(task: &Task) -> bool {
-    !task.wait.node.is_queued() || try_leave_queued(task)
+    let left = !task.wait.node.is_queued() || try_leave_queued(task);
+    // The other side of `mark_waking`: the caller looks at the state next.
+    fence(Ordering::Acquire);
+    left
 }
 
 #[cold]
 #[inline(never)]
 fn try_leave_queued(task: &Task) -> bool {
-    try_with_queue(task, |queue| unqueue(queue, task))
+    try_with_queue(task, |queue| {
+        // SAFETY: the task waits on this queue, and the lock is held.
+        unsafe { queue.del(NonNull::from(&task.wait.node)) };
+        task.wait.status.set(WaitStatus::Granted);
+    })
 }
 
 /// Runs `f` with the queue that `task` waits on, locked; not if it waits no more. False where the lock is taken.

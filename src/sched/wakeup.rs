@@ -8,25 +8,32 @@
 use super::class::{EnqueueFlags, Resched, WakeFlags};
 use super::core::{context_switch, finish_task_switch};
 use super::rq::Rq;
-use super::runqueue::{RunQueue, lock_task_rq, lock_this_rq, sched_ref, task_of};
+use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
+use super::wakeup_smp;
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
-use arch::patch::{EVENT_STYLE, PREEMPT_INERT, static_branch};
+use arch::patch::{EVENT_STYLE, PREEMPT_INERT, SMP_LOCKS, static_branch};
 use arch::thread_info;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-/// Asks for a switch on this CPU. The run queue is locked.
+/// Asks for a switch on this CPU. The run queue, this CPU's, is locked.
 #[inline(always)]
 fn resched_curr(rq: &Rq) {
     let curr = task_of(rq.curr());
     if !curr.arch.thread_info.test_and_set_need_resched() {
         // The run queue is this CPU's, so its current task is the one whose word we may write.
         debug_assert!(ptr::eq(curr, task::current()));
-        if !thread_info::set_preempt_need_resched_unless::<EVENT_STYLE>() {
-            request_by_interrupt();
-        }
+        request_here();
+    }
+}
+
+/// The running task's flag has been set: its word follows.
+#[inline(always)]
+pub(super) fn request_here() {
+    if !thread_info::set_preempt_need_resched_unless::<EVENT_STYLE>() {
+        request_by_interrupt();
     }
 }
 
@@ -43,9 +50,21 @@ fn request_by_interrupt() {
 }
 
 #[inline(always)]
-pub(super) fn resched_if(rq: &Rq, decision: Resched) {
+fn resched_if(rq: &Rq, decision: Resched) {
     if decision == Resched::Yes {
         resched_curr(rq);
+    }
+}
+
+/// Asks for a switch on the CPU of `this`, which is locked, if that was the decision.
+#[inline(always)]
+pub(super) fn resched_rq_if(this: &RunQueue, decision: Resched) {
+    if decision == Resched::Yes {
+        if static_branch::<SMP_LOCKS>() {
+            return wakeup_smp::resched_curr(this);
+        }
+        // SAFETY: locked by contract; the caller does not use a reference of its own meanwhile.
+        resched_curr(unsafe { this.rq() });
     }
 }
 
@@ -55,8 +74,11 @@ pub(super) fn resched_if(rq: &Rq, decision: Resched) {
 /// it is to be woken, and that nobody else is waking it.
 pub(crate) fn wake_up_granted(task: &Task) {
     debug_assert!(irqflags::irqs_disabled());
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(task) };
+    if static_branch::<SMP_LOCKS>() {
+        return wakeup_smp::wake_up_granted(task);
+    }
+    let this = rq_of(task);
+    this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     if task.sched.is_rt() {
@@ -67,8 +89,7 @@ pub(crate) fn wake_up_granted(task: &Task) {
     } else {
         activate_not_rt(this, task);
     }
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
+    this.lock.unlock_without_word();
 }
 
 /// [`wake_up_granted`] as the last thing before the caller restores `flags`, with the preemption point that
@@ -80,11 +101,14 @@ pub(crate) fn wake_up_granted(task: &Task) {
 #[inline(always)]
 pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     debug_assert!(irqflags::irqs_disabled());
+    if static_branch::<SMP_LOCKS>() {
+        return wakeup_smp::wake_up_and_switch(task, flags);
+    }
     if !task.sched.is_rt() {
         return wake_up_not_rt(task, flags);
     }
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(task) };
+    let this = rq_of(task);
+    this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     task.state.store(state::RUNNING, Ordering::Relaxed);
@@ -98,7 +122,7 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
 /// the request. Releases the run queue.
 ///
 /// # Safety
-/// IRQs masked; `this` is locked, `rq` its queue, `task` real-time and on it.
+/// IRQs masked, one CPU; `this` is locked, `rq` its queue, `task` real-time and on it.
 #[inline(always)]
 unsafe fn unlock_and_run_rt(
     this: &RunQueue,
@@ -120,7 +144,7 @@ unsafe fn unlock_and_run_rt(
             // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
             unsafe {
                 thread_info::preempt_count_set::<2>();
-                context_switch(this, prev, task, &prev.nivcsw, true);
+                context_switch::<false>(this, prev, task, &prev.nivcsw, true);
                 finish_task_switch();
                 thread_info::preempt_count_set::<0>();
             }
@@ -128,8 +152,7 @@ unsafe fn unlock_and_run_rt(
         }
         resched_curr(rq);
     }
-    // SAFETY: locked by contract.
-    unsafe { this.unlock() };
+    this.lock.unlock_without_word();
     check_resched(flags);
 }
 
@@ -170,14 +193,18 @@ fn activate_not_rt(this: &RunQueue, task: &Task) {
     this.event.program_if_deadline(rq, p);
 }
 
-/// `try_to_wake_up`: wakes `task` if its state is one of `mask`. Returns whether it was. Any context; may
+/// `try_to_wake_up`: wakes `task` if it waits by hand. Returns whether it did. Any context; may
 /// switch if called from a preemptible one.
-fn try_to_wake_up(task: &Task, mask: u32) -> bool {
+fn try_to_wake_up(task: &Task) -> bool {
     let flags = irqflags::local_irq_save();
-    let wakes = task.state.load(Ordering::Relaxed) & mask != 0;
-    if wakes {
+    let wakes = if static_branch::<SMP_LOCKS>() {
+        wakeup_smp::wake_up_interruptible(task, flags)
+    } else if task.state.load(Ordering::Relaxed) == state::INTERRUPTIBLE {
         wake_up_and_switch(task, flags);
-    }
+        true
+    } else {
+        false
+    };
     irqflags::local_irq_restore(flags);
     wakes
 }
@@ -187,33 +214,45 @@ fn try_to_wake_up(task: &Task, mask: u32) -> bool {
 pub fn wake_up_process(task: &Task) -> bool {
     // The condition is there before the state is looked at.
     core::sync::atomic::fence(Ordering::SeqCst);
-    try_to_wake_up(task, state::INTERRUPTIBLE)
+    try_to_wake_up(task)
 }
 
 /// Gives a new task its run queue, this CPU's, and its place in the order of things; it is not queued yet.
 #[inline(always)]
 pub(crate) fn fork(task: &Task) {
     let flags = irqflags::local_irq_save();
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
-    // SAFETY: locked above.
-    let rq = unsafe { this.rq() };
-    task.set_rq(this);
-    rq.task_fork_lazily(sched_ref(task), crate::time::now_ns);
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
+    if static_branch::<SMP_LOCKS>() {
+        wakeup_smp::fork(task);
+    } else {
+        let this = this_rq();
+        this.lock.lock_without_word();
+        task.set_rq_alone(this);
+        // SAFETY: locked above.
+        unsafe { this.rq() }.task_fork_lazily(sched_ref(task), crate::time::now_ns);
+        this.lock.unlock_without_word();
+    }
     irqflags::local_irq_restore(flags);
 }
 
 /// `wake_up_new_task`: a task that was made and not started begins to run. May switch to it.
 pub(crate) fn wake_up_new_task(task: &Task) {
     let flags = irqflags::local_irq_save();
+    if static_branch::<SMP_LOCKS>() {
+        wakeup_smp::wake_up_new_task(task, flags);
+    } else {
+        wake_up_new_task_here(task, flags);
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+#[inline(always)]
+fn wake_up_new_task_here(task: &Task, flags: irqflags::Flags) {
     // In every build: queued twice, it would take the run queue apart.
     if task.state() != state::NEW {
         started_twice(task);
     }
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_this_rq() };
+    let this = this_rq();
+    this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
@@ -228,16 +267,14 @@ pub(crate) fn wake_up_new_task(task: &Task) {
         let decision = rq.wake_up_new_task(p);
         resched_if(rq, decision);
         this.event.program_if_deadline(rq, p);
-        // SAFETY: locked above.
-        unsafe { this.unlock() };
+        this.lock.unlock_without_word();
         check_resched(flags);
     }
-    irqflags::local_irq_restore(flags);
 }
 
 #[cold]
 #[inline(never)]
-fn started_twice(task: &Task) -> ! {
+pub(super) fn started_twice(task: &Task) -> ! {
     panic!("task {} is started twice; its state is {:#x}, expected NEW", task.name(), task.state())
 }
 

@@ -3,15 +3,30 @@
 //! Logical number 0 is the boot CPU; the others follow in the order of the device tree. A CPU that is *present* is
 //! in the device tree and within `nr_cpus=`; one that is *online* schedules tasks.
 //!
+//! | file | what |
+//! |---|---|
+//! | `cpumask` | sets of CPUs |
+//! | `ipi` | interrupts from one CPU to others |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//!
 //! Context: any. Locks: none.
-#![forbid(unsafe_code)]
 
+#[cfg(target_os = "none")]
+pub mod bringup;
 mod cpulist;
 mod cpumask;
+pub mod ipi;
 pub mod isolation;
+#[cfg(target_os = "none")]
+mod ops;
+#[cfg(target_os = "none")]
+pub(crate) mod stop;
 
+#[cfg(target_os = "none")]
+pub(crate) use bringup::boot_all;
 pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
+pub use ipi::send_reschedule;
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static PRESENT: AtomicCpuMask = AtomicCpuMask::new();

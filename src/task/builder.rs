@@ -36,8 +36,18 @@ pub struct Builder {
     name: Name,
     attr: Result<SchedAttr>,
     stack_bytes: usize,
-    /// Nothing: as whoever makes it.
-    affinity: Option<CpuMask>,
+    affinity: Affinity,
+}
+
+/// Where a task is to run.
+#[derive(Clone, Copy, Debug)]
+enum Affinity {
+    /// Where the task may that makes it.
+    Inherited,
+    /// On these CPUs, one of which has to be online.
+    Of(CpuMask),
+    /// On this one, whether it is online or not.
+    Bound(usize),
 }
 
 /// Begins a task called `name` (15 bytes are kept): fair, nice 0, 16 KiB of stack, the CPUs of the task that makes it.
@@ -46,7 +56,7 @@ pub fn build(name: &str) -> Builder {
         name: Name::new(name),
         attr: SchedAttr::normal(0).map_err(|_| Error::BadNice { nice: 0 }),
         stack_bytes: DEFAULT_STACK_BYTES,
-        affinity: None,
+        affinity: Affinity::Inherited,
     }
 }
 
@@ -97,7 +107,13 @@ impl Builder {
 
     /// The CPUs the task may run on; at least one of them has to be online.
     pub fn affinity(mut self, cpus: CpuMask) -> Self {
-        self.affinity = Some(cpus);
+        self.affinity = Affinity::Of(cpus);
+        self
+    }
+
+    /// A thread of `cpu`, which may be one that is not online yet.
+    pub(crate) fn bound_to(mut self, cpu: usize) -> Self {
+        self.affinity = Affinity::Bound(cpu);
         self
     }
 
@@ -151,9 +167,10 @@ impl Builder {
 
     fn cpus_allowed(&self) -> Result<CpuMask> {
         match self.affinity {
-            None => Ok(inherited_affinity()),
-            Some(cpus) if (cpus & smp::online()).is_empty() => Err(Error::BadAffinity),
-            Some(cpus) => Ok(cpus),
+            Affinity::Inherited => Ok(inherited_affinity()),
+            Affinity::Of(cpus) if (cpus & smp::online()).is_empty() => Err(Error::BadAffinity),
+            Affinity::Of(cpus) => Ok(cpus),
+            Affinity::Bound(cpu) => Ok(CpuMask::of(cpu)),
         }
     }
 }
@@ -167,6 +184,19 @@ fn inherited_affinity() -> CpuMask {
 /// A size as an error keeps it: one that does not fit is named as the biggest, and not as what is left of it.
 pub(super) fn for_message(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Memory for a task, or the answer that there is none.
+#[cfg(target_os = "none")]
+pub(super) fn try_new_task() -> Result<Box<MaybeUninit<Task>>> {
+    let place = Box::<Task>::try_new_task().ok_or(Error::NoMemory { bytes: size_of::<Task>() as u32 })?;
+    // SAFETY: allocated by the global allocator with the layout of a `Task`.
+    Ok(unsafe { Box::from_raw(place.as_ptr().cast()) })
+}
+
+/// A number for a task.
+pub(super) fn next_id() -> u32 {
+    NEXT_ID.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Allocation that answers instead of aborting.
@@ -198,7 +228,7 @@ unsafe fn init(
     entry: extern "C" fn(usize) -> !,
     arg: usize,
 ) -> TaskRef {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let id = next_id();
     // SAFETY: by contract.
     unsafe {
         Task::emplace(at.as_ptr(), name, id, attr, affinity, memory);

@@ -59,8 +59,8 @@ pub fn exit() -> ! {
     if task.pi.held.get() != 0 {
         holds_locks(task);
     }
-    // Interrupts stay masked from here to the switch: whoever is woken below cannot run, and so cannot free
-    // this stack, before the CPU has left it.
+    // Interrupts stay masked from here to the switch: whoever is woken below cannot run on this CPU, and so cannot free
+    // this stack, before the CPU has left it; on another CPU it waits for that (`reference::release`).
     let _ = irqflags::local_irq_save();
     task.state.store(state::DEAD, Ordering::Relaxed);
     if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -109,7 +109,7 @@ pub fn sleep_until(deadline_ns: u64) {
     crate::preempt::will_sleep();
     let task = current();
     let flags = irqflags::local_irq_save();
-    task.set_state(state::UNINTERRUPTIBLE);
+    task.set_state(state::IDLE);
     task.timer.start_irqs_off(deadline_ns, wake_sleeper);
     // SAFETY: task context, count 0 (checked above), IRQs masked.
     unsafe { sched::sleep_irqs_off() };

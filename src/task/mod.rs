@@ -14,6 +14,8 @@
 
 mod builder;
 mod current;
+#[cfg(target_os = "none")]
+mod idle;
 mod job;
 mod list;
 mod name;
@@ -27,6 +29,8 @@ pub use builder::{Builder, JoinHandle, TaskMem, build};
 pub(crate) use current::try_current;
 pub use current::{cpu_cycles, exit, park, set_current_state, sleep_ms, sleep_ns, sleep_until, yield_now};
 pub(crate) use current::{current, idle_task};
+#[cfg(target_os = "none")]
+pub(crate) use idle::make_idle;
 pub use list::for_each;
 pub(crate) use list::register_idle;
 pub use name::Name;
@@ -43,6 +47,7 @@ use crate::sched::core::TaskRq;
 use crate::sched::entity::SchedTask;
 use crate::sched::prio::SchedAttr;
 use crate::sched::wait::WaitNode;
+use crate::sched::wake_list::WakeLink;
 use crate::smp::CpuMask;
 use crate::time::hrtimer::Hrtimer;
 use arch::context::ArchTask;
@@ -57,14 +62,21 @@ pub mod state {
     pub const RUNNING: u32 = 0;
     /// Asleep; a signal would wake it, once there are signals.
     pub const INTERRUPTIBLE: u32 = 1;
-    /// Asleep until what it waits for happens.
+    /// Asleep until somebody gives back what it waits for, a lock; such a wait can be too long (`watchdog`).
     pub const UNINTERRUPTIBLE: u32 = 2;
+    /// Not owed anything: with [`UNINTERRUPTIBLE`], a wait for an event, which may never come. (Linux: 0x400. Here it is
+    /// beside the other two, so that one mask of neighbours tells whether a task sleeps.)
+    pub const NOLOAD: u32 = 4;
+    /// Asleep until an event; such a wait is never too long.
+    pub const IDLE: u32 = UNINTERRUPTIBLE | NOLOAD;
     /// Gone; its memory waits to be freed.
     pub const DEAD: u32 = 0x80;
+    /// Granted what it waited for, and about to be made ready by who granted it. Where there are several CPUs.
+    pub const WAKING: u32 = 0x200;
     /// Made, not started.
     pub const NEW: u32 = 0x800;
     /// Every sleeping state.
-    pub const NORMAL: u32 = INTERRUPTIBLE | UNINTERRUPTIBLE;
+    pub const NORMAL: u32 = INTERRUPTIBLE | IDLE;
 }
 
 /// A task. See the module's text.
@@ -83,6 +95,7 @@ pub struct Task {
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
     pub(crate) wait: WaitNode,
+    pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
     parked: Semaphore,
@@ -193,6 +206,7 @@ impl Task {
             nvcsw: Cell::new(0),
             nivcsw: Cell::new(0),
             wait: WaitNode::new(),
+            wake_link: WakeLink::new(core::mem::MaybeUninit::uninit()),
             pi: PiTask::new(),
             timer: Hrtimer::new(),
             parked: Semaphore::with_limit(0, 1),
@@ -246,7 +260,7 @@ impl Task {
                 preempt_disabled_at: Cell::new(None),
                 #[cfg(debug_assertions)]
                 held: crate::lockdep::HeldStack::new(),
-            } except arch, sched, wait);
+            } except arch, sched, wait, wake_link);
         }
     }
 
@@ -274,6 +288,11 @@ impl Task {
         self.state.load(Ordering::Relaxed)
     }
 
+    /// Switches away from it so far, of both kinds.
+    pub(crate) fn switches(&self) -> u64 {
+        self.nvcsw.get() + self.nivcsw.get()
+    }
+
     /// Sets the state of the running task. The waker's side is ordered by the lock that both sides take.
     #[inline(always)]
     pub(crate) fn set_state(&self, to: u32) {
@@ -284,6 +303,22 @@ impl Task {
     #[must_use]
     pub fn affinity(&self) -> CpuMask {
         self.sched.cpus_allowed()
+    }
+
+    /// Says on which CPUs the task may run. It acts at once: when this returns, the task is on one of them, or sleeps and
+    /// will wake there; a section of [`crate::sched::migrate_disable`] is waited for. Thread context.
+    ///
+    /// # Errors
+    /// [`crate::Error::BadAffinity`] if none of them is online, [`crate::Error::DeadlineAffinity`] for a deadline task and a
+    /// part of the CPUs, [`crate::Error::Busy`] for an idle task and a stopper.
+    pub fn set_affinity(&self, cpus: CpuMask) -> Result<()> {
+        crate::sched::affinity::set_affinity(self, cpus)
+    }
+
+    /// The CPU on which the task runs, or last ran: maybe not any more by the time that it is read.
+    #[must_use]
+    pub fn cpu(&self) -> usize {
+        crate::sched::core::task_cpu(self)
     }
 
     /// Makes the next, or the present, [`park`] return.

@@ -2,7 +2,7 @@
 //!
 //! A dying task cannot free the stack it stands on, and the scheduler must not free at all. So it puts
 //! itself on this list, with interrupts masked until it is off its stack, and the reaper, an ordinary
-//! thread, does the rest.
+//! thread, does the rest; on another CPU it may have to wait until the task is off it.
 
 use super::{Task, reference};
 use crate::list::ListHead;
@@ -34,8 +34,7 @@ fn reap() {
         }
         graves.unlock_no_resched();
         if let Some(link) = link {
-            // SAFETY: `bury` put a task's link there, and the task has left its stack: it switched away
-            // before this thread could run.
+            // SAFETY: `bury` put a task's link there, which has ended.
             unsafe { reference::release(link.byte_sub(offset_of!(Task, grave)).cast::<Task>()) };
             crate::preempt::cond_resched();
         }

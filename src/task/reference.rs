@@ -3,6 +3,7 @@
 use super::{Memory, Task, current, list, state};
 use crate::sched::core as sched;
 use alloc::boxed::Box;
+use arch::patch::{SMP_LOCKS, static_branch};
 use core::fmt;
 use core::ops::Deref;
 use core::ptr::NonNull;
@@ -144,13 +145,25 @@ impl fmt::Debug for TaskRef {
     }
 }
 
+/// A task that ends gives up its own count before it has switched away for the last time, on its stack, with interrupts
+/// masked. Here whoever frees it waits for the switch: until its run queue, locked, has another task. A bounded time.
+#[inline(never)]
+fn wait_off_cpu(task: &Task) {
+    while sched::is_on_cpu(task) {
+        arch::cpu::relax();
+    }
+}
+
 /// Gives back a task's memory. Thread context (it may free to the heap).
 ///
 /// # Safety
-/// The count is zero and no CPU is on the task's stack.
+/// The count is zero; the task has ended, maybe just now on another CPU, or was never started.
 pub(super) unsafe fn release(task: NonNull<Task>) {
-    // SAFETY: nobody else can reach the task any more.
+    // SAFETY: nobody else can reach the task any more, but for itself, on its way off its CPU.
     let shared = unsafe { task.as_ref() };
+    if static_branch::<SMP_LOCKS>() {
+        wait_off_cpu(shared);
+    }
     debug_assert!(matches!(shared.state(), state::DEAD | state::NEW), "a living task was released");
     if shared.sched.is_deadline() {
         // Never started: what it has reserved is free again.

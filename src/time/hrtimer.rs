@@ -180,6 +180,11 @@ impl Hrtimer {
         true
     }
 
+    /// [`Self::cancel_irqs_off`] without waiting: false if the callback is running on another CPU. IRQs masked.
+    pub(crate) fn try_cancel_irqs_off(&self) -> bool {
+        self.stop_irqs_off() != Stopped::Runs
+    }
+
     /// [`Self::cancel_irqs_off`] without waiting.
     pub(super) fn stop_irqs_off(&self) -> Stopped {
         if static_branch::<SMP_LOCKS>() {
@@ -306,6 +311,12 @@ pub(super) fn peek_tick<R>(f: impl FnOnce(&Tick) -> R) -> R {
     let result = f(unsafe { &BASE.this_cpu().tick });
     irqflags::local_irq_restore(flags);
     result
+}
+
+/// Runs `f` with the tick of `cpu`, which is present and has been started, and may be changing it.
+pub(super) fn peek_tick_of<R>(cpu: usize, f: impl FnOnce(&Tick) -> R) -> R {
+    // SAFETY: by contract; the caller reads single words.
+    f(unsafe { &BASE.of(cpu).tick })
 }
 
 /// Runs `f` with this CPU's tick and sets the hardware to what comes first afterwards.

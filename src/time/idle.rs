@@ -121,8 +121,11 @@ pub(crate) fn leave_irqs_off() {
 /// What there is to do before a wait, whose end is all that counts.
 #[inline(never)]
 fn prepare() {
+    // (The drain thread is the boot CPU's business.)
     #[cfg(target_os = "none")]
-    crate::klog::tick();
+    if crate::percpu::raw_smp_processor_id() == 0 {
+        crate::klog::tick();
+    }
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
     let next_ticks = base.next_timer_ticks();

@@ -192,11 +192,8 @@ impl Timer {
         // While its function runs, a periodic timer is not pending, and its period says that it will be.
         let was_periodic = inner.period_ns.load(Ordering::Relaxed) != 0;
         inner.period_ns.store(0, Ordering::Relaxed);
-        let stopped = if inner.is_soft {
-            soft::stop_irqs_off(&inner.hrtimer)
-        } else {
-            inner.hrtimer.stop_irqs_off()
-        };
+        let stopped =
+            if inner.is_soft { soft::stop_irqs_off(&inner.hrtimer) } else { inner.hrtimer.stop_irqs_off() };
         irqflags::local_irq_restore(flags);
         (was_periodic || stopped == Stopped::WasPending, stopped)
     }

@@ -97,6 +97,16 @@ pub fn for_each_last(limit: usize, mut f: impl FnMut(&Entry)) {
     }
 }
 
+/// The last `limit` events of `cpu`, which is present and has been started, oldest first. It may be writing: an event
+/// may be torn, so this is for a CPU that gets nowhere.
+pub(crate) fn for_each_last_of(cpu: usize, limit: usize, mut f: impl FnMut(&Entry)) {
+    // SAFETY: plain words that are copied; a torn one is only printed.
+    let ring = unsafe { RING.of(cpu) };
+    let written = ring.written.get();
+    let count = written.min(limit).min(RING_EVENTS);
+    (written - count..written).for_each(|i| f(&ring.entries[i % RING_EVENTS].get()));
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

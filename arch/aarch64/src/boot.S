@@ -40,8 +40,53 @@ stint_entry:
         bl      make_early_tables
         adrp    x1, early_id_l1
         adrp    x2, early_up_l1
+        ldr     x0, ={SCTLR_EL1_ON}
         ldr     x8, =stint_high
         b       enable_mmu
+
+// Another CPU, let out of its spin table: it brings nothing along, so it looks for the record with its affinity.
+        .global stint_secondary_spin_table
+stint_secondary_spin_table:
+        mrs     x1, mpidr_el1
+        ldr     x2, ={AFFINITY_MASK}
+        and     x1, x1, x2
+        adrp    x0, secondary_records
+        add     x0, x0, :lo12:secondary_records
+        mov     x3, #{SECONDARY_RECORDS}
+1:      ldr     x2, [x0, #{SECONDARY_AFFINITY}]
+        cmp     x2, x1
+        b.eq    stint_secondary
+        add     x0, x0, #{SECONDARY_RECORD_BYTES}
+        subs    x3, x3, #1
+        b.ne    1b
+        b       secondary_park                  // nobody asked for this CPU
+
+// Another CPU, started by the firmware with x0 = physical address of its record (secondary.rs). The state is that of
+// the boot CPU at its entry: MMU and caches off, at the same exception level. The record was cleaned to memory by
+// who wrote it; nothing is written here before the MMU is on, and the tables that are then used are walked through the
+// caches like everybody else's.
+        .global stint_secondary
+stint_secondary:
+        msr     daifset, #0xf
+        mov     x20, x0
+        mrs     x22, CurrentEL
+        lsr     x22, x22, #2
+        cmp     x22, #2
+        b.hi    secondary_park
+        b.lo    1f
+        bl      drop_to_el1
+1:      bl      el1_setup
+        ldp     x2, x23, [x20, #{SECONDARY_TTBR1}]      // the kernel's tables, top of the stack
+        ldp     x24, x25, [x20, #{SECONDARY_TASK}]      // idle task, per-CPU offset
+        adrp    x1, early_id_l1
+        adrp    x26, early_empty
+        ldr     x0, ={SCTLR_EL1_SEALED}         // the final tables hold from the start: WXN as well
+        ldr     x8, =secondary_high
+        b       enable_mmu
+
+secondary_park:
+        wfi
+        b       secondary_park
 
 // Sets every EL2 register that can disturb EL1 (reset values are unknown on silicon) and returns to the
 // caller at EL1 with everything masked.
@@ -283,6 +328,24 @@ stint_high:
         mov     x2, x22
         b       stint_boot
 
+// Upper half, on the final tables: the identity map goes, the CPU gets what belongs to it, and from the vectors on it
+// can report a fault like any other.
+secondary_high:
+        msr     ttbr0_el1, x26
+        isb
+        tlbi    vmalle1
+        dsb     nsh
+        isb
+        msr     tpidr_el1, x25
+        msr     sp_el0, x24
+        mov     sp, x23
+        ldr     x0, =vectors
+        msr     vbar_el1, x0
+        isb
+        mov     x29, xzr                        // the chain of frames ends here
+        mov     x30, xzr
+        b       stint_secondary_start
+
 // Entered at EL3: without firmware above us nothing is set up and nothing will be. Say so and stop.
 refuse_el3:
         mov     x19, xzr
@@ -314,11 +377,10 @@ msg_el3:
 // Code that runs while the translation of the code itself changes. Identity mapped, one page.
         .section .idmap.text, "ax"
 
-// x1 = TTBR0, x2 = TTBR1, x8 = where to go in the upper half.
+// x0 = SCTLR, x1 = TTBR0, x2 = TTBR1, x8 = where to go in the upper half.
 enable_mmu:
         msr     ttbr0_el1, x1
         msr     ttbr1_el1, x2
-        ldr     x0, ={SCTLR_EL1_ON}
         isb
         msr     sctlr_el1, x0
         isb

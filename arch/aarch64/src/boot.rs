@@ -8,10 +8,12 @@
 //! Context: the boot CPU only, interrupts masked, before the final tables are live (the layout functions
 //! may be called at any time). No locks: there is nobody else yet.
 
+use core::mem::{offset_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::mmu::{KERNEL_BASE, LINEAR_BASE, MMIO_BASE, PAGE_BYTES, PhysAddr, TEXT_OFFSET};
 use crate::mmu::{SCTLR_OFF, SCTLR_ON, TCR, attr};
+use crate::secondary::Record;
 
 /// Bytes of the boot stack, which becomes the idle task's stack of the boot CPU.
 pub const BOOT_STACK_BYTES: usize = 32 * 1024;
@@ -47,6 +49,13 @@ core::arch::global_asm!(
     KERNEL_L3_TABLES = const KERNEL_L3_TABLES,
     LINEAR_L2_TABLES = const LINEAR_L2_TABLES,
     BOOT_STACK_BYTES = const BOOT_STACK_BYTES,
+    SCTLR_EL1_SEALED = const SCTLR_ON | crate::mmu::SCTLR_WXN,
+    AFFINITY_MASK = const crate::cpu::AFFINITY_MASK,
+    SECONDARY_RECORDS = const crate::gic::MAX_CPUS,
+    SECONDARY_RECORD_BYTES = const size_of::<Record>(),
+    SECONDARY_AFFINITY = const offset_of!(Record, affinity),
+    SECONDARY_TTBR1 = const offset_of!(Record, ttbr1),
+    SECONDARY_TASK = const offset_of!(Record, task),
     PL011_DR = const 0x00,
     PL011_FR = const 0x18,
     PL011_FR_TXFF_BIT = const 5,

@@ -15,8 +15,11 @@ pub fn midr() -> u64 {
 
 /// The affinity fields of MPIDR_EL1, as the device tree writes them in a cpu node's `reg`.
 pub fn mpidr() -> u64 {
-    MPIDR_EL1.get() & 0xff_00ff_ffff
+    MPIDR_EL1.get() & AFFINITY_MASK
 }
+
+/// The affinity fields of MPIDR_EL1.
+pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
 
 /// Exception level we run at.
 pub fn current_el() -> u8 {
@@ -96,11 +99,25 @@ pub fn synchronize() {
     unsafe { asm!("isb", options(nostack, preserves_flags)) };
 }
 
+/// Waits until the cache and TLB maintenance of this CPU, and all its accesses to memory, are complete for every CPU.
+#[inline(always)]
+pub fn complete_maintenance() {
+    // SAFETY: a barrier. No `nomem`: it orders everything.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+}
+
 /// One turn of a spin loop. `yield`, not `isb`: QEMU then lets the other CPUs run.
 #[inline(always)]
 pub fn relax() {
     // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
     unsafe { asm!("yield", options(nostack, preserves_flags)) };
+}
+
+/// Waits for an event: `sev` by another CPU, or the next one of the timer's event stream.
+#[inline(always)]
+pub fn wait_for_event() {
+    // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe { asm!("wfe", options(nostack, preserves_flags)) };
 }
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.

@@ -84,6 +84,27 @@ pub mod attr {
     pub const EARLY_PAGE_DEVICE: u64 = 3 | AF | UXN | PXN;
 }
 
+/// Root of the tables in use for the kernel's half, which every CPU uses.
+pub fn kernel_root() -> PhysAddr {
+    let root: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mrs {}, ttbr1_el1", out(reg) root, options(nomem, nostack, preserves_flags)) };
+    // ASID and the common-not-private bit, neither of which is used, are beside the address.
+    PhysAddr(root & 0xffff_ffff_fffe)
+}
+
+/// Whether `va` is mapped and writable: the MMU is asked.
+pub fn is_writable(va: usize) -> bool {
+    crate::cpu::with_irqs_masked(|| {
+        let par: u64;
+        // SAFETY: translates without an access. PAR_EL1 is nobody else's between the two: interrupts are masked.
+        unsafe {
+            core::arch::asm!("at s1e1w, {}", "isb", "mrs {}, par_el1", in(reg) va, out(reg) par, options(nostack, preserves_flags));
+        }
+        par & 1 == 0
+    })
+}
+
 /// Puts the identity map back into the lower half (boot and start of further CPUs).
 pub fn idmap_enter() {
     set_lower_table(crate::boot::idmap_root());

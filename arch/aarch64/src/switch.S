@@ -7,8 +7,8 @@
 // a callee destroy is dead here, so x19-x30 and sp are a whole task. x0 is not touched: the next task sees
 // who ran before it.
 //
-// No barrier: with one CPU the task finds its own cache and TLB maintenance complete when it comes back.
-// (Before tasks move between CPUs this needs the `dsb ish` of reference 2.5.)
+// No barrier here: with one CPU the task finds its own cache and TLB maintenance complete when it comes back, and with
+// several the caller has waited for it (`context_switch`).
 .balign 64
 .global cpu_switch_to
 cpu_switch_to:

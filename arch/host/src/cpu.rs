@@ -19,3 +19,6 @@ pub fn with_irqs_masked<R>(f: impl FnOnce() -> R) -> R {
 
 /// There is no interrupt to take.
 pub fn synchronize() {}
+
+/// Nothing to wait for.
+pub fn complete_maintenance() {}

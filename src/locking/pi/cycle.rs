@@ -15,13 +15,13 @@ const NAMED: usize = 8;
 
 /// Which mutex: where it was made, and, because several may be made there, where it is.
 #[derive(Clone, Copy)]
-struct Made {
+pub(super) struct Made {
     at: &'static Location<'static>,
     address: usize,
 }
 
 impl Made {
-    fn of(lock: &PiLock<Task>) -> Self {
+    pub(super) fn of(lock: &PiLock<Task>) -> Self {
         Self { at: lock.made_at(), address: core::ptr::from_ref(lock).addr() }
     }
 }

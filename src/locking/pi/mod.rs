@@ -12,12 +12,14 @@
 //! Context: threads; `walk` and `priority_changed` from any. Locks: the PI lock; below it the lock of a wait queue,
 //! and the run queue.
 
+mod awaited;
 mod cycle;
 mod graph;
 mod node;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use awaited::Awaited;
 pub(crate) use cycle::Cycle;
 pub(crate) use graph::{Follow, donated_prio};
 pub(super) use graph::{block, hand_over, remove};

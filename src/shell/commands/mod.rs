@@ -11,6 +11,8 @@ mod power;
 mod preempt_stats;
 mod tasks;
 mod text;
+mod top;
+mod watch;
 
 use crate::shell_command;
 
@@ -54,6 +56,13 @@ shell_command!(
     "[top] | on | off | reset | budget <us>|off",
     "time the sections in which nobody else can run",
     preempt_stats::preempt_stats
+);
+shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
+shell_command!(
+    "watchdog",
+    "[thresh=10] [hung=120] | off",
+    "show or set after how many seconds a CPU that gets nowhere, or a task that waits for a lock, is reported",
+    watch::watchdog
 );
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
 #[cfg(debug_assertions)]

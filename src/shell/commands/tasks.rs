@@ -65,7 +65,7 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
 
 /// The policy with what it is parametrised by: a real-time priority, a nice level or a share. What is inherited for
 /// the moment shows in the priority.
-fn policy(task: &TaskInfo) -> String<12> {
+pub(super) fn policy(task: &TaskInfo) -> String<12> {
     let mut text = String::new();
     // The longest is `batch -20`.
     let _ = match task.attr.policy() {

@@ -11,6 +11,8 @@ extern crate alloc;
 
 #[path = "bench/deadline.rs"]
 mod deadline;
+#[path = "bench/depth.rs"]
+mod depth;
 #[path = "bench/irq.rs"]
 mod irq;
 #[path = "bench/memory.rs"]
@@ -98,6 +100,10 @@ fn run() {
     // So would the timer of real-time throttling, which no peer has. (A tick costs 14 instructions more while
     // it, or any other timer, is pending.)
     stint::sched::core::set_rt_bandwidth(None, 1_000_000).expect("nothing is reserved");
+    if only == Some("scale") {
+        depth::print();
+        return;
+    }
     for (name, bench) in BENCHES {
         if only.is_none_or(|only| name.contains(only)) {
             bench().print(name);

@@ -202,6 +202,17 @@ pub fn send_sgi(cpu: usize, sgi: u32) {
     gicd().SGIR.write(GICD_SGIR::TARGETS.val(target) + GICD_SGIR::INTID.val(sgi));
 }
 
+/// See [`super::send_sgi_mask`].
+pub fn send_sgi_mask(mut cpus: u64, sgi: u32) {
+    let mut targets = 0;
+    while cpus != 0 {
+        targets |= TARGET_BIT[cpus.trailing_zeros() as usize].load(Ordering::Relaxed);
+        cpus &= cpus - 1;
+    }
+    publish();
+    gicd().SGIR.write(GICD_SGIR::TARGETS.val(u32::from(targets)) + GICD_SGIR::INTID.val(sgi));
+}
+
 /// Makes what was stored before visible to the CPU the SGI goes to.
 #[inline(always)]
 fn publish() {

@@ -312,3 +312,28 @@ pub fn send_prepared(PreparedSgi(value): PreparedSgi) {
         asm!("dsb ishst", "msr S3_0_C12_C11_5, {}", "isb", in(reg) value, options(nostack, preserves_flags));
     }
 }
+
+/// See [`super::send_sgi_mask`]. CPUs of one cluster (all affinity fields but the lowest, and 16 of that) share a write.
+pub fn send_sgi_mask(mut cpus: u64, sgi: u32) {
+    // SAFETY: a barrier. Earlier stores are visible before any of the interrupts.
+    unsafe { asm!("dsb ishst", options(nostack, preserves_flags)) };
+    while cpus != 0 {
+        let affinity_of = |cpu: u32| AFFINITY[cpu as usize].load(Ordering::Relaxed);
+        let first = affinity_of(cpus.trailing_zeros());
+        let mut value = prepare(first, sgi).0;
+        let mut left = cpus;
+        while left != 0 {
+            let cpu = left.trailing_zeros();
+            left &= left - 1;
+            let affinity = affinity_of(cpu);
+            if affinity & !0xf == first & !0xf {
+                value |= 1 << (affinity & 0xf);
+                cpus &= !(1 << cpu);
+            }
+        }
+        // SAFETY: sends an interrupt. ICC_SGI1R_EL1.
+        unsafe { asm!("msr S3_0_C12_C11_5, {}", in(reg) value, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: a barrier: they are sent here.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) };
+}

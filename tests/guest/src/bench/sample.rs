@@ -45,12 +45,17 @@ impl Bench {
 
     /// The result line.
     pub fn print(&self, name: &str) {
+        self.print_as("bench", name);
+    }
+
+    /// The result line of another group.
+    pub fn print_as(&self, group: &str, name: &str) {
         if self.n == 0 {
-            kprintln!("bench {name}: no samples");
+            kprintln!("{group} {name}: no samples");
             return;
         }
         let average = (self.sum + self.n / 2) / self.n;
-        kprintln!("result bench.{name} {average} insn min={} max={} n={}", self.min, self.max, self.n);
+        kprintln!("result {group}.{name} {average} insn min={} max={} n={}", self.min, self.max, self.n);
     }
 }
 

@@ -5,7 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use stint::smp::{self, CpuMask};
-use stint::task::Builder;
+use stint::task::{Builder, Task};
 
 /// How many CPUs schedule tasks.
 pub fn online() -> usize {
@@ -19,12 +19,17 @@ pub fn others() -> impl Iterator<Item = usize> {
 
 /// A task for one CPU.
 pub fn on(cpu: usize, task: Builder) -> Builder {
-    task.affinity(CpuMask::of(cpu).bits())
+    task.affinity(CpuMask::of(cpu))
 }
 
 /// A task that may run on each of `mask`.
 pub fn among(mask: CpuMask, task: Builder) -> Builder {
-    task.affinity(mask.bits())
+    task.affinity(mask)
+}
+
+/// Lets `task` run on `mask` from now on.
+pub fn set_affinity(task: &Task, mask: CpuMask) -> stint::Result<()> {
+    task.set_affinity(mask)
 }
 
 /// The CPU on which the caller runs at this moment.

@@ -18,7 +18,7 @@ pub mod events;
 pub mod interrupt;
 pub mod lock_problems;
 pub mod models;
-mod runner;
+pub mod runner;
 pub mod runs;
 pub mod softirqs;
 mod surroundings;

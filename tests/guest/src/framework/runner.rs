@@ -6,6 +6,7 @@
 
 use super::surroundings::Surroundings;
 use super::{Failure, Models, Outcome, TESTS, Test, cpus, models};
+use crate::stress::{self, Wishes};
 use alloc::vec::Vec;
 use stint::sched::prio::SchedAttr;
 use stint::time::Timer;
@@ -29,11 +30,13 @@ pub fn main() {
     let failed = match (bootargs.test.unwrap_or("all"), skip) {
         ("list", _) => list(),
         ("all", Ok(skip)) => run_all(skip),
-        (test, _) => match test.strip_prefix("only:") {
-            Some(name) => run_only(name),
-            None => {
+        (test, _) => match (test.strip_prefix("only:"), test.strip_prefix("stress")) {
+            (Some(name), _) => run_only(name),
+            (_, Some(wishes)) => run_stress(wishes.trim_start_matches(':')),
+            _ => {
                 kprintln!(
-                    "ktest: test={test} skip={:?}: expected list, all (with a number to skip), or only:<name>",
+                    "ktest: test={test} skip={:?}: expected list, all (with a number to skip), only:<name>, or \
+                     stress:ops=<number>,seed=<number>,only=<scene>",
                     bootargs.skip
                 );
                 1
@@ -104,6 +107,28 @@ fn run_only(name: &str) -> usize {
     failed
 }
 
+/// The stress, as long as it is asked for, and what a test has to leave behind.
+fn run_stress(wishes: &str) -> usize {
+    let wishes = match Wishes::parse(wishes) {
+        Ok(wishes) => wishes,
+        Err(word) => {
+            kprintln!("ktest: test=stress: `{word}`: expected ops=<number>, seed=<number> or only=<scene>");
+            return 1;
+        }
+    };
+    kprintln!("run stress");
+    become_the_test_task();
+    let surroundings = Surroundings::take();
+    let mut outcome = stress::run(&wishes);
+    if outcome.is_ok() {
+        outcome = surroundings.check_restored();
+    }
+    print_outcome("stress", &outcome);
+    let failed = usize::from(outcome.is_err());
+    kprintln!("ktest: {} passed, {failed} failed", 1 - failed);
+    failed
+}
+
 fn run(test: &'static Test) -> Outcome {
     kprintln!("run {}", test.name);
     become_the_test_task();
@@ -127,12 +152,17 @@ fn run(test: &'static Test) -> Outcome {
     if let (Some(text), Ok(())) = (test.panics, &outcome) {
         outcome = Err(Failure::new(format_args!("it must panic with `{text}`, and did not")));
     }
-    match &outcome {
-        Ok(()) => kprintln!("test {} ... ok", test.name),
-        Err(Failure::Failed { at, why }) => kprintln!("test {} ... FAILED: {why} ({at})", test.name),
-        Err(Failure::Ignored(why)) => kprintln!("test {} ... ignored: {why}", test.name),
-    }
+    print_outcome(test.name, &outcome);
     outcome
+}
+
+/// The line that the host reads.
+fn print_outcome(name: &str, outcome: &Outcome) {
+    match outcome {
+        Ok(()) => kprintln!("test {name} ... ok"),
+        Err(Failure::Failed { at, why }) => kprintln!("test {name} ... FAILED: {why} ({at})"),
+        Err(Failure::Ignored(why)) => kprintln!("test {name} ... ignored: {why}"),
+    }
 }
 
 /// In `rt` softirqs are a thread of the priority that tests have, so a busy test would keep them off. One more makes
@@ -159,6 +189,12 @@ fn become_the_test_task() {
 /// The watchdog's end of a test: says who waits, and panics, for the host to boot again behind this test.
 fn hang() {
     kprintln!("the test hangs; the tasks are:");
+    print_tasks();
+    panic!("watchdog: the test takes longer than {} s", WATCHDOG_NS / 1_000_000_000);
+}
+
+/// Every task: what it does, and what it has.
+pub fn print_tasks() {
     task::for_each(|task| {
         let info = task.info();
         kprintln!(
@@ -170,5 +206,4 @@ fn hang() {
             info.prio
         );
     });
-    panic!("watchdog: the test takes longer than {} s", WATCHDOG_NS / 1_000_000_000);
 }

@@ -265,7 +265,7 @@ ktest! {
     /// The documented order (docs/locking.md), as far as it was learnt until now: what is inside the run queue is the
     /// timer base, and inside that is nothing.
     fn the_run_queue_and_the_timer_base_are_the_innermost_locks() {
-        const RUN_QUEUE: &str = "src/sched/core.rs";
+        const RUN_QUEUE: &str = "src/sched/runqueue.rs";
         const TIMER_BASE: &str = "src/time/hrtimer.rs";
         let edges = core::iter::successors(lockdep::edge_from(0), |&(next, _)| lockdep::edge_from(next));
         let made_in = |class: lockdep::ClassId| {

@@ -55,6 +55,7 @@ mod traced;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
+mod watchdog;
 mod word;
 mod workqueue;
 

@@ -1,0 +1,320 @@
+//! The wake-ups of `wakeup` where there are several CPUs.
+//!
+//! They differ in three things. The state is looked at, and the task made ready, **under the lock of the task's run
+//! queue**, so that of two wakers one wakes, and a task that is just about to sleep finds in `__schedule`, under the same
+//! lock, that it need not. The task may become ready **on another CPU**, which is asked by its `TIF_NEED_RESCHED` and an
+//! interrupt that only folds. And a waker **does not wait** for the run queue of another CPU: if somebody has it, that CPU
+//! is given the task to wake itself (`wake_list`).
+//!
+//! A task that is `curr` of its run queue is made ready where it is, even if it has been dequeued: its registers are not
+//! all saved (docs/adr/0011).
+//!
+//! Context: any, IRQs masked. Locks: the run queue of the task; the queue that it waited on may be held above it.
+
+use super::class::{EnqueueFlags, Resched, WakeFlags};
+use super::core::{context_switch, finish_task_switch_smp, note_switch};
+use super::hooks::{self, Ready};
+use super::runqueue::{
+    RunQueue, cpu_rq, lock_task_rq_smp, rq_of, sched_ref, task_of, this_rq, try_lock_task_rq_smp,
+};
+use super::wake_list;
+use super::wakeup::{check_resched, request_here};
+use crate::task::{self, Task, state};
+use crate::trace;
+use arch::irqflags;
+use arch::patch::{PREEMPT_INERT, static_branch};
+use arch::thread_info;
+use core::sync::atomic::Ordering;
+
+/// Asks for a switch on the CPU of `this`, which is locked.
+#[inline]
+pub(super) fn resched_curr(this: &RunQueue) {
+    // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
+    let curr = task_of(unsafe { this.rq() }.curr());
+    if curr.arch.thread_info.test_and_set_need_resched() {
+        // Whoever set it has seen to it that the CPU looks.
+        return;
+    }
+    if this.is_local() {
+        request_here();
+    } else {
+        // Its word is its own: the interrupt makes it agree with the flag.
+        hooks::send_reschedule(this.cpu());
+    }
+}
+
+#[inline(always)]
+pub(super) fn resched_if(this: &RunQueue, decision: Resched) {
+    if decision == Resched::Yes {
+        resched_curr(this);
+    }
+}
+
+/// `wakeup::wake_up_granted`.
+#[inline(never)]
+pub(super) fn wake_up_granted(task: &Task) {
+    let Some(this) = lock_or_hand_over(task) else { return };
+    // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
+    unsafe { activate_and_unlock(this, task) };
+}
+
+/// The same for a task that was handed over: waits for the lock.
+pub(super) fn wake_up_handed_over(task: &Task) {
+    // SAFETY: IRQs masked by the caller.
+    let this = unsafe { lock_task_rq_smp(task) };
+    // SAFETY: as in `wake_up_granted`.
+    unsafe { activate_and_unlock(this, task) };
+}
+
+/// # Safety
+/// As [`activate`].
+unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
+    // SAFETY: passed on.
+    let (this, decision) = unsafe { activate(this, task) };
+    settle(this, task, decision);
+    // SAFETY: `activate` returns it locked.
+    unsafe { this.unlock() };
+}
+
+/// `wakeup::wake_up_and_switch`.
+#[inline(never)]
+pub(super) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+    match lock_or_hand_over(task) {
+        // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
+        Some(this) => unsafe { activate_and_switch(this, task, flags) },
+        None => check_resched(flags),
+    }
+}
+
+/// `wakeup::wake_up_process`: whether the task was in the state of a wait by hand. IRQs masked.
+#[inline(never)]
+pub(super) fn wake_up_interruptible(task: &Task, flags: irqflags::Flags) -> bool {
+    if task.state() != state::INTERRUPTIBLE {
+        return false;
+    }
+    // Waits for the lock, a bounded time: a task that can go on by itself must not be on a wake list meanwhile.
+    // SAFETY: IRQs masked by the caller.
+    let this = unsafe { lock_task_rq_smp(task) };
+    // The task may be running, and may have set another state since: then it is awake, or waits on a queue, where it is
+    // not ours to wake. So it is compared and set in one.
+    let wakes = task
+        .state
+        .compare_exchange(state::INTERRUPTIBLE, state::RUNNING, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok();
+    if wakes {
+        // SAFETY: locked above, IRQs masked; nobody else can wake it: the state is RUNNING.
+        unsafe { activate_and_switch(this, task, flags) };
+    } else {
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+    }
+    wakes
+}
+
+/// The run queue of a task that is to be woken, locked; or nothing, and the task's CPU will wake it.
+#[inline(always)]
+fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
+    debug_assert!(irqflags::irqs_disabled());
+    if rq_of(task).is_local() {
+        // SAFETY: IRQs masked.
+        return Some(unsafe { lock_task_rq_smp(task) });
+    }
+    // SAFETY: IRQs masked.
+    let this = unsafe { try_lock_task_rq_smp(task) };
+    if this.is_none() {
+        wake_list::hand_over(task);
+    }
+    this
+}
+
+/// Makes a task ready, where it slept or elsewhere. Returns the run queue on which it is, locked.
+///
+/// # Safety
+/// IRQs masked; `this` is the task's run queue, locked; the task sleeps, or is about to, and the caller alone wakes it.
+#[inline(always)]
+unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
+    let p = sched_ref(task);
+    let is_asleep = !p.is_queued() && !this.is_curr(task);
+    let cpu = if is_asleep { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
+    if cpu != this.cpu() {
+        // SAFETY: passed on; it is on no queue and its registers are saved.
+        return unsafe { activate_elsewhere(this, task, cpu) };
+    }
+    // SAFETY: locked by contract.
+    let rq = unsafe { this.rq() };
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    let decision = if p.is_rt() {
+        rq.wake_rt(p)
+    } else {
+        rq.update_clock(crate::time::now_ns());
+        // A task that was preempted on its way into `schedule`, or has not come there yet, is still queued.
+        if !p.is_queued() {
+            rq.enqueue_task(p, EnqueueFlags::WAKEUP);
+        }
+        rq.check_preempt_curr(p, wake_flags(task_of(rq.curr())))
+    };
+    rq.sync_task(p);
+    this.event.program_if_deadline(rq, p);
+    (this, decision)
+}
+
+/// A request that is already there leaves the fair class nothing to decide.
+fn wake_flags(curr: &Task) -> WakeFlags {
+    if curr.arch.thread_info.tif_need_resched() { WakeFlags::CURR_FLAGGED } else { WakeFlags::empty() }
+}
+
+/// # Safety
+/// As [`activate`]; the task is on no queue and no CPU, and may run on `cpu`.
+#[inline(never)]
+unsafe fn activate_elsewhere(
+    from: &'static RunQueue,
+    task: &Task,
+    cpu: usize,
+) -> (&'static RunQueue, Resched) {
+    let p = sched_ref(task);
+    // SAFETY: passed on.
+    let to = unsafe { move_sleeping(from, task, cpu) };
+    // SAFETY: `move_sleeping` returns it locked.
+    let rq = unsafe { to.rq() };
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    let decision = rq.wake_up_migrated(p, wake_flags(task_of(rq.curr())));
+    to.event.program_if_deadline(rq, p);
+    (to, decision)
+}
+
+/// Takes a task that is on no queue and no CPU to the run queue of `cpu`, which is returned locked instead of `from`, its
+/// clock up to date. One lock at a time: in between the task is `Migrating`, and whoever wants it waits.
+///
+/// # Safety
+/// IRQs masked, `from` locked; nobody wakes the task meanwhile.
+pub(super) unsafe fn move_sleeping(from: &'static RunQueue, task: &Task, cpu: usize) -> &'static RunQueue {
+    let to = cpu_rq(cpu);
+    let p = sched_ref(task);
+    // SAFETY: locked by contract.
+    let rq = unsafe { from.rq() };
+    rq.update_clock(crate::time::now_ns());
+    rq.detach_sleeping(p);
+    from.event.program_if_deadline(rq, p);
+    p.set_migrating(true);
+    task.set_rq(to);
+    // SAFETY: locked by contract.
+    unsafe { from.unlock() };
+    to.lock.lock();
+    p.set_migrating(false);
+    // SAFETY: locked above.
+    unsafe { to.rq() }.update_clock(crate::time::now_ns());
+    to
+}
+
+/// What follows from a task that was made ready: a request, or a push. The run queue is locked; may let go of it and take
+/// it again.
+#[inline(always)]
+fn settle(this: &'static RunQueue, task: &Task, decision: Resched) {
+    if decision == Resched::Yes {
+        resched_curr(this);
+    } else {
+        hooks::task_woken(this, task);
+    }
+}
+
+/// The end of a wake-up with a preemption point: if the task is to run on this CPU, and may at once, switches to it
+/// (`wakeup::wake_up_and_switch`).
+///
+/// # Safety
+/// As [`activate`].
+#[inline(always)]
+unsafe fn activate_and_switch(this: &'static RunQueue, task: &Task, flags: irqflags::Flags) {
+    // SAFETY: passed on.
+    let (this, decision) = unsafe { activate(this, task) };
+    // SAFETY: `activate` returns it locked.
+    unsafe { switch_or_settle(this, task, decision, flags) };
+}
+
+/// # Safety
+/// IRQs masked; `this` is locked, `task` has been made ready on it.
+#[inline(always)]
+unsafe fn switch_or_settle(this: &'static RunQueue, task: &Task, decision: Resched, flags: irqflags::Flags) {
+    let prev = task::current();
+    // The flag besides the word: another CPU may have asked, for a task that is more important than this one, and its
+    // interrupt is still to come.
+    let may_switch = decision == Resched::Yes
+        && task.sched.is_rt()
+        && !irqflags::irqs_disabled_flags(flags)
+        && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
+        && !prev.arch.thread_info.tif_need_resched()
+        && this.is_local()
+        // SAFETY: locked by contract.
+        && unsafe { this.rq() }.special().is_empty()
+        && !static_branch::<PREEMPT_INERT>();
+    if may_switch {
+        // SAFETY: locked by contract.
+        let rq = unsafe { this.rq() };
+        rq.set_next_rt(sched_ref(prev), sched_ref(task), |_| crate::time::now_ns());
+        note_switch(this, prev, task);
+        // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
+        // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
+        unsafe {
+            thread_info::preempt_count_set::<2>();
+            context_switch::<true>(this, prev, task, &prev.nivcsw, true);
+            finish_task_switch_smp();
+            thread_info::preempt_count_set::<0>();
+        }
+        return;
+    }
+    settle(this, task, decision);
+    // SAFETY: locked by contract.
+    unsafe { this.unlock() };
+    check_resched(flags);
+}
+
+/// `wakeup::fork`: gives a new task a run queue, this CPU's if it may run here. IRQs masked.
+#[inline(never)]
+pub(super) fn fork(task: &Task) {
+    let here = this_rq();
+    let allowed = task.sched.cpus_allowed();
+    let cpu = if allowed.contains(here.cpu()) {
+        here.cpu()
+    } else {
+        // Nothing of it is online any more: it is moved when it starts.
+        (allowed & crate::smp::online()).first().unwrap_or(here.cpu())
+    };
+    let this = cpu_rq(cpu);
+    this.lock.lock();
+    task.set_rq(this);
+    // SAFETY: locked above.
+    unsafe { this.rq() }.task_fork_lazily(sched_ref(task), crate::time::now_ns);
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+}
+
+/// `wakeup::wake_up_new_task`. IRQs masked.
+#[inline(never)]
+pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
+    let p = sched_ref(task);
+    // SAFETY: IRQs masked by the caller.
+    let mut this = unsafe { lock_task_rq_smp(task) };
+    // Under the lock, where two that start it follow each other.
+    if task.state() != state::NEW {
+        super::wakeup::started_twice(task);
+    }
+    let cpu = hooks::select_task_rq(task, this, Ready::Fork);
+    // Nobody can start it twice from here on.
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    if cpu != this.cpu() {
+        // SAFETY: locked above; a task that was never started is on no queue and no CPU.
+        this = unsafe { move_sleeping(this, task, cpu) };
+    }
+    trace::sched_wakeup(task);
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    if !p.is_rt() {
+        rq.update_clock(crate::time::now_ns());
+    }
+    let decision = rq.wake_up_new_task(p);
+    rq.sync_task(p);
+    this.event.program_if_deadline(rq, p);
+    // SAFETY: locked above.
+    unsafe { switch_or_settle(this, task, decision, flags) };
+}
