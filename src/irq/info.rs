@@ -69,9 +69,7 @@ pub fn line_info(irq: u32) -> Option<LineInfo> {
     let unclaimed = desc.is_free();
     // What the flow handler changes.
     let (disabled, masked, stuck, unhandled) = line.map_or((0, false, false, 0), |line| {
-        line.locked(|line| {
-            (line.depth.get(), line.masked.get(), line.stuck.get(), line.spurious.unhandled())
-        })
+        line.locked(|line| (line.depth.get(), line.masked.get(), line.stuck.get(), line.spurious.unhandled()))
     });
     let info = (!unclaimed || line::count(irq) > 0).then(|| LineInfo {
         irq,

@@ -269,7 +269,11 @@ pub fn time_handlers(on: bool) -> core::result::Result<(), PatchFailure> {
 /// [`handle`], timed.
 fn handle_timed(desc: &Desc, irq: u32) {
     let start = arch::timer::counter();
-    if static_branch::<SMP_LOCKS>() { handle::<true>(desc, irq) } else { handle::<false>(desc, irq) }
+    if static_branch::<SMP_LOCKS>() {
+        handle::<true>(desc, irq)
+    } else {
+        handle::<false>(desc, irq)
+    }
     let took = arch::timer::counter().wrapping_sub(start);
     LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
 }

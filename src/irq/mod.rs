@@ -42,8 +42,8 @@ pub use line::{Handler, NR_IRQS, count_on, free, request, request_percpu, time_h
 pub use manage::force_threads;
 #[cfg(target_os = "none")]
 pub use manage::{
-    ActionId, disable_irq, disable_irq_nosync, enable_irq, free_irq, request_irq,
-    request_threaded_irq, synchronize_irq,
+    ActionId, disable_irq, disable_irq_nosync, enable_irq, free_irq, request_irq, request_threaded_irq,
+    synchronize_irq,
 };
 pub use spurious::{UNHANDLED_MAX, WINDOW};
 #[cfg(target_os = "none")]

@@ -149,10 +149,9 @@ pub fn nohz_kick(view: &View<'_>, this: usize, tickless: CpuMask) -> Option<usiz
 }
 
 impl Rq {
-    /// Takes one fair task off this queue that may and should go to the CPU `to`, and counts it off `imbalance`.
-    /// `failed`: how often nothing was found before ([`Balancer::nr_failed`]). The caller has both queues locked and
-    /// attaches the task to the other. Needs the clock.
-    pub fn detach_one(&mut self, to: usize, imbalance: &mut Imbalance, failed: u32) -> Option<SchedRef> {
+    /// A fair task that waits here and may and should go to the CPU `to`; counted off `imbalance`. `failed`: how often
+    /// nothing was found before ([`Balancer::nr_failed`]). The caller has both queues locked and moves it. Needs the clock.
+    pub fn find_one(&self, to: usize, imbalance: &mut Imbalance, failed: u32) -> Option<SchedRef> {
         let curr = self.curr;
         let runs_on = curr != self.idle && curr.is_queued();
         let waiting = self.cfs.nr_running - u32::from(curr.is_fair() && runs_on);
@@ -169,6 +168,12 @@ impl Rq {
             Imbalance::Tasks(n) => Imbalance::Tasks(n - 1),
             Imbalance::Load(load) => Imbalance::Load(load.saturating_sub(p.load_avg().max(1))),
         };
+        Some(p)
+    }
+
+    /// [`Self::find_one`], and takes it off this queue.
+    pub fn detach_one(&mut self, to: usize, imbalance: &mut Imbalance, failed: u32) -> Option<SchedRef> {
+        let p = self.find_one(to, imbalance, failed)?;
         self.detach_task(p);
         Some(p)
     }

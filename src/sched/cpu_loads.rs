@@ -16,8 +16,9 @@ use super::entity::SchedTask;
 use super::load::LoadWeight;
 use super::rq::Rq;
 use crate::MAX_CPUS;
+use crate::smp::{AtomicCpuMask, CpuMask};
 
-/// The deadline of a CPU with no deadline task.
+/// In the place of a deadline, where there is none.
 const NONE: u64 = 0;
 
 /// The table.
@@ -29,8 +30,15 @@ pub struct CpuLoads {
     only_idle_policy: [AtomicU8; MAX_CPUS],
     /// What runs there may not run elsewhere.
     is_bound: [AtomicU8; MAX_CPUS],
+    /// The level (`cpupri`) of the most important real-time task that waits there and could run elsewhere; 0 for none.
+    pushable: [AtomicU8; MAX_CPUS],
     load_avg: [AtomicU64; MAX_CPUS],
+    /// The earliest deadline there; 0 for none.
     deadline: [AtomicU64; MAX_CPUS],
+    /// The earliest that waits there and could run elsewhere.
+    pushable_deadline: [AtomicU64; MAX_CPUS],
+    /// Where `pushable` or `pushable_deadline` is not 0. Written where that changes only.
+    overloaded: AtomicCpuMask,
 }
 
 impl Default for CpuLoads {
@@ -49,6 +57,9 @@ impl CpuLoads {
             is_bound: [const { AtomicU8::new(0) }; MAX_CPUS],
             load_avg: [const { AtomicU64::new(0) }; MAX_CPUS],
             deadline: [const { AtomicU64::new(NONE) }; MAX_CPUS],
+            pushable: [const { AtomicU8::new(0) }; MAX_CPUS],
+            pushable_deadline: [const { AtomicU64::new(NONE) }; MAX_CPUS],
+            overloaded: AtomicCpuMask::new(),
         }
     }
 
@@ -68,8 +79,44 @@ impl CpuLoads {
             fair != 0 && rq.cfs().load().weight() == u64::from(fair) * LoadWeight::IDLE_POLICY.weight();
         self.only_idle_policy[cpu].store(u8::from(only_idle), Ordering::Relaxed);
         self.load_avg[cpu].store(rq.load_avg(), Ordering::Relaxed);
-        let deadline = rq.earliest_deadline().map_or(NONE, |deadline| deadline.max(1));
-        self.deadline[cpu].store(deadline, Ordering::Relaxed);
+        store_deadline(&self.deadline[cpu], rq.earliest_deadline());
+        store_deadline(&self.pushable_deadline[cpu], rq.dl_pushable().map(|p| p.dl().deadline_ns()));
+        self.publish_pushable(cpu, rq.best_pushable());
+    }
+
+    /// The most important real-time task that waits on `cpu` and could run elsewhere is of this level; 0 for none.
+    #[inline]
+    pub(super) fn publish_pushable(&self, cpu: usize, level: u8) {
+        self.pushable[cpu].store(level, Ordering::Relaxed);
+        let is_overloaded = level != 0 || self.pushable_deadline[cpu].load(Ordering::Relaxed) != NONE;
+        if self.overloaded.load().contains(cpu) != is_overloaded {
+            if is_overloaded {
+                self.overloaded.set(cpu)
+            } else {
+                self.overloaded.clear(cpu)
+            };
+        }
+    }
+
+    /// The CPUs where a real-time or deadline task waits that could run elsewhere: looked at first, because as a rule
+    /// there is none.
+    #[inline(always)]
+    #[must_use]
+    pub fn overloaded(&self) -> CpuMask {
+        self.overloaded.load()
+    }
+
+    /// What `publish_pushable` said.
+    #[inline]
+    #[must_use]
+    pub fn pushable(&self, cpu: usize) -> u8 {
+        self.pushable.get(cpu).map_or(0, |level| level.load(Ordering::Relaxed))
+    }
+
+    /// The earliest deadline that waits on `cpu` and could run elsewhere.
+    #[must_use]
+    pub fn pushable_deadline(&self, cpu: usize) -> Option<u64> {
+        load_deadline(self.pushable_deadline.get(cpu)?)
     }
 
     /// `cpu` runs `curr` from now on.
@@ -82,9 +129,10 @@ impl CpuLoads {
 
     /// `cpu` has gone.
     pub fn clear(&self, cpu: usize) {
-        for (table, value) in [(&self.load_avg, 0), (&self.deadline, NONE)] {
-            table[cpu].store(value, Ordering::Relaxed);
-        }
+        self.load_avg[cpu].store(0, Ordering::Relaxed);
+        store_deadline(&self.deadline[cpu], None);
+        store_deadline(&self.pushable_deadline[cpu], None);
+        self.publish_pushable(cpu, 0);
         self.nr_running[cpu].store(0, Ordering::Relaxed);
         self.only_idle_policy[cpu].store(0, Ordering::Relaxed);
         self.is_bound[cpu].store(0, Ordering::Relaxed);
@@ -121,7 +169,15 @@ impl CpuLoads {
     /// The earliest deadline there, if there is a deadline task that runs or may run.
     #[must_use]
     pub fn deadline(&self, cpu: usize) -> Option<u64> {
-        let deadline = self.deadline.get(cpu)?.load(Ordering::Relaxed);
-        (deadline != NONE).then_some(deadline)
+        load_deadline(self.deadline.get(cpu)?)
     }
+}
+
+fn load_deadline(at: &AtomicU64) -> Option<u64> {
+    let deadline = at.load(Ordering::Relaxed);
+    (deadline != NONE).then_some(deadline)
+}
+
+fn store_deadline(at: &AtomicU64, deadline: Option<u64>) {
+    at.store(deadline.map_or(NONE, |deadline| deadline.max(1)), Ordering::Relaxed);
 }

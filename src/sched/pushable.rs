@@ -36,6 +36,12 @@ impl Pushable {
         self.bitmap == 0
     }
 
+    /// The most important priority in use.
+    #[inline]
+    pub(super) fn highest_prio(&self) -> Option<i32> {
+        (self.bitmap != 0).then(|| self.bitmap.leading_zeros() as i32)
+    }
+
     /// Puts `p` where it belongs, `prio` being its priority, or takes it out for `None`; what is right already stays as
     /// it is.
     #[inline]

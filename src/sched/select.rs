@@ -277,7 +277,9 @@ fn select_idle_sibling(
         return view.pri.find_idle(allowed, &[target]).unwrap_or(target);
     };
     let recent = usize::from(smp.recent_cpu.get());
-    if recent != prev && recent != target && would_run(recent) {
+    // Nothing is remembered of a new task: its number is none.
+    let is_known = recent < crate::MAX_CPUS;
+    if is_known && recent != prev && recent != target && would_run(recent) {
         smp.recent_cpu.set(prev as u8);
         return recent;
     }

@@ -20,12 +20,12 @@ use core::mem::swap;
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::cpu_loads::CpuLoads;
-use super::cpupri::{CpuPri, level_of};
+use super::cpupri::{self, CpuPri, level_of};
 use super::deadline::dl_time_before;
 use super::deadline_admit::DlBandwidth;
 use super::entity::{OnRq, SchedRef};
 use super::pelt::LoadAvg;
-use super::prio::{DEFAULT_PRIO, MAX_PRIO, STOP_PRIO};
+use super::prio::{DEFAULT_PRIO, MAX_DL_PRIO, MAX_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
 use super::rt::RtRq;
@@ -41,11 +41,24 @@ pub(super) struct RqSmp {
     pub(super) pushable: Pushable,
     /// What this CPU's fair tasks want.
     avg: LoadAvg,
+    /// Offline, or left out of balancing.
+    is_off: bool,
+    /// The level of the best pushable task that others have been told of.
+    told_pushable: u8,
+    /// The level of what has been woken and is to run here, until the switch.
+    coming: u8,
 }
 
 impl RqSmp {
     pub(super) const fn new() -> Self {
-        Self { cpu: 0, pushable: Pushable::new(), avg: LoadAvg::new(1) }
+        Self {
+            cpu: 0,
+            pushable: Pushable::new(),
+            avg: LoadAvg::new(1),
+            is_off: false,
+            told_pushable: 0,
+            coming: cpupri::IDLE,
+        }
     }
 }
 
@@ -59,6 +72,51 @@ impl Rq {
     /// Tells the run queue whose it is. Before there is more than one.
     pub fn set_cpu(&mut self, cpu: usize) {
         self.smp.cpu = cpu;
+    }
+
+    /// Whether other CPUs are to see this one as [`cpupri::OFF`]: offline, or isolated. [`Self::publish`] is to follow.
+    pub fn set_off(&mut self, is_off: bool) {
+        self.smp.is_off = is_off;
+    }
+
+    /// What others are to think that runs here. While real-time tasks are held back none is to be sent here.
+    #[inline]
+    pub fn level(&self) -> u8 {
+        if self.smp.is_off {
+            cpupri::OFF
+        } else if self.is_throttled() {
+            cpupri::STOP
+        } else {
+            level_of(&self.curr).max(self.smp.coming)
+        }
+    }
+
+    /// The level of the most important task that [`Self::rt_pushable`] would return; 0 for none.
+    #[inline]
+    pub(super) fn best_pushable(&self) -> u8 {
+        // What is held back is held back: it does not go on elsewhere.
+        match self.smp.pushable.highest_prio() {
+            Some(prio) if !self.is_throttled() => cpupri::level_of_prio(prio),
+            _ => 0,
+        }
+    }
+
+    /// Tells the tables all there is to tell: after an event (`Rq::event`), a change of [`Self::set_off`], a tick.
+    pub fn publish(&mut self, pri: &CpuPri, loads: &CpuLoads) {
+        pri.set(self.smp.cpu, self.level());
+        loads.runs(self.smp.cpu, &self.curr);
+        loads.publish(self);
+        self.smp.told_pushable = self.best_pushable();
+    }
+
+    /// Tells others of the tasks that they may take from here, if that is something new.
+    #[inline]
+    fn publish_pushable(&mut self, loads: &CpuLoads) {
+        let best = self.best_pushable();
+        if best != self.smp.told_pushable {
+            self.smp.told_pushable = best;
+            loads.publish_pushable(self.smp.cpu, best);
+        }
     }
 
     /// Brings what several CPUs need to know of `p`, which belongs to this run queue, up to date. See the module's text.
@@ -126,30 +184,41 @@ impl Rq {
     /// `next` runs in the place of `prev` from now on: [`Self::sync_task`] of both, and what the tables are to say.
     #[inline]
     pub fn publish_switch(&mut self, pri: &CpuPri, loads: &CpuLoads, prev: SchedRef, next: SchedRef) {
+        // Where a real-time task follows a real-time task there is little to tell.
+        self.smp.coming = cpupri::IDLE;
+        let is_counted = prev.is_counted() || next.is_counted();
         self.sync_task(prev);
         self.sync_task(next);
-        pri.set(self.smp.cpu, level_of(&next));
-        loads.runs(self.smp.cpu, &next);
-        // Where a real-time task follows a real-time task there is nothing else to tell.
-        if !(prev.is_rt() && next.is_rt()) {
-            loads.publish(self);
+        if prev.is_rt() && next.is_rt() && !is_counted {
+            pri.set(self.smp.cpu, self.level());
+            loads.runs(self.smp.cpu, &next);
+            self.publish_pushable(loads);
+        } else {
+            self.publish(pri, loads);
         }
     }
 
-    /// `p` has been queued, dequeued, or changed: [`Self::sync_task`], and what the tables are to say. With `Yes`, `p` is
-    /// about to run here: the next waker is to know that already.
+    /// `p` has been woken or attached: [`Self::sync_task`], and what the tables are to say. With `Yes` it is about to run
+    /// here, and the next waker is to know that already.
     #[inline]
-    pub fn publish_change(&mut self, pri: &CpuPri, loads: &CpuLoads, p: SchedRef, decision: Resched) {
+    pub fn publish_wakeup(&mut self, pri: &CpuPri, loads: &CpuLoads, p: SchedRef, decision: Resched) {
+        if decision.is_yes() {
+            self.smp.coming = self.smp.coming.max(level_of(&p));
+        }
+        if p.is_rt() && !p.is_counted() {
+            self.sync_task(p);
+            pri.set(self.smp.cpu, self.level());
+            self.publish_pushable(loads);
+        } else {
+            self.publish_change(pri, loads, p);
+        }
+    }
+
+    /// `p` has been dequeued or detached, or has another priority, class or mask: [`Self::sync_task`], and what the tables
+    /// are to say.
+    pub fn publish_change(&mut self, pri: &CpuPri, loads: &CpuLoads, p: SchedRef) {
         self.sync_task(p);
-        let runs = level_of(&self.curr);
-        if decision.is_yes() && p.is_queued() {
-            pri.set(self.smp.cpu, runs.max(level_of(&p)));
-        } else if p == self.curr {
-            pri.set(self.smp.cpu, runs);
-        }
-        if !p.is_rt() {
-            loads.publish(self);
-        }
+        self.publish(pri, loads);
     }
 
     /// Runs `f` with the reservations of all CPUs that share deadline tasks in the place of this CPU's: admission and
@@ -168,13 +237,39 @@ impl Rq {
             STOP_PRIO
         } else if self.dl.pick().is_some() {
             -1
-        } else if !self.rt.is_empty() && !self.special.contains(Special::RT_THROTTLED) {
+        } else if !self.rt.is_empty() && !self.is_throttled() {
             self.rt.highest_prio()
         } else if self.cfs.nr_running != 0 {
             DEFAULT_PRIO
         } else {
             MAX_PRIO
         }
+    }
+
+    /// What a real-time or deadline task from elsewhere would have to beat to be the next to run here: nothing real-time
+    /// does while real-time tasks are held back.
+    pub fn prio_to_beat(&self) -> i32 {
+        if self.smp.is_off {
+            STOP_PRIO
+        } else if self.is_throttled() {
+            self.peek_prio().min(MAX_DL_PRIO)
+        } else {
+            self.peek_prio()
+        }
+    }
+
+    /// The next pick would return `p`, a real-time or deadline task, if nothing came in between.
+    pub fn is_next(&self, p: SchedRef) -> bool {
+        let next = if self.special.contains(Special::STOP) {
+            None
+        } else {
+            self.dl.pick().or_else(|| if self.is_throttled() { None } else { self.rt.pick() })
+        };
+        next == Some(p)
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.special.contains(Special::RT_THROTTLED)
     }
 
     /// The most important real-time task that waits here and could run elsewhere.
@@ -191,18 +286,22 @@ impl Rq {
     /// The most important real-time task that `cpu`, where a task of priority `than` would run next, could take from
     /// here: it beats that, and it is not about to run here. Looks at [`CANDIDATES`] tasks.
     pub fn rt_pushable_for(&self, cpu: usize, than: i32) -> Option<SchedRef> {
-        self.smp
-            .pushable
-            .iter()
-            .take(CANDIDATES)
-            .take_while(|p| p.prio() < than)
-            .find(|p| p.may_move_to(cpu) && p.prio() >= self.curr.prio())
+        let candidates = self.smp.pushable.iter().take(if self.is_throttled() { 0 } else { CANDIDATES });
+        candidates.take_while(|p| p.prio() < than).find(|&p| p.may_move_to(cpu) && !self.is_next(p))
     }
 
     /// The deadline task with the earliest deadline that waits here and could run elsewhere. Looks at [`CANDIDATES`]:
     /// a deadline task may run anywhere unless it forbids its migration for a while.
     pub fn dl_pushable(&self) -> Option<SchedRef> {
         self.dl.iter().take(CANDIDATES).find(|&p| p != self.curr && p.is_migratable())
+    }
+
+    /// The real-time and deadline tasks that wait here and could run elsewhere, those that are to be pushed first first:
+    /// [`CANDIDATES`] of each.
+    pub fn pushables(&self) -> impl Iterator<Item = SchedRef> + '_ {
+        let curr = self.curr;
+        let deadline = self.dl.iter().take(CANDIDATES).filter(move |&p| p != curr && p.is_migratable());
+        deadline.chain(self.smp.pushable.iter().take(if self.is_throttled() { 0 } else { CANDIDATES }))
     }
 
     /// Deadline tasks wait here that could run elsewhere.
@@ -213,14 +312,11 @@ impl Rq {
     /// As [`Self::rt_pushable_for`], for deadline tasks: `than` is the earliest deadline that waits or runs on `cpu`, if
     /// there is one.
     pub fn dl_pushable_for(&self, cpu: usize, than: Option<u64>) -> Option<SchedRef> {
-        let is_about_to_run = |p: SchedRef| {
-            !self.curr.is_deadline() || dl_time_before(p.dl().deadline_ns(), self.curr.dl().deadline_ns())
-        };
         self.dl
             .iter()
             .take(CANDIDATES)
             .take_while(|p| than.is_none_or(|than| dl_time_before(p.dl().deadline_ns(), than)))
-            .find(|&p| p != self.curr && p.may_move_to(cpu) && !is_about_to_run(p))
+            .find(|&p| p != self.curr && p.may_move_to(cpu) && !self.is_next(p))
     }
 
     /// The earliest deadline of those that run or wait here.

@@ -8,6 +8,7 @@
 
 use crate::per_cpu;
 use crate::smp::CpuMask;
+use crate::smp::ipi::{self, Ipi};
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Frames that are kept.
@@ -32,7 +33,7 @@ pub(super) fn ask(cpus: CpuMask) {
         // SAFETY: the CPU is online; the fields are atomic.
         unsafe { TRACE.of(cpu) }.depth.store(NONE, Ordering::Relaxed);
     }
-    send(cpus);
+    ipi::send(cpus, Ipi::Backtrace);
 }
 
 /// Writes down this CPU's frames. Hard interrupt.
@@ -57,14 +58,4 @@ pub(super) fn for_each_frame(cpu: usize, mut f: impl FnMut(usize, u64)) -> bool 
     }
     trace.frames[..depth].iter().enumerate().for_each(|(i, pc)| f(i, pc.load(Ordering::Relaxed)));
     true
-}
-
-/// One CPU: there is nobody to ask.
-fn send(_cpus: CpuMask) {}
-
-/// Runs `f` on each of `cpus`. Thread context.
-pub(super) fn on_each(cpus: CpuMask, f: &(dyn Fn() + Sync)) {
-    if cpus.contains(crate::percpu::raw_smp_processor_id()) {
-        f();
-    }
 }

@@ -15,6 +15,7 @@ use crate::locking::RawSpinLockIrqSave;
 use crate::percpu::raw_smp_processor_id;
 use crate::sched::watch;
 use crate::smp::{self, CpuMask, isolation};
+use crate::task;
 use crate::time::hrtimer::{Hrtimer, Restart};
 use crate::time::{now_ns, tick};
 use crate::{MAX_CPUS, per_cpu};
@@ -24,6 +25,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// How long a CPU has for its answer.
 pub(super) const ANSWER_NS: u64 = 50_000_000;
+
+/// Of the task that starts or stops a CPU's timer: a busy CPU is to be watched too.
+const PRIORITY: i32 = 99;
 
 /// 0: nobody looks.
 static THRESH_NS: AtomicU64 = AtomicU64::new(0);
@@ -60,11 +64,22 @@ pub(super) fn set_threshold(thresh_ns: u64) {
     for seen in &SEEN {
         *seen.lock() = Seen { watch: CpuWatch::new(), stuck: None };
     }
-    answer::on_each(isolation::housekeeping() & smp::online(), &set_this_cpu);
+    for cpu in (isolation::housekeeping() & smp::online()).iter() {
+        set_cpu(cpu);
+    }
+}
+
+/// [`set_this_cpu`] on `cpu`, which is online. Thread context.
+fn set_cpu(cpu: usize) {
+    let there = task::build("watchdog").fifo(PRIORITY).affinity(CpuMask::of(cpu)).spawn(set_this_cpu);
+    match there {
+        Ok(there) => drop(there.join()),
+        Err(error) => log::error!(target: "watchdog", "CPU {cpu} does not watch: {error}"),
+    }
 }
 
 /// Starts or stops the timer of this CPU, as [`THRESH_NS`] says.
-pub(super) fn set_this_cpu() {
+fn set_this_cpu() {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs are masked.
     let watcher = unsafe { WATCHER.this_cpu() };

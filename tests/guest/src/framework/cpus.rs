@@ -5,7 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use stint::smp::{self, CpuMask};
-use stint::task::{Builder, Task};
+use stint::task::{self, Builder};
 
 /// How many CPUs schedule tasks.
 pub fn online() -> usize {
@@ -27,15 +27,12 @@ pub fn among(mask: CpuMask, task: Builder) -> Builder {
     task.affinity(mask)
 }
 
-/// Lets `task` run on `mask` from now on.
-pub fn set_affinity(task: &Task, mask: CpuMask) -> stint::Result<()> {
-    task.set_affinity(mask)
-}
-
 /// The CPU on which the caller runs at this moment.
 pub fn here() -> usize {
     stint::percpu::raw_smp_processor_id()
 }
 
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
-pub fn stay_on_boot_cpu() {}
+pub fn stay_on_boot_cpu() {
+    task::current_ref().set_affinity(CpuMask::of(0)).expect("CPU 0 is online");
+}

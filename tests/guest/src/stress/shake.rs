@@ -3,7 +3,7 @@
 use super::Scene;
 use super::cast::{self, Cast, Me};
 use crate::check_eq;
-use crate::framework::{Outcome, cpus};
+use crate::framework::Outcome;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,7 @@ fn shake(mut me: Me, tasks: &Vec<(TaskRef, bool)>) {
 fn change(me: &mut Me, task: &TaskRef, movable: bool) {
     let number = me.random.below(16);
     let result = match number {
-        0..=5 if movable => cpus::set_affinity(task, me.random.cpus()),
+        0..=5 if movable => task.set_affinity(me.random.cpus()),
         0..=8 => task.set_scheduler(attr(me, Policy::Fifo)),
         9 => task.set_scheduler(attr(me, Policy::Rr)),
         10..=12 => task.set_nice(me.random.below(40) as i32 - 20),

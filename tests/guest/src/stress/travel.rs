@@ -30,7 +30,7 @@ fn travel(mut me: Me) {
     let own = task::current_ref();
     while !me.is_over() {
         let mask = me.random.cpus();
-        let moved = cpus::set_affinity(&own, mask);
+        let moved = own.set_affinity(mask);
         let here = cpus::here();
         // A CPU that has gone meanwhile takes the tasks that are for it alone with it.
         if moved.is_ok() && !mask.contains(here) && mask == mask & stint::smp::online() {

@@ -11,8 +11,8 @@ use stint::Error;
 use stint::drivers::irqchip;
 use stint::irq::info::line_info;
 use stint::irq::{self, IrqFlags, IrqReturn, WINDOW};
-use stint::smp::CpuMask;
 use stint::preempt;
+use stint::smp::CpuMask;
 
 /// Shared interrupts that no device of the machines has.
 pub const SPI: u32 = 216;
