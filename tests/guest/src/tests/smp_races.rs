@@ -126,7 +126,7 @@ ktest! {
             let mut dice = Dice(2);
             let mut given = 0;
             while !DONE.load(Ordering::Acquire) {
-                clock::work(dice.roll(3000) as usize);
+                clock::work(dice.roll(3000));
                 if UNITS.count() < 2 {
                     given += u32::from(UNITS.give().is_ok());
                 }
@@ -192,7 +192,7 @@ ktest! {
                         GIVEN.fetch_add(1, Ordering::Relaxed);
                         let _ = UNITS.give();
                     }
-                    clock::work(dice.roll(100) as usize);
+                    clock::work(dice.roll(100));
                     task_point();
                 }
             })
@@ -284,9 +284,9 @@ ktest! {
             let mut dice = Dice(77);
             for _ in 0..rounds {
                 let inner = INNER.lock();
-                clock::work(dice.roll(200) as usize);
+                clock::work(dice.roll(200));
                 drop(inner);
-                clock::work(dice.roll(200) as usize);
+                clock::work(dice.roll(200));
             }
         })?;
         let workers = [worker(1, MIDDLE)?, worker(2, HIGH)?, worker(1, HIGH)?, worker(2, LOW)?];
@@ -385,7 +385,7 @@ ktest! {
                 task::sleep_ns(20_000);
             })?;
             let giver = there(2, LOW, || UNITS.give())?;
-            clock::work(dice.roll(2000) as usize);
+            clock::work(dice.roll(2000));
             // SAFETY: it owns nothing but its stack.
             match unsafe { victim.task().abort() } {
                 Ok(()) => {
