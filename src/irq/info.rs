@@ -93,6 +93,12 @@ fn actions(line: &Line) -> Vec<ActionInfo, ACTIONS_MAX> {
     info.collect()
 }
 
+/// Interrupts `irq` that `cpu` has taken since boot.
+#[must_use]
+pub fn count_on(irq: u32, _cpu: usize) -> u64 {
+    line::desc(irq).map_or(0, line::Desc::count)
+}
+
 /// Interrupts of all lines that `cpu` has taken since boot.
 #[must_use]
 pub fn taken_on(_cpu: usize) -> u64 {
