@@ -42,6 +42,11 @@ pub enum Error {
     BadAffinity,
     /// A deadline task would be allowed on some CPUs and not on others.
     DeadlineAffinity,
+    /// A CPU that does not schedule tasks.
+    CpuOffline {
+        /// Its logical number.
+        cpu: u32,
+    },
     /// An interrupt number the controller does not have.
     BadIrq {
         /// What was asked for.
@@ -116,6 +121,7 @@ impl fmt::Display for Error {
                 "a deadline task may run on all CPUs, {}, or on one of them, and not on some",
                 crate::smp::online()
             ),
+            Self::CpuOffline { cpu } => write!(f, "CPU {cpu} is not online"),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
             Self::NeedsOneshot { irq } => {
                 write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")

@@ -26,6 +26,8 @@ pub fn boot_info() -> &'static BootInfo {
 /// Starts the scheduler on the boot CPU, makes the first task and becomes the idle task.
 pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
+    // What is made from here on asks which CPUs there are.
+    crate::smp::set_online(info.boot_cpu, true);
     arch::pmu::init();
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
@@ -37,7 +39,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     arch::irqflags::open_daf();
 
     time::soft::init();
-    if let Err(error) = irq::request(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
+    if let Err(error) = irq::request_percpu(info.timer_interrupt.intid, hrtimer::timer_interrupt, 0) {
         panic!("the timer interrupt {}: {error}", info.timer_interrupt.intid);
     }
     irq::force_threads(info.bootargs.threadirqs);
@@ -56,7 +58,6 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
-    smp::set_online(info.boot_cpu, true);
     preempt::system_runs();
     arch::irqflags::local_irq_enable();
     core::cpu_idle_loop()

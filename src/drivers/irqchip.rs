@@ -6,7 +6,8 @@
 
 use arch::gic::{self, GicRegs};
 pub use arch::gic::{
-    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, mask, send_sgi, send_sgi_mask, send_sgi_self, unmask,
+    PRIORITY_DEFAULT, SPURIOUS_FROM, ack, eoi, intid, is_active, mask, send_sgi, send_sgi_mask,
+    send_sgi_self, unmask,
 };
 use arch::mmu::PhysAddr;
 
@@ -72,6 +73,12 @@ pub fn enable(cpu: usize, intid: u32, priority: u8) {
 pub fn disable(cpu: usize, intid: u32) {
     let _guard = CHIP.lock();
     gic::disable(cpu, intid);
+}
+
+/// Delivers a shared interrupt to `cpu` from now on. Nobody masks or unmasks it meanwhile.
+pub fn set_target(cpu: usize, intid: u32) {
+    let _guard = CHIP.lock();
+    gic::set_target(cpu, intid);
 }
 
 /// Says how the device signals. Only while the interrupt is disabled.

@@ -10,6 +10,8 @@ use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 
 /// `N` blocks of `BYTES` bytes each, 16-byte aligned.
+// The lock first: its address is the pool's.
+#[repr(C)]
 pub struct Pool<const BYTES: usize, const N: usize> {
     inner: SchedLock<Inner>,
     blocks: UnsafeCell<[Place<BYTES>; N]>,

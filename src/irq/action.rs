@@ -4,13 +4,16 @@
 //! for each driver on the line. An action may have a primary handler, which runs in hard-interrupt context, and a
 //! thread, which runs what the primary handler leaves to it.
 //!
-//! Ownership of the fields: everything in a cell is changed with IRQs masked on the line's CPU, that is by the
-//! flow handler, or under the lock of `manage`. The rest is written before the action is linked.
+//! Ownership of the fields: the cells of a line are touched under its lock, IRQs masked; on one CPU the mask is enough.
+//! Its list is changed under that lock and LINES (`manage`), and walked under either, or by the flow handler: what is
+//! taken off the list is freed when that has returned. Other cells are written before the action is linked.
 
 use super::IrqHandler;
+use crate::locking::RawLock;
 use crate::task::TaskRef;
 use bitflags::bitflags;
 use core::cell::Cell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 bitflags! {
     /// How a line is used. Linux's `IRQF_`, as far as used.
@@ -35,7 +38,7 @@ bitflags! {
 
 /// One driver on a line.
 pub(super) struct Action {
-    pub(super) next: Cell<*const Action>,
+    pub(super) next: AtomicPtr<Action>,
     pub(super) line: Cell<*const Line>,
     pub(super) irq: u32,
     pub(super) id: u32,
@@ -53,22 +56,26 @@ pub(super) struct Action {
     /// The thread's bit in `Line::threads_oneshot`.
     pub(super) thread_mask: Cell<u64>,
     /// RUNTHREAD: the thread has been woken and has not begun. Wake-ups meanwhile are one.
-    pub(super) run: Cell<bool>,
-    pub(super) stop: Cell<bool>,
+    pub(super) run: AtomicBool,
+    pub(super) stop: AtomicBool,
+    /// The line goes to other CPUs, and the thread has not gone there.
+    pub(super) moved: AtomicBool,
     /// Counter ticks: when the thread was woken, its longest wait, the longest handler.
-    pub(super) woken_at: Cell<u64>,
-    pub(super) longest_wait: Cell<u64>,
-    pub(super) longest: Cell<u64>,
+    pub(super) woken_at: AtomicU64,
+    pub(super) longest_wait: AtomicU64,
+    pub(super) longest: AtomicU64,
 }
 
 /// A line that was requested.
 pub(super) struct Line {
     pub(super) irq: u32,
     pub(super) flags: IrqFlags,
-    pub(super) first: Cell<*const Action>,
+    pub(super) first: AtomicPtr<Action>,
+    lock: RawLock,
     /// How often it is disabled.
     pub(super) depth: Cell<u32>,
-    pub(super) in_progress: Cell<bool>,
+    /// A handler is being asked.
+    pub(super) in_progress: AtomicBool,
     /// Held back for threads (`ONESHOT`).
     pub(super) masked: Cell<bool>,
     /// Taken while disabled: sent again when it is enabled.
@@ -87,9 +94,10 @@ impl Line {
         Self {
             irq,
             flags,
-            first: Cell::new(core::ptr::null()),
+            first: AtomicPtr::new(core::ptr::null_mut()),
+            lock: RawLock::new(),
             depth: Cell::new(u32::from(flags.contains(IrqFlags::NO_AUTOEN))),
-            in_progress: Cell::new(false),
+            in_progress: AtomicBool::new(false),
             masked: Cell::new(false),
             pending: Cell::new(false),
             stuck: Cell::new(false),
@@ -99,22 +107,49 @@ impl Line {
         }
     }
 
+    /// Takes the line's lock where there is one: `SMP` is what `static_branch::<SMP_LOCKS>` says. IRQs masked.
+    #[inline(always)]
+    pub(super) fn lock<const SMP: bool>(&self) {
+        if SMP || cfg!(debug_assertions) {
+            self.lock.lock();
+        }
+    }
+
+    /// # Safety
+    /// The caller has taken it, by the same `SMP`.
+    #[inline(always)]
+    pub(super) unsafe fn unlock<const SMP: bool>(&self) {
+        if SMP || cfg!(debug_assertions) {
+            // SAFETY: by contract.
+            unsafe { self.lock.unlock() };
+        }
+    }
+
+    /// Runs `f` with the line locked. IRQs masked.
+    pub(super) fn locked<R>(&self, f: impl FnOnce(&Self) -> R) -> R {
+        self.lock::<true>();
+        let answer = f(self);
+        // SAFETY: taken above.
+        unsafe { self.unlock::<true>() };
+        answer
+    }
+
     /// The actions, first requested first.
     ///
     /// # Safety
-    /// IRQs masked on the line's CPU while the iterator and what it yields are used.
+    /// While the iterator and what it yields are used, the line's lock or LINES is held, or the line is in progress.
     pub(super) unsafe fn actions(&self) -> impl Iterator<Item = &Action> {
-        let mut next = self.first.get();
+        let mut next = self.first.load(Ordering::Acquire);
         core::iter::from_fn(move || {
-            // SAFETY: a linked action is alive, and it is unlinked with IRQs masked.
+            // SAFETY: an action that is, or was a moment ago, linked is not freed while one of the three holds.
             let action = unsafe { next.as_ref() }?;
-            next = action.next.get();
+            next = action.next.load(Ordering::Acquire);
             Some(action)
         })
     }
 }
 
-/// Raises a cell to `value`. Always stores: every interrupt takes the same way.
-pub(super) fn raise_to(cell: &Cell<u64>, value: u64) {
-    cell.set(cell.get().max(value));
+/// Raises a figure to `value`; it has one writer at a time. Always stores: every interrupt takes the same way.
+pub(super) fn raise_to(figure: &AtomicU64, value: u64) {
+    figure.store(figure.load(Ordering::Relaxed).max(value), Ordering::Relaxed);
 }

@@ -3,10 +3,13 @@
 //! Context: threads. Lock: LINES, for one line at a time.
 
 use super::action::{IrqFlags, Line};
+use super::affinity;
 use super::line::{self, NR_IRQS};
-use super::manage::{LINES, irq_affinity};
+use super::manage::LINES;
+use crate::smp::CpuMask;
 use crate::task::TaskRef;
 use crate::time::ticks_to_ns;
+use core::sync::atomic::Ordering;
 use heapless::Vec;
 
 /// The most actions of one line that a snapshot holds.
@@ -17,7 +20,7 @@ pub const ACTIONS_MAX: usize = 8;
 pub struct LineInfo {
     /// Its number.
     pub irq: u32,
-    /// Interrupts taken since boot.
+    /// Interrupts taken since boot, by all CPUs.
     pub count: u64,
     /// The direct handler's address; 0 if the line was requested by `request_irq`.
     pub direct: usize,
@@ -36,7 +39,9 @@ pub struct LineInfo {
     /// Interrupts that nobody handled, lately.
     pub unhandled: u32,
     /// The CPUs it may go to.
-    pub affinity: u8,
+    pub affinity: CpuMask,
+    /// The one it goes to; none if each CPU has its own.
+    pub target: Option<usize>,
     /// The drivers on it.
     pub actions: Vec<ActionInfo, ACTIONS_MAX>,
 }
@@ -60,20 +65,25 @@ pub fn line_info(irq: u32) -> Option<LineInfo> {
     let desc = line::desc(irq).ok()?;
     let guard = LINES.lock();
     // SAFETY: alive while it is there and LINES is held.
-    let line = unsafe { desc.line.get().as_ref() };
+    let line = unsafe { desc.line().as_ref() };
     let unclaimed = desc.is_free();
-    let info = (!unclaimed || desc.count() > 0).then(|| LineInfo {
+    // What the flow handler changes.
+    let (disabled, masked, stuck, unhandled) = line.map_or((0, false, false, 0), |line| {
+        line.locked(|line| (line.depth.get(), line.masked.get(), line.stuck.get(), line.spurious.unhandled()))
+    });
+    let info = (!unclaimed || line::count(irq) > 0).then(|| LineInfo {
         irq,
-        count: desc.count(),
+        count: line::count(irq),
         direct: if line.is_some() || unclaimed { 0 } else { desc.handler() as *const () as usize },
         longest_ns: line::longest_ns(irq),
         flags: line.map_or(IrqFlags::empty(), |line| line.flags),
-        disabled: line.map_or(0, |line| line.depth.get()),
-        masked: line.is_some_and(|line| line.masked.get()),
-        stuck: line.is_some_and(|line| line.stuck.get()),
+        disabled,
+        masked,
+        stuck,
         unclaimed,
-        unhandled: line.map_or(0, |line| line.spurious.unhandled()),
-        affinity: irq_affinity(irq).unwrap_or(!0),
+        unhandled,
+        affinity: affinity::irq_affinity(irq).unwrap_or(CpuMask::ALL),
+        target: affinity::irq_target(irq),
         actions: line.map_or(Vec::new(), actions),
     });
     guard.unlock_no_resched();
@@ -82,13 +92,13 @@ pub fn line_info(irq: u32) -> Option<LineInfo> {
 
 /// LINES is held.
 fn actions(line: &Line) -> Vec<ActionInfo, ACTIONS_MAX> {
-    // SAFETY: LINES is held, so IRQs are masked.
+    // SAFETY: LINES is held.
     let actions = unsafe { line.actions() };
     let info = actions.take(ACTIONS_MAX).map(|action| ActionInfo {
         name: action.name,
-        longest_ns: ticks_to_ns(action.longest.get()),
+        longest_ns: ticks_to_ns(action.longest.load(Ordering::Relaxed)),
         thread: action.thread.clone(),
-        longest_wait_ns: ticks_to_ns(action.longest_wait.get()),
+        longest_wait_ns: ticks_to_ns(action.longest_wait.load(Ordering::Relaxed)),
     });
     info.collect()
 }

@@ -12,18 +12,25 @@
 //! is the rule, that costs nothing: the site is the acknowledgement in vectors.S. All other drivers use
 //! [`super::request_irq`], whose flow handler is the line's one direct handler here.
 //!
-//! Context: as each function says. Locks: none; an entry is changed with IRQs masked and its line disabled.
+//! **More than one CPU.** A shared interrupt is handled by one CPU at a time, the controller sees to that; private ones by
+//! each for itself, so there the count is one per CPU. An entry changes only while the controller gives its interrupt
+//! to nobody and nobody has it ([`irqchip::is_active`]).
+//!
+//! Context: as each function says. Lock: LINES (`manage`) for changes; the interrupt takes none.
 
 use super::action::Line;
+use super::affinity;
+use super::manage::LINES;
 use crate::drivers::irqchip;
 use crate::error::{Error, Result};
 use crate::patching::{self, PatchFailure};
+use crate::per_cpu;
 use crate::percpu::raw_smp_processor_id;
 use crate::time::ticks_to_ns;
 use arch::gic;
-use arch::patch::{IRQ_STATS, Key, static_branch};
+use arch::patch::{IRQ_STATS, Key, SMP_LOCKS, static_branch};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
 pub const NR_IRQS: usize = 1020;
@@ -34,36 +41,47 @@ pub type Handler = fn(usize);
 /// One line. 32 bytes, so that the entry finds it with a shift.
 pub(super) struct Desc {
     handler: Cell<Handler>,
-    arg: Cell<usize>,
-    count: Cell<u64>,
+    arg: AtomicUsize,
+    /// Of the one CPU; where there are more, they count for themselves.
+    count: AtomicU64,
     /// What `request_irq` keeps about it; null for a line with a direct handler or none.
-    pub(super) line: Cell<*const Line>,
+    line: AtomicPtr<Line>,
 }
 const _: () = assert!(size_of::<Desc>() == 32);
 
 struct Table([Desc; NR_IRQS]);
 
-// SAFETY: an entry is written with IRQs masked while its line is disabled, and read by the interrupt; the count is
-// the interrupt's own.
+// SAFETY: `handler` is written while the interrupt is disabled and no CPU is in its handler, and the enabling comes
+// after it (`gic::enable`); the rest is atomic.
 unsafe impl Sync for Table {}
 
 static TABLE: Table = {
     let mut table = [const {
         Desc {
             handler: Cell::new(nobody),
-            arg: Cell::new(0),
-            count: Cell::new(0),
-            line: Cell::new(core::ptr::null()),
+            arg: AtomicUsize::new(0),
+            count: AtomicU64::new(0),
+            line: AtomicPtr::new(core::ptr::null_mut()),
         }
     }; NR_IRQS];
     // A line that nobody has requested finds its own number as the argument.
     let mut irq = 0;
     while irq < NR_IRQS {
-        table[irq].arg = Cell::new(irq);
+        table[irq].arg = AtomicUsize::new(irq);
         irq += 1;
     }
     Table(table)
 };
+
+/// What each CPU has taken of each interrupt, where there are several.
+struct Counts([AtomicU64; NR_IRQS]);
+
+per_cpu! {
+    static COUNTS: Counts = Counts([const { AtomicU64::new(0) }; NR_IRQS]);
+}
+
+/// The private interrupts that every CPU enables when it starts, a bit each.
+static EVERY_CPUS: AtomicU32 = AtomicU32::new(0);
 
 /// The line's place in the table.
 pub(super) fn desc(irq: u32) -> Result<&'static Desc> {
@@ -75,26 +93,53 @@ impl Desc {
         core::ptr::fn_addr_eq(self.handler.get(), nobody as Handler)
     }
 
-    /// IRQs masked, the line disabled.
+    /// LINES is held; the interrupt is disabled, and no CPU is in its handler.
     pub(super) fn set(&self, handler: Handler, arg: usize) {
+        self.arg.store(arg, Ordering::Relaxed);
         self.handler.set(handler);
-        self.arg.set(arg);
     }
 
-    /// IRQs masked, the line disabled.
+    /// As [`Self::set`].
     pub(super) fn clear(&self, irq: u32) {
         self.set(nobody, irq as usize);
-        self.line.set(core::ptr::null());
+        self.set_line(core::ptr::null());
     }
 
-    /// Interrupts taken since boot.
-    pub(super) fn count(&self) -> u64 {
-        self.count.get()
+    /// Null, or a line that is alive while LINES is held.
+    pub(super) fn line(&self) -> *const Line {
+        self.line.load(Ordering::Acquire)
+    }
+
+    /// LINES is held.
+    pub(super) fn set_line(&self, line: *const Line) {
+        self.line.store(line.cast_mut(), Ordering::Release);
     }
 
     pub(super) fn handler(&self) -> Handler {
         self.handler.get()
     }
+}
+
+/// Interrupts `irq` taken since boot, by all CPUs.
+pub(super) fn count(irq: u32) -> u64 {
+    if static_branch::<SMP_LOCKS>() {
+        return crate::smp::seen().iter().map(|cpu| count_on(irq, cpu)).sum();
+    }
+    TABLE.0.get(irq as usize).map_or(0, |desc| desc.count.load(Ordering::Relaxed))
+}
+
+/// Interrupts `irq` that `cpu` has taken since boot. Any context.
+#[must_use]
+pub fn count_on(irq: u32, cpu: usize) -> u64 {
+    if !static_branch::<SMP_LOCKS>() {
+        return if cpu == 0 { count(irq) } else { 0 };
+    }
+    if !crate::smp::seen().contains(cpu) {
+        return 0;
+    }
+    // SAFETY: it has been online, so it has a copy; atomics.
+    let counts = unsafe { COUNTS.of(cpu) };
+    counts.0.get(irq as usize).map_or(0, |count| count.load(Ordering::Relaxed))
 }
 
 /// Registers `handler` for interrupt `irq` and enables the line; for numbers below 32 on this CPU alone.
@@ -104,27 +149,68 @@ impl Desc {
 /// [`Error::BadIrq`] for a number there is not, [`Error::Busy`] if somebody has it.
 pub fn request(irq: u32, handler: Handler, arg: usize) -> Result<()> {
     let desc = desc(irq)?;
-    let flags = arch::irqflags::local_irq_save();
+    let guard = LINES.lock();
     let free = desc.is_free();
     if free {
         desc.set(handler, arg);
-        irqchip::enable(raw_smp_processor_id(), irq, irqchip::PRIORITY_DEFAULT);
+        irqchip::enable(affinity::choose_target(irq), irq, irqchip::PRIORITY_DEFAULT);
     }
-    arch::irqflags::local_irq_restore(flags);
+    guard.unlock_no_resched();
     if free { Ok(()) } else { Err(Error::Busy) }
 }
 
-/// Disables the line and forgets its direct handler.
+/// [`request`] for a private interrupt, on this CPU and on every one that starts from now on: each calls `handler` for
+/// its own. For good. Boot.
+///
+/// # Errors
+/// As [`request`]; [`Error::BadIrq`] for a shared one too.
+pub fn request_percpu(irq: u32, handler: Handler, arg: usize) -> Result<()> {
+    if irq >= 32 {
+        return Err(Error::BadIrq { irq });
+    }
+    request(irq, handler, arg)?;
+    EVERY_CPUS.fetch_or(1 << irq, Ordering::Release);
+    Ok(())
+}
+
+/// Enables on this CPU what every CPU has. IRQs masked.
+pub(super) fn enable_every_cpus() {
+    let mut left = EVERY_CPUS.load(Ordering::Acquire);
+    while left != 0 {
+        irqchip::enable(raw_smp_processor_id(), left.trailing_zeros(), irqchip::PRIORITY_DEFAULT);
+        left &= left - 1;
+    }
+}
+
+/// Disables on this CPU what every CPU has. IRQs masked.
+pub(super) fn disable_every_cpus() {
+    let mut left = EVERY_CPUS.load(Ordering::Acquire);
+    while left != 0 {
+        irqchip::disable(raw_smp_processor_id(), left.trailing_zeros());
+        left &= left - 1;
+    }
+}
+
+/// Disables the line and forgets its direct handler, once that has returned. Thread context.
 pub fn free(irq: u32) {
     let Ok(desc) = desc(irq) else { return };
     debug_assert!(
-        desc.line.get().is_null(),
+        desc.line().is_null(),
         "irq::free({irq}): it was requested by request_irq; expected free_irq"
     );
-    let flags = arch::irqflags::local_irq_save();
     irqchip::disable(raw_smp_processor_id(), irq);
+    wait_until_ended(irq);
+    let guard = LINES.lock();
     desc.clear(irq);
-    arch::irqflags::local_irq_restore(flags);
+    guard.unlock_no_resched();
+}
+
+/// Waits until no other CPU is in the handler of a line that is disabled: as long as a handler takes. Not from a handler.
+pub(super) fn wait_until_ended(irq: u32) {
+    // A private one is this CPU's, which is not in its handler, because it is here.
+    while static_branch::<SMP_LOCKS>() && irq >= 32 && irqchip::is_active(irq) {
+        arch::cpu::relax();
+    }
 }
 
 /// The handler of a line that nobody requested: shuts it off, so that it cannot storm.
@@ -136,9 +222,15 @@ fn nobody(irq: usize) {
 
 /// Calls the handler; counts behind it, where nobody waits.
 #[inline(always)]
-fn handle(desc: &Desc) {
-    (desc.handler.get())(desc.arg.get());
-    desc.count.set(desc.count.get() + 1);
+fn handle<const SMP: bool>(desc: &Desc, irq: u32) {
+    (desc.handler.get())(desc.arg.load(Ordering::Relaxed));
+    let count = if SMP {
+        // SAFETY: hard interrupt, IRQs masked.
+        &unsafe { COUNTS.this_cpu() }.0[irq as usize]
+    } else {
+        &desc.count
+    };
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     #[cfg(debug_assertions)]
     {
         assert_masked(desc);
@@ -177,7 +269,11 @@ pub fn time_handlers(on: bool) -> core::result::Result<(), PatchFailure> {
 /// [`handle`], timed.
 fn handle_timed(desc: &Desc, irq: u32) {
     let start = arch::timer::counter();
-    handle(desc);
+    if static_branch::<SMP_LOCKS>() {
+        handle::<true>(desc, irq)
+    } else {
+        handle::<false>(desc, irq)
+    }
     let took = arch::timer::counter().wrapping_sub(start);
     LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
 }
@@ -196,7 +292,20 @@ extern "C" fn handle_arch_irq_timed(irq: u32) {
 extern "C" fn handle_arch_irq(irq: u32) {
     // The special numbers from 1020 on have no handler and no end to signal.
     if let Some(desc) = TABLE.0.get(irq as usize) {
-        handle(desc);
+        handle::<false>(desc, irq);
+        gic::v3::eoi(irq);
+    }
+}
+
+/// The same where there is more than one CPU.
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+extern "C" fn handle_arch_irq_smp(irq: u32) {
+    if let Some(desc) = TABLE.0.get(irq as usize) {
+        if static_branch::<IRQ_STATS>() {
+            handle_timed(desc, irq);
+        } else {
+            handle::<true>(desc, irq);
+        }
         gic::v3::eoi(irq);
     }
 }
@@ -210,8 +319,10 @@ extern "C" fn handle_arch_irq_gicv2() {
         // A `nop`: with memory-mapped registers it does not count.
         if static_branch::<IRQ_STATS>() {
             handle_timed(desc, gic::intid(iar));
+        } else if static_branch::<SMP_LOCKS>() {
+            handle::<true>(desc, gic::intid(iar));
         } else {
-            handle(desc);
+            handle::<false>(desc, gic::intid(iar));
         }
         gic::v2::eoi(iar);
     }

@@ -7,11 +7,11 @@
 //! the line one-shot, but for lines that say `NO_THREAD`, `PERCPU` or `ONESHOT`. A driver that had a thread of its
 //! own has both functions run in one thread, one after the other (Linux makes a second thread).
 //!
-//! Context: requesting and freeing from threads (and boot); the rest as it says. Lock: LINES, which masks IRQs;
-//! the interrupt controller's is taken inside.
+//! Context: requesting and freeing from threads (and boot); the rest as it says. Locks: LINES, which masks IRQs; inside
+//! of it the line's, which its handler takes too; inside of that the interrupt controller's.
 
 use super::action::{Action, IrqFlags, Line};
-use super::{IrqHandler, IrqReturn, flow, line, thread};
+use super::{IrqHandler, IrqReturn, affinity, flow, line, thread};
 use crate::drivers::irqchip;
 use crate::error::{Error, Result};
 use crate::locking::SchedLock;
@@ -22,15 +22,13 @@ use alloc::boxed::Box;
 use arch::patch::{RT, static_branch};
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// Orders all changes of lines against each other and against the interrupts of this CPU.
+/// Orders all changes of lines against each other.
 pub(super) static LINES: SchedLock<()> = SchedLock::new(());
 /// `threadirqs`.
 static FORCED: AtomicBool = AtomicBool::new(false);
 static NEXT_ID: AtomicU32 = AtomicU32::new(1);
-/// The CPUs each line may be delivered to, once there is more than one; a bit each.
-static AFFINITY: [AtomicU8; line::NR_IRQS] = [const { AtomicU8::new(!0) }; line::NR_IRQS];
 /// How often a waiter for handlers and threads looks.
 const LOOK_NS: u64 = 50_000;
 
@@ -111,7 +109,7 @@ fn request(
     }
     let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
     let mut action = Box::new(Action {
-        next: Cell::new(ptr::null()),
+        next: AtomicPtr::new(ptr::null_mut()),
         line: Cell::new(ptr::null()),
         irq,
         id,
@@ -123,11 +121,12 @@ fn request(
         forced,
         thread: None,
         thread_mask: Cell::new(0),
-        run: Cell::new(false),
-        stop: Cell::new(false),
-        woken_at: Cell::new(0),
-        longest_wait: Cell::new(0),
-        longest: Cell::new(0),
+        run: AtomicBool::new(false),
+        stop: AtomicBool::new(false),
+        moved: AtomicBool::new(false),
+        woken_at: AtomicU64::new(0),
+        longest_wait: AtomicU64::new(0),
+        longest: AtomicU64::new(0),
     });
     if action.thread_fn.is_some() {
         action.thread = Some(thread::create(&action)?);
@@ -148,14 +147,14 @@ fn link(action: Box<Action>, fresh: Box<Line>) -> Result<()> {
         let line = Box::into_raw(fresh);
         // SAFETY: made just now; it stays until the last action is freed.
         let line = unsafe { &*line };
-        desc.line.set(line);
-        desc.set(flow::handle_line, ptr::from_ref(line).expose_provenance());
+        desc.set_line(line);
+        desc.set(flow::handler(), ptr::from_ref(line).expose_provenance());
         append(line, action, ptr::null());
         start(line);
         Ok(())
     } else {
         // SAFETY: null for a direct handler, otherwise alive while it is there and the lock is held.
-        match unsafe { desc.line.get().as_ref() } {
+        match unsafe { desc.line().as_ref() } {
             Some(line) => join(line, action),
             None => Err(Error::Busy),
         }
@@ -168,7 +167,7 @@ fn link(action: Box<Action>, fresh: Box<Line>) -> Result<()> {
 fn join(line: &Line, action: Box<Action>) -> Result<()> {
     let alike = IrqFlags::SHARED | IrqFlags::ONESHOT | IrqFlags::PERCPU | IrqFlags::EDGE | IrqFlags::LEVEL;
     let (theirs, ours) = (line.flags & alike, action.flags & alike);
-    // SAFETY: LINES is held, so IRQs are masked.
+    // SAFETY: LINES is held.
     let Some(last) = (unsafe { line.actions() }).last() else { return Err(Error::Busy) };
     if theirs != ours || !ours.contains(IrqFlags::SHARED) {
         log::error!(
@@ -190,31 +189,34 @@ fn join(line: &Line, action: Box<Action>) -> Result<()> {
 
 /// LINES is held; `last` is the line's last action, or null.
 fn append(line: &Line, action: Box<Action>, last: *const Action) {
-    // SAFETY: LINES is held, so IRQs are masked.
+    // SAFETY: LINES is held.
     let used = unsafe { line.actions() }.fold(0, |used, other| used | other.thread_mask.get());
     if action.flags.contains(IrqFlags::ONESHOT) && action.thread.is_some() {
         action.thread_mask.set(1 << (!used).trailing_zeros());
     }
     action.line.set(line);
     let action = Box::into_raw(action);
-    // SAFETY: linked actions are alive, and IRQs are masked.
+    // The handler of the line walks the list meanwhile: it finds the action whole, or not yet.
+    // SAFETY: linked actions are alive while LINES is held.
     match unsafe { last.as_ref() } {
-        Some(last) => last.next.set(action),
-        None => line.first.set(action),
+        Some(last) => last.next.store(action, Ordering::Release),
+        None => line.first.store(action, Ordering::Release),
     }
 }
 
 /// Enables a new line, unless it is to stay disabled. LINES is held.
 fn start(line: &Line) {
-    let cpu = raw_smp_processor_id();
+    let cpu = affinity::choose_target(line.irq);
     if line.flags.intersects(IrqFlags::EDGE | IrqFlags::LEVEL) {
         irqchip::set_trigger(cpu, line.irq, line.flags.contains(IrqFlags::EDGE));
     }
     // An edge from before is nobody's.
     irqchip::clear_pending(cpu, line.irq);
-    if line.depth.get() == 0 {
-        irqchip::enable(cpu, line.irq, irqchip::PRIORITY_DEFAULT);
-    }
+    line.locked(|line| {
+        if line.depth.get() == 0 {
+            irqchip::enable(cpu, line.irq, irqchip::PRIORITY_DEFAULT);
+        }
+    });
 }
 
 /// Takes an action off its line and frees it, when its handler and its thread are done; disables the line if it was
@@ -227,7 +229,7 @@ pub fn free_irq(id: ActionId) -> Result<()> {
     let desc = line::desc(id.irq)?;
     let guard = LINES.lock();
     // SAFETY: LINES is held: alive while it is there.
-    let found = unsafe { desc.line.get().as_ref() }.map(|line| unlink(line, id));
+    let found = unsafe { desc.line().as_ref() }.map(|line| unlink(line, id));
     let (line, action) = match found {
         Some(Ok(found)) => found,
         other => {
@@ -235,16 +237,25 @@ pub fn free_irq(id: ActionId) -> Result<()> {
             return Err(other.and_then(|found| found.err()).unwrap_or(Error::BadIrq { irq: id.irq }));
         }
     };
-    let last = line.first.get().is_null();
+    let last = line.first.load(Ordering::Relaxed).is_null();
     if last {
-        irqchip::disable(raw_smp_processor_id(), id.irq);
-        desc.clear(id.irq);
+        line.locked(|line| {
+            // Its handler, if it is on its way, lets nothing through.
+            line.depth.set(line.depth.get() + 1);
+            irqchip::disable(raw_smp_processor_id(), id.irq);
+        });
     }
     guard.unlock_no_resched();
-    // The handler runs on this CPU with IRQs masked, so it is not running now.
-    debug_assert!(!line.in_progress.get());
+    // The handlers that another CPU is asking, which may have found the action before it was taken off.
+    line::wait_until_ended(id.irq);
+    debug_assert!(!last || !line.in_progress.load(Ordering::Relaxed));
+    if last {
+        let guard = LINES.lock();
+        desc.clear(id.irq);
+        guard.unlock_no_resched();
+    }
     if let Some(thread) = &action.thread {
-        action.stop.set(true);
+        action.stop.store(true, Ordering::Relaxed);
         sched::wake_up_process(thread);
         thread.wait_exited();
     }
@@ -262,26 +273,27 @@ fn unlink(line: &'static Line, id: ActionId) -> Result<(&'static Line, &'static 
     let mut place = &line.first;
     loop {
         // SAFETY: linked actions are alive while LINES is held, and this one until `free_irq` frees it.
-        let Some(action) = (unsafe { place.get().as_ref() }) else {
+        let Some(action) = (unsafe { place.load(Ordering::Relaxed).as_ref() }) else {
             return Err(Error::BadIrq { irq: id.irq });
         };
         if action.id == id.id {
             if action.thread.as_ref().is_some_and(|thread| ptr::eq(&raw const **thread, task::current())) {
                 return Err(Error::Deadlock);
             }
-            place.set(action.next.get());
+            // What is taken off still leads on: a handler may stand on it.
+            place.store(action.next.load(Ordering::Relaxed), Ordering::Release);
             return Ok((line, action));
         }
         place = &action.next;
     }
 }
 
-/// Runs `f` on a requested line, under LINES.
-fn with_line<R>(irq: u32, f: impl FnOnce(&Line) -> R) -> Result<R> {
+/// Runs `f` on a requested line, under LINES and the line's lock.
+pub(super) fn with_line<R>(irq: u32, f: impl FnOnce(&Line) -> R) -> Result<R> {
     let desc = line::desc(irq)?;
     let guard = LINES.lock();
     // SAFETY: alive while it is there and LINES is held.
-    let answer = unsafe { desc.line.get().as_ref() }.map(f);
+    let answer = unsafe { desc.line().as_ref() }.map(|line| line.locked(f));
     guard.unlock_no_resched();
     answer.ok_or(Error::BadIrq { irq })
 }
@@ -314,7 +326,7 @@ pub fn disable_irq(irq: u32) -> Result<()> {
 /// # Errors
 /// As [`disable_irq_nosync`].
 pub fn synchronize_irq(irq: u32) -> Result<()> {
-    while with_line(irq, |line| line.in_progress.get() || line.threads_active.get() != 0)? {
+    while with_line(irq, |line| line.in_progress.load(Ordering::Relaxed) || line.threads_active.get() != 0)? {
         task::sleep_ns(LOOK_NS);
     }
     Ok(())
@@ -333,7 +345,7 @@ pub fn enable_irq(irq: u32) -> Result<()> {
                 line.depth.set(0);
                 line.stuck.set(false);
                 if !line.masked.get() {
-                    irqchip::enable(raw_smp_processor_id(), irq, irqchip::PRIORITY_DEFAULT);
+                    irqchip::enable(affinity::choose_target(irq), irq, irqchip::PRIORITY_DEFAULT);
                 }
                 if line.pending.replace(false) {
                     irqchip::set_pending(raw_smp_processor_id(), irq);
@@ -343,25 +355,4 @@ pub fn enable_irq(irq: u32) -> Result<()> {
         }
         Ok(())
     })?
-}
-
-/// Says which CPUs the line may be delivered to, a bit each. Kept for when there is more than one. Any context.
-///
-/// # Errors
-/// [`Error::BadIrq`], [`Error::BadAffinity`] for a set without a CPU that is online.
-pub fn irq_set_affinity(irq: u32, cpus: u8) -> Result<()> {
-    let kept = AFFINITY.get(irq as usize).ok_or(Error::BadIrq { irq })?;
-    if cpus & 1 == 0 {
-        return Err(Error::BadAffinity);
-    }
-    kept.store(cpus, Ordering::Relaxed);
-    Ok(())
-}
-
-/// What [`irq_set_affinity`] said; at first every CPU.
-///
-/// # Errors
-/// [`Error::BadIrq`].
-pub fn irq_affinity(irq: u32) -> Result<u8> {
-    AFFINITY.get(irq as usize).map(|kept| kept.load(Ordering::Relaxed)).ok_or(Error::BadIrq { irq })
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `line` | the table of lines, where vectors.S arrives; direct handlers |
 //! | `action`, `manage` | what drivers register; requesting, sharing, disabling, freeing |
+//! | `affinity` | which CPU a line goes to; what happens when a CPU comes and goes |
 //! | `flow`, `thread` | the course of one interrupt; the threads that it wakes |
 //! | `spurious` | lines that fire and nobody wants |
 //! | [`info`] | what the shell shows |
@@ -13,6 +14,8 @@ use alloc::boxed::Box;
 
 #[cfg(target_os = "none")]
 mod action;
+#[cfg(target_os = "none")]
+mod affinity;
 #[cfg(target_os = "none")]
 mod flow;
 #[cfg(target_os = "none")]
@@ -30,13 +33,17 @@ mod thread;
 #[cfg(target_os = "none")]
 pub use action::IrqFlags;
 #[cfg(target_os = "none")]
-pub use line::{Handler, NR_IRQS, free, request, time_handlers};
+pub(crate) use affinity::{back_online, dying, migrate_irqs_away, starting};
+#[cfg(target_os = "none")]
+pub use affinity::{irq_affinity, irq_set_affinity, irq_target, set_default_affinity};
+#[cfg(target_os = "none")]
+pub use line::{Handler, NR_IRQS, count_on, free, request, request_percpu, time_handlers};
 #[cfg(target_os = "none")]
 pub use manage::force_threads;
 #[cfg(target_os = "none")]
 pub use manage::{
-    ActionId, disable_irq, disable_irq_nosync, enable_irq, free_irq, irq_affinity, irq_set_affinity,
-    request_irq, request_threaded_irq, synchronize_irq,
+    ActionId, disable_irq, disable_irq_nosync, enable_irq, free_irq, request_irq, request_threaded_irq,
+    synchronize_irq,
 };
 pub use spurious::{UNHANDLED_MAX, WINDOW};
 #[cfg(target_os = "none")]

@@ -27,14 +27,24 @@ use crate::per_cpu;
 use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
 use crate::sched::core as sched;
 use crate::sched::prio::rt_priority_to_prio;
+#[cfg(target_os = "none")]
+use crate::smp::CpuMask;
+#[cfg(target_os = "none")]
+use crate::task::TaskRef;
 use crate::task::{self, Task, state};
 use crate::time::ticks_to_ns;
 use arch::irqflags;
 use arch::patch::{RT, static_branch};
 use arch::thread_info;
 use core::cell::Cell;
+#[cfg(target_os = "none")]
+use core::fmt::Write;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::ptr;
+use core::sync::atomic::Ordering::Relaxed;
+#[cfg(target_os = "none")]
+use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 /// What can be raised, in the order in which it runs. Linux's numbers; what is missing is not used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,28 +78,46 @@ struct Table([Cell<fn()>; NR_SOFTIRQS]);
 unsafe impl Sync for Table {}
 static TABLE: Table = Table([const { Cell::new(unopened as fn()) }; NR_SOFTIRQS]);
 
-/// One CPU's softirqs. Touched by its own CPU, with IRQs masked.
+/// One CPU's softirqs. Changed by its own CPU, with IRQs masked; others may look.
 struct Softirqs {
-    pending: Cell<u32>,
-    ksoftirqd: Cell<Option<&'static Task>>,
+    pending: AtomicU32,
+    /// Null, or a task with a count; changes while the CPU is off.
+    ksoftirqd: AtomicPtr<Task>,
+    /// ksoftirqd is to end: its CPU is about to be switched off.
+    stop: AtomicBool,
     /// ksoftirqd was woken and has not come to its end: what is pending is its business. Not before its first
     /// turn, which no wake-up can bring nearer: until then the exits serve, or a busy real-time task would keep
     /// softirqs off from the boot on.
     thread_has_it: Cell<bool>,
-    runs: [Cell<u64>; NR_SOFTIRQS],
+    runs: [AtomicU64; NR_SOFTIRQS],
 }
-// SAFETY: a CPU's is used by that CPU.
+// SAFETY: the cell of a CPU's is used by that CPU, the rest is atomic.
 unsafe impl Send for Softirqs {}
 
 per_cpu! {
     static SOFTIRQS: Softirqs = Softirqs {
-        pending: Cell::new(0),
-        ksoftirqd: Cell::new(None),
+        pending: AtomicU32::new(0),
+        ksoftirqd: AtomicPtr::new(ptr::null_mut()),
+        stop: AtomicBool::new(false),
         thread_has_it: Cell::new(false),
-        runs: [const { Cell::new(0) }; NR_SOFTIRQS],
+        runs: [const { AtomicU64::new(0) }; NR_SOFTIRQS],
     };
     /// The `rt` model's bottom-half lock.
     static BH_LOCK: BhLock = BhLock { mutex: RawMutex::new(), dep: Dep::spin() };
+}
+
+impl Softirqs {
+    /// IRQs masked, this CPU's.
+    #[inline(always)]
+    fn take_pending(&self) -> u32 {
+        let pending = self.pending.load(Relaxed);
+        self.pending.store(0, Relaxed);
+        pending
+    }
+
+    fn runs(&self) -> [u64; NR_SOFTIRQS] {
+        core::array::from_fn(|vector| self.runs[vector].load(Relaxed))
+    }
 }
 
 /// `threadirqs`: the return from an interrupt leaves softirqs to ksoftirqd.
@@ -135,7 +163,7 @@ pub fn raise_softirq_irqoff(vector: Vector) {
     );
     // SAFETY: IRQs masked.
     let this = unsafe { this_cpu() };
-    this.pending.set(this.pending.get() | 1 << vector as u32);
+    this.pending.store(this.pending.load(Relaxed) | 1 << vector as u32, Relaxed);
     if static_branch::<RT>() {
         return wake_up(this);
     }
@@ -151,7 +179,8 @@ pub fn raise_softirq_irqoff(vector: Vector) {
 #[inline(never)]
 fn wake_up(this: &Softirqs) {
     // At boot there is none yet; then the next interrupt looks.
-    if let Some(thread) = this.ksoftirqd.get()
+    // SAFETY: its count is given back while this CPU is off.
+    if let Some(thread) = unsafe { this.ksoftirqd.load(Relaxed).as_ref() }
         && sched::wake_up_process(thread)
     {
         this.thread_has_it.set(true);
@@ -181,15 +210,21 @@ pub fn in_serving_softirq() -> bool {
 #[must_use]
 pub fn local_softirq_pending() -> u32 {
     // SAFETY: one word; a stale answer is allowed here.
-    unsafe { this_cpu().pending.get() }
+    unsafe { this_cpu().pending.load(Relaxed) }
 }
 
 /// How often the function of each vector has run on this CPU.
 #[must_use]
 pub fn runs() -> [u64; NR_SOFTIRQS] {
     // SAFETY: as above.
-    let this = unsafe { this_cpu() };
-    core::array::from_fn(|vector| this.runs[vector].get())
+    unsafe { this_cpu() }.runs()
+}
+
+/// [`runs`] of any CPU that has been online.
+#[must_use]
+pub fn runs_on(cpu: usize) -> [u64; NR_SOFTIRQS] {
+    // SAFETY: what is read is atomic. For a CPU that was never online the boot CPU's answer.
+    unsafe { SOFTIRQS.of(cpu) }.runs()
 }
 
 /// Softirqs do not run on this CPU while it lives. Dropping the last one runs those that are pending, and **may
@@ -262,7 +297,7 @@ fn bh_enable_pending() {
 /// halves enabled. On the IRQ stack, IRQs masked.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn irq_exit_softirq() {
-    if ALL_IN_THREAD.load(Ordering::Relaxed) {
+    if ALL_IN_THREAD.load(Relaxed) {
         thread_info::clear_softirq_hint();
         // SAFETY: IRQs masked.
         return wake_up(unsafe { this_cpu() });
@@ -274,7 +309,7 @@ extern "C" fn irq_exit_softirq() {
 extern "C" fn run_now() {
     // SAFETY: IRQs masked.
     let this = unsafe { this_cpu() };
-    let pending = this.pending.get();
+    let pending = this.pending.load(Relaxed);
     if pending == 0 || pending & NOW_MASK == 0 && this.thread_has_it.get() {
         thread_info::clear_softirq_hint();
     } else {
@@ -289,13 +324,13 @@ fn do_softirq(this: &Softirqs) {
     let mut passes = 0;
     loop {
         // Cleared before IRQs are opened: what is raised from now on is not lost.
-        let pending = this.pending.replace(0);
+        let pending = this.take_pending();
         thread_info::clear_softirq_hint();
         irqflags::local_irq_enable();
         run_pending(this, pending);
         irqflags::local_irq_disable();
         passes += 1;
-        if this.pending.get() == 0 {
+        if this.pending.load(Relaxed) == 0 {
             break;
         }
         let ns = ticks_to_ns(arch::timer::counter().wrapping_sub(start));
@@ -315,7 +350,7 @@ fn run_pending(this: &Softirqs, mut pending: u32) {
         let vector = pending.trailing_zeros() as usize;
         pending &= pending - 1;
         let count = preempt_count();
-        this.runs[vector].set(this.runs[vector].get() + 1);
+        this.runs[vector].store(this.runs[vector].load(Relaxed) + 1, Relaxed);
         (TABLE.0[vector].get())();
         #[cfg(debug_assertions)]
         crate::lockdep::interrupt_ends();
@@ -329,7 +364,7 @@ fn run_pending(this: &Softirqs, mut pending: u32) {
         if pending != 0 && should_stop() {
             // The vectors behind it wait, for the next pass or for ksoftirqd.
             let flags = irqflags::local_irq_save();
-            this.pending.set(this.pending.get() | pending);
+            this.pending.store(this.pending.load(Relaxed) | pending, Relaxed);
             irqflags::local_irq_restore(flags);
             return;
         }
@@ -346,24 +381,28 @@ fn unbalanced(vector: usize, before: u32) -> ! {
 }
 
 /// ksoftirqd: runs what the other places left. On its own stack; an interrupt over it stays there (bit 8).
-fn ksoftirqd() {
-    // SAFETY: the thread stays on its CPU.
-    let this = unsafe { this_cpu() };
+fn ksoftirqd(cpu: usize) {
+    // SAFETY: this CPU's: the thread stays on it, and ends before it is switched off.
+    let this = unsafe { SOFTIRQS.of(cpu) };
     loop {
         task::set_current_state(state::INTERRUPTIBLE);
         // In this order: an interrupt in between runs what it raises itself, or is seen here.
         this.thread_has_it.set(false);
-        if this.pending.get() == 0 {
+        if this.stop.load(Relaxed) {
+            // What is pending is the exits' business, and then that of `migrate_from`.
+            return task::set_current_state(state::RUNNING);
+        }
+        if this.pending.load(Relaxed) == 0 {
             sched::schedule();
         }
         task::set_current_state(state::RUNNING);
         this.thread_has_it.set(true);
-        while this.pending.get() != 0 {
+        while this.pending.load(Relaxed) != 0 {
             if static_branch::<RT>() {
                 rt_run(this);
             } else {
                 irqflags::local_irq_disable();
-                if this.pending.get() != 0 {
+                if this.pending.load(Relaxed) != 0 {
                     do_softirq(this);
                 }
                 irqflags::local_irq_enable();
@@ -379,20 +418,78 @@ fn ksoftirqd() {
 /// Starts this CPU's ksoftirqd, at boot. `all_in_thread`: it runs all softirqs, in every model.
 #[cfg(target_os = "none")]
 pub(crate) fn start(all_in_thread: bool) {
-    ALL_IN_THREAD.store(all_in_thread, Ordering::Relaxed);
-    let thread = task::build("ksoftirqd/0");
-    let thread = if static_branch::<RT>() { thread.fifo(RT_PRIORITY) } else { thread };
-    match thread.create(|_| ksoftirqd(), 0) {
-        Ok(thread) => {
-            // Kept for ever.
-            let thread = core::mem::ManuallyDrop::new(thread);
-            let task: *const Task = &raw const **thread;
-            // SAFETY: the count that is never given back keeps the task; at boot nobody else is there.
-            unsafe { this_cpu().ksoftirqd.set(Some(&*task)) };
-            thread.start();
-        }
-        Err(error) => panic!("cannot start ksoftirqd/0: {error}"),
+    ALL_IN_THREAD.store(all_in_thread, Relaxed);
+    let cpu = crate::percpu::raw_smp_processor_id();
+    if let Err(error) = up(cpu) {
+        panic!("cannot start ksoftirqd/{cpu}: {error}");
     }
+    online(cpu);
+}
+
+/// Makes the ksoftirqd of `cpu`, which is off; at boot of this one. Thread context or boot.
+///
+/// # Errors
+/// Those of making a task.
+#[cfg(target_os = "none")]
+pub(crate) fn up(cpu: usize) -> crate::Result<()> {
+    let mut name = heapless::String::<16>::new();
+    // It fits.
+    let _ = write!(name, "ksoftirqd/{cpu}");
+    let thread = task::build(&name);
+    let thread = if static_branch::<RT>() { thread.fifo(RT_PRIORITY) } else { thread };
+    let thread = thread.create(ksoftirqd, cpu)?;
+    // Not by the builder, which asks for a CPU that is online.
+    thread.sched.set_cpus_allowed(CpuMask::of(cpu));
+    // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
+    let this = unsafe { SOFTIRQS.of(cpu) };
+    this.stop.store(false, Relaxed);
+    this.ksoftirqd.store(TaskRef::into_slot(Some(thread)).cast(), Release);
+    Ok(())
+}
+
+/// `cpu` schedules tasks now, its ksoftirqd among them. Thread context or boot.
+#[cfg(target_os = "none")]
+pub(crate) fn online(cpu: usize) {
+    if let Some(thread) = thread_of(cpu) {
+        thread.start();
+    }
+}
+
+/// `cpu` is about to be switched off: ends its ksoftirqd. Thread context, and that CPU still schedules tasks.
+#[cfg(target_os = "none")]
+pub(crate) fn going_down(cpu: usize) {
+    // SAFETY: what is used is atomic; the CPU is online.
+    unsafe { SOFTIRQS.of(cpu) }.stop.store(true, Relaxed);
+    if let Some(thread) = thread_of(cpu) {
+        sched::wake_up_process(&thread);
+        thread.wait_exited();
+    }
+}
+
+/// Takes over what was pending on `cpu`, which is off, tasklets included. Thread context.
+#[cfg(target_os = "none")]
+pub(crate) fn migrate_from(cpu: usize) {
+    // SAFETY: the CPU was online and is off: its part is nobody's but the caller's.
+    let from = unsafe { SOFTIRQS.of(cpu) };
+    let slot = from.ksoftirqd.swap(ptr::null_mut(), Relaxed);
+    // SAFETY: `up` put it there.
+    drop(unsafe { TaskRef::from_slot(slot.cast()) });
+    from.thread_has_it.set(false);
+    let pending = from.pending.swap(0, Relaxed);
+    super::tasklet::migrate_from(cpu);
+    for vector in [Vector::Timer, Vector::Sched] {
+        if pending & 1 << vector as u32 != 0 {
+            raise_softirq(vector);
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+fn thread_of(cpu: usize) -> Option<TaskRef> {
+    // SAFETY: what is used is atomic, and the callers' CPU is there.
+    let thread = unsafe { SOFTIRQS.of(cpu) }.ksoftirqd.load(Acquire);
+    // SAFETY: null, or kept by its count.
+    unsafe { thread.as_ref() }.map(TaskRef::clone_from_task)
 }
 
 /// ksoftirqd's real-time priority in the `rt` model; settable like any task's.
@@ -453,7 +550,7 @@ fn rt_run(this: &Softirqs) {
     bh_lock().lock();
     thread_info::set_bh_nesting(RT_SERVING);
     let flags = irqflags::local_irq_save();
-    let pending = this.pending.replace(0);
+    let pending = this.take_pending();
     irqflags::local_irq_restore(flags);
     run_pending(this, pending);
     thread_info::set_bh_nesting(0);

@@ -6,10 +6,11 @@
 //! thread says nothing about the device: then the question is whether the thread has handled anything since the
 //! interrupt before.
 //!
-//! Context: hard interrupt. Pure but for the cells.
+//! Context: hard interrupt, the line locked. Pure but for the cells.
 
 use super::IrqReturn;
 use core::cell::Cell;
+use core::sync::atomic::{AtomicU32, Ordering};
 
 /// The interrupts that are looked at together.
 pub const WINDOW: u32 = 100_000;
@@ -24,7 +25,7 @@ pub(super) struct Watch {
     unhandled: Cell<u32>,
     last_unhandled_ns: Cell<u64>,
     /// What the line's threads have handled; added to by them.
-    pub(super) threads_handled: Cell<u32>,
+    pub(super) threads_handled: AtomicU32,
     /// `threads_handled` at the last interrupt that only woke a thread.
     seen_handled: Cell<Option<u32>>,
 }
@@ -35,7 +36,7 @@ impl Watch {
             taken: Cell::new(0),
             unhandled: Cell::new(0),
             last_unhandled_ns: Cell::new(0),
-            threads_handled: Cell::new(0),
+            threads_handled: AtomicU32::new(0),
             seen_handled: Cell::new(None),
         }
     }
@@ -52,7 +53,7 @@ impl Watch {
             IrqReturn::Handled => false,
             IrqReturn::None => true,
             IrqReturn::WakeThread => {
-                let handled = self.threads_handled.get();
+                let handled = self.threads_handled.load(Ordering::Relaxed);
                 // The first time there is nothing to compare with.
                 self.seen_handled.replace(Some(handled)) == Some(handled)
             }
@@ -108,7 +109,7 @@ mod tests {
         assert!(stuck(&watch, IrqReturn::WakeThread, 1, 1000));
         let watch = Watch::new();
         let works = (0..2 * WINDOW).any(|n| {
-            watch.threads_handled.set(n);
+            watch.threads_handled.store(n, Ordering::Relaxed);
             watch.note(IrqReturn::WakeThread, || 1000 * u64::from(n))
         });
         assert!(!works);

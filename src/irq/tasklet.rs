@@ -1,15 +1,19 @@
 //! Tasklets: a function each, run once by a softirq after it was scheduled, never twice at a time.
 //!
 //! Linux's rules (reference 7.1). SCHED says that it waits; scheduling one that waits does nothing. RUN says that
-//! it runs. SCHED is cleared before the call, so a tasklet may schedule itself, and what is scheduled while it
-//! runs runs again. One that is disabled stays on the list until the last `enable`. (Linux raises the softirq
-//! over and over meanwhile; here `enable` raises it.)
+//! it runs, on whichever CPU. SCHED is cleared before the call, so a tasklet may schedule itself, and what is scheduled
+//! while it runs runs again: on another CPU it waits there until RUN is gone, the softirq being raised again. One that
+//! is disabled when its turn comes leaves the list (PARKED), and the last `enable` puts it on that CPU's. (Linux leaves
+//! it there and raises the softirq over and over.)
 //!
 //! **Bound:** a run takes the list as it is, and when a task wants the CPU it puts the rest back and raises the
 //! softirq again.
 //!
-//! Context: scheduling and enabling from any, `kill` and `disable` from threads. Locks: none; the CPU's lists are
-//! changed with IRQs masked.
+//! Invariants: SCHED is set exactly while it is on one list, or PARKED, or about to be; whoever clears PARKED puts it on
+//! a list.
+//!
+//! Context: scheduling and enabling from any, `kill` and `disable` from threads. Locks: none; a CPU's lists are
+//! changed by that CPU with IRQs masked.
 
 use super::softirq::{self, Vector, raise_softirq_irqoff};
 use crate::per_cpu;
@@ -18,12 +22,14 @@ use crate::task;
 use arch::irqflags;
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 const SCHED: u32 = 1;
 const RUN: u32 = 2;
 /// It was last scheduled as an urgent one.
 const HI: u32 = 4;
+/// It was disabled when its turn came: it is on no list.
+const PARKED: u32 = 8;
 /// How often a waiter looks.
 const LOOK_NS: u64 = 50_000;
 
@@ -107,12 +113,17 @@ impl Tasklet {
         if self.state.fetch_or(SCHED, Ordering::AcqRel) & SCHED != 0 {
             return;
         }
-        let flags = irqflags::local_irq_save();
         if vector == Vector::Hi {
             self.state.fetch_or(HI, Ordering::Relaxed);
         } else {
             self.state.fetch_and(!HI, Ordering::Relaxed);
         }
+        self.append_here(vector);
+    }
+
+    /// Puts it, which is on no list, on this CPU's, and has it looked at.
+    fn append_here(&'static self, vector: Vector) {
+        let flags = irqflags::local_irq_save();
         list(vector).append(self);
         raise_softirq_irqoff(vector);
         if !irqflags::irqs_disabled_flags(flags) {
@@ -129,18 +140,27 @@ impl Tasklet {
 
     /// Keeps it from running until as many [`Self::enable`]; returns when it does not run. Thread context.
     pub fn disable(&self) {
-        self.disabled.fetch_add(1, Ordering::AcqRel);
+        // In this order here, and the other way round before it runs: one of the two sees the other.
+        self.disabled.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
         self.wait_while(RUN);
     }
 
     /// Takes back one [`Self::disable`]; if it was scheduled meanwhile, it runs. Any context.
-    pub fn enable(&self) {
-        let before = self.disabled.fetch_sub(1, Ordering::AcqRel);
+    pub fn enable(&'static self) {
+        let before = self.disabled.fetch_sub(1, Ordering::SeqCst);
         assert!(before > 0, "a tasklet is enabled that was not disabled");
-        let state = self.state.load(Ordering::Acquire);
-        if before == 1 && state & SCHED != 0 {
-            softirq::raise_softirq(if state & HI != 0 { Vector::Hi } else { Vector::Tasklet });
+        if before == 1
+            && let Some(vector) = self.unpark()
+        {
+            self.append_here(vector);
         }
+    }
+
+    /// Not PARKED any more; if it was, the caller puts it on the list of this vector.
+    fn unpark(&self) -> Option<Vector> {
+        let state = self.state.fetch_and(!PARKED, Ordering::SeqCst);
+        (state & PARKED != 0).then_some(if state & HI != 0 { Vector::Hi } else { Vector::Tasklet })
     }
 
     /// Waits until it neither waits to run nor runs. Whoever schedules it must have been stopped before; it must
@@ -169,41 +189,64 @@ fn action(vector: Vector) {
     let list = list(vector);
     // The list as it is: those that schedule themselves come behind, in the next pass.
     let end = list.last.get();
-    let parked = List::new();
     while let Some(tasklet) = list.pop() {
-        if tasklet.disabled.load(Ordering::Acquire) != 0 {
-            parked.append(tasklet);
-        } else {
-            irqflags::local_irq_restore(flags);
-            run(tasklet);
-            let _ = irqflags::local_irq_save();
+        irqflags::local_irq_restore(flags);
+        let turn = run(tasklet);
+        let _ = irqflags::local_irq_save();
+        if turn == Turn::Again {
+            list.append(tasklet);
         }
         let done = ptr::eq(tasklet, end);
         if done || softirq::should_stop() {
             break;
         }
     }
-    let more = !list.first.get().is_null();
-    while let Some(tasklet) = parked.pop() {
-        list.append(tasklet);
-    }
-    // Disabled ones wait for `enable`; others, and those left over, for the next pass.
-    if more {
+    if !list.first.get().is_null() {
         raise_softirq_irqoff(vector);
     }
     irqflags::local_irq_restore(flags);
 }
 
-fn run(tasklet: &Tasklet) {
-    // One CPU runs softirqs of a list, so RUN is clear; it is there for those who wait.
-    let before = tasklet.state.fetch_or(RUN, Ordering::AcqRel);
-    debug_assert!(
-        before & (RUN | SCHED) == SCHED,
-        "a tasklet on the list has state {before:#x}, expected SCHED"
-    );
-    tasklet.state.fetch_and(!SCHED, Ordering::AcqRel);
+/// What became of a tasklet whose turn it was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// It has run, or is parked: it is not on the list.
+    Over,
+    /// Another CPU runs it, or it was enabled at this moment: it comes again.
+    Again,
+}
+
+fn run(tasklet: &Tasklet) -> Turn {
+    // Only one CPU gets past this.
+    if tasklet.state.fetch_or(RUN, Ordering::AcqRel) & RUN != 0 {
+        return Turn::Again;
+    }
+    fence(Ordering::SeqCst);
+    if tasklet.disabled.load(Ordering::SeqCst) != 0 {
+        tasklet.state.fetch_or(PARKED, Ordering::SeqCst);
+        tasklet.state.fetch_and(!RUN, Ordering::Release);
+        // Enabled meanwhile, by somebody who may have come before it was parked.
+        fence(Ordering::SeqCst);
+        let enabled = tasklet.disabled.load(Ordering::SeqCst) == 0;
+        return if enabled && tasklet.unpark().is_some() { Turn::Again } else { Turn::Over };
+    }
+    let before = tasklet.state.fetch_and(!SCHED, Ordering::AcqRel);
+    debug_assert!(before & SCHED != 0, "a tasklet on the list has state {before:#x}, expected SCHED");
     (tasklet.function)(tasklet.data);
     tasklet.state.fetch_and(!RUN, Ordering::Release);
+    Turn::Over
+}
+
+/// Takes over the tasklets that wait on `cpu`, which is off. Thread context.
+#[cfg(target_os = "none")]
+pub(crate) fn migrate_from(cpu: usize) {
+    for (vector, lists) in [(Vector::Hi, &URGENT), (Vector::Tasklet, &NORMAL)] {
+        // SAFETY: the CPU is off, so its list is nobody's but the one's who switches it off, and on.
+        let from = unsafe { lists.of(cpu) };
+        while let Some(tasklet) = from.pop() {
+            tasklet.append_here(vector);
+        }
+    }
 }
 
 /// Gives the two vectors their functions, at boot.

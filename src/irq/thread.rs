@@ -1,19 +1,20 @@
 //! Interrupt threads (R2): what a handler leaves to be done, or a whole handler, as a task with a priority.
 //!
-//! Each threaded action has a task `irq/N-name`, SCHED_FIFO 50 until somebody sets it otherwise. It sleeps until
+//! Each threaded action has a task `irq/N-name`, SCHED_FIFO 50 until somebody sets it otherwise, on the CPU that the
+//! line goes to. It sleeps until
 //! the flow handler wakes it, calls the driver's function once, and says that it is done. Wake-ups that come
 //! before it has begun are one.
 //!
 //! Context: the thread. Locks: in a forced thread, what `local_bh_disable` takes.
 
 use super::action::{Action, raise_to};
-use super::{IrqReturn, flow, softirq};
+use super::{IrqReturn, affinity, flow, softirq};
 use crate::error::Result;
 use crate::sched::core as sched;
 use crate::task::{self, TaskRef, state};
-use arch::irqflags;
 use arch::timer::counter;
 use core::fmt::Write;
+use core::sync::atomic::Ordering;
 
 /// The priority of a new interrupt thread: the middle of the range.
 pub const PRIORITY: i32 = 50;
@@ -23,21 +24,21 @@ pub(super) fn create(action: &Action) -> Result<TaskRef> {
     let mut name = heapless::String::<32>::new();
     // Longer ones are cut, as task names are.
     let _ = write!(name, "irq/{}-{}", action.irq, action.name);
-    task::build(&name).fifo(PRIORITY).create(irq_thread, core::ptr::from_ref(action).expose_provenance())
+    task::build(&name)
+        .fifo(PRIORITY)
+        .affinity(affinity::thread_cpus(action.irq))
+        .create(irq_thread, core::ptr::from_ref(action).expose_provenance())
 }
 
 fn irq_thread(action: usize) {
     // SAFETY: `manage` made the action, and frees it when this thread has ended.
     let action = unsafe { &*core::ptr::with_exposed_provenance::<Action>(action) };
     while wait_for_interrupt(action) {
-        raise_to(&action.longest_wait, counter().wrapping_sub(action.woken_at.get()));
+        raise_to(&action.longest_wait, counter().wrapping_sub(action.woken_at.load(Ordering::Relaxed)));
         // SAFETY: set before the thread was started; the line stays while one of its threads does.
         let line = unsafe { &*action.line.get() };
         if call(action) == IrqReturn::Handled {
-            let handled = &line.spurious.threads_handled;
-            let flags = irqflags::local_irq_save();
-            handled.set(handled.get().wrapping_add(1));
-            irqflags::local_irq_restore(flags);
+            line.spurious.threads_handled.fetch_add(1, Ordering::Relaxed);
         }
         flow::finish_oneshot(line, action);
     }
@@ -47,10 +48,8 @@ fn irq_thread(action: usize) {
 fn wait_for_interrupt(action: &Action) -> bool {
     loop {
         task::set_current_state(state::INTERRUPTIBLE);
-        let flags = irqflags::local_irq_save();
-        let run = action.run.replace(false);
-        irqflags::local_irq_restore(flags);
-        if run || action.stop.get() {
+        let run = action.run.swap(false, Ordering::AcqRel);
+        if run || action.stop.load(Ordering::Relaxed) {
             task::set_current_state(state::RUNNING);
             return run;
         }

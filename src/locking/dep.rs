@@ -46,6 +46,13 @@ impl Dep {
         }
     }
 
+    /// Where the lock was made.
+    #[cfg(debug_assertions)]
+    #[inline(always)]
+    pub(super) fn made_at(&self) -> crate::lockdep::Place {
+        self.key.made_at()
+    }
+
     /// The lock is about to be taken, as long as that may take. Interrupts are as they will be while it is held.
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]

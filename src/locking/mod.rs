@@ -17,13 +17,16 @@
 //! That is the model `full`; what `rt` and the event-driven style make of the first four is in `spin`.
 //!
 //! On one CPU the lock word is not there: the marker is the lock (K2). The word is patched in when there
-//! is a second CPU, or by `smp_locks=1` (`arch::patch`).
+//! is a second CPU, or by `smp_locks=1` (`arch::patch`). It is a ticket lock: first come, first served
+//! (`raw`, docs/adr/0014).
 //!
 //! Lock order: see docs/locking.md.
 
 mod completion;
 mod condvar;
 pub(crate) mod dep;
+#[cfg(debug_assertions)]
+mod holder;
 mod mutex;
 mod once;
 pub(crate) mod pi;
@@ -46,7 +49,7 @@ pub(crate) use raw::RawLock;
 #[cfg(debug_assertions)]
 pub(crate) use raw::Yield;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use sched_lock::{SchedLock, SchedLockGuard};
+pub use sched_lock::{Far, Near, Reach, SchedLock, SchedLockGuard};
 pub use semaphore::Semaphore;
 pub use seqlock::{Plain, SeqLock};
 pub use spin::{

@@ -1,31 +1,39 @@
-//! The lock word: a FIFO ticket lock that is only there when more than one CPU is.
+//! The lock word: a FIFO ticket lock (`arch::ticket`) that is only there when more than one CPU is.
+//!
+//! First come, first served: with N CPUs at most N − 1 sections go before mine, and none that came later. On one CPU the
+//! marker is the lock, and a lock and its release are a `nop` each; with a word they are six instructions and three, and
+//! two branches, out of the way of the one-CPU path.
+//!
+//! Debug builds know who holds it (`holder`), and its order among the locks (`dep`).
 //!
 //! The caller has preemption off or IRQs masked *before* it takes a ticket: a ticket holder that is
 //! switched away would stall every CPU behind it.
 
 use super::dep::Dep;
-use arch::patch::{SMP_LOCKS, static_branch};
 #[cfg(debug_assertions)]
-use core::sync::atomic::{AtomicBool, Ordering};
-use spin::relax::RelaxStrategy;
+use super::holder::Holder;
+use arch::patch::{SMP_LOCKS, static_branch};
+use arch::ticket::TicketLock;
 
 /// Waits with `yield`: `spin_loop()` is an `isb` on AArch64, on which QEMU does not let another CPU run.
+#[cfg(debug_assertions)]
 pub(crate) struct Yield;
 
-impl RelaxStrategy for Yield {
+#[cfg(debug_assertions)]
+impl spin::relax::RelaxStrategy for Yield {
     #[inline(always)]
     fn relax() {
         arch::cpu::relax();
     }
 }
 
-/// See the module's text.
+/// See the module's text. The word comes first, here and in what has one of these: then its address is at hand and
+/// costs nothing where it is not needed.
+#[repr(C)]
 pub(crate) struct RawLock {
-    ticket: spin::mutex::TicketMutex<(), Yield>,
-    /// Where there is no lock word: what it would say. A lock that is taken twice gives two exclusive
-    /// references instead of a standstill, so debug builds look.
+    word: TicketLock,
     #[cfg(debug_assertions)]
-    held: AtomicBool,
+    holder: Holder,
     dep: Dep,
 }
 
@@ -34,9 +42,9 @@ impl RawLock {
     pub(crate) const fn new() -> Self {
         Self {
             dep: Dep::raw(),
-            ticket: spin::mutex::TicketMutex::new(()),
+            word: TicketLock::new(),
             #[cfg(debug_assertions)]
-            held: AtomicBool::new(false),
+            holder: Holder::none(),
         }
     }
 
@@ -56,11 +64,79 @@ impl RawLock {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock(&self) {
         self.dep.acquire();
-        if static_branch::<SMP_LOCKS>() {
-            return self.lock_word();
-        }
         #[cfg(debug_assertions)]
-        self.mark_held();
+        self.holder.lock(&self.word, self.dep.made_at());
+        #[cfg(not(debug_assertions))]
+        self.word.lock_if::<SMP_LOCKS>();
+    }
+
+    /// [`Self::lock`] of a lock that lies `OFFSET` bytes into `outer`, whose address is at hand: the lock's own is
+    /// computed where there is a word, and nowhere else.
+    ///
+    /// # Safety
+    /// This lock is there.
+    #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) unsafe fn lock_in<T, const OFFSET: usize>(&self, outer: &T) {
+        debug_assert_eq!((&raw const *outer).addr() + OFFSET, (&raw const self.word).addr());
+        #[cfg(debug_assertions)]
+        self.lock();
+        // SAFETY: passed on.
+        #[cfg(not(debug_assertions))]
+        unsafe {
+            TicketLock::lock_if_at::<SMP_LOCKS, OFFSET>((&raw const *outer).cast());
+        }
+    }
+
+    /// [`Self::unlock`] of such a lock.
+    ///
+    /// # Safety
+    /// This lock is there, and the caller holds it.
+    #[inline(always)]
+    pub(crate) unsafe fn unlock_in<T, const OFFSET: usize>(&self, outer: &T) {
+        debug_assert_eq!((&raw const *outer).addr() + OFFSET, (&raw const self.word).addr());
+        self.unlock_without_word();
+        // SAFETY: passed on.
+        unsafe { TicketLock::unlock_if_at::<SMP_LOCKS, OFFSET>((&raw const *outer).cast()) };
+    }
+
+    /// [`Self::lock`] where not even the address of the lock may cost anything (a static's would), or a scratch register:
+    /// the word is a call away.
+    #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(super) fn lock_by_call(&self) {
+        #[cfg(debug_assertions)]
+        self.lock();
+        #[cfg(not(debug_assertions))]
+        if static_branch::<SMP_LOCKS>() {
+            self.take_word();
+        }
+    }
+
+    /// [`Self::unlock`] in this way.
+    ///
+    /// # Safety
+    /// The caller holds the lock.
+    #[inline(always)]
+    pub(super) unsafe fn unlock_by_call(&self) {
+        self.unlock_without_word();
+        if static_branch::<SMP_LOCKS>() {
+            self.release_word();
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    #[cold]
+    #[inline(never)]
+    fn take_word(&self) {
+        self.word.lock();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn release_word(&self) {
+        // SAFETY: called by `unlock_by_call`, whose caller holds the lock.
+        unsafe { self.word.unlock() };
     }
 
     /// [`Self::lock`] on a CPU that is alone, for a caller that has asked.
@@ -69,34 +145,31 @@ impl RawLock {
     pub(crate) fn lock_without_word(&self) {
         self.dep.acquire();
         #[cfg(debug_assertions)]
-        self.mark_held();
+        self.holder.lock(&self.word, self.dep.made_at());
     }
 
     /// [`Self::lock`] of the second of two locks that were made at one place, in an order that the caller keeps: the
     /// validation cannot tell the two apart, and would see a lock taken twice.
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn lock_second(&self) {
-        if static_branch::<SMP_LOCKS>() {
-            self.lock_word();
-        } else {
-            #[cfg(debug_assertions)]
-            self.mark_held();
-        }
+        #[cfg(debug_assertions)]
+        self.holder.lock(&self.word, self.dep.made_at());
+        #[cfg(not(debug_assertions))]
+        self.word.lock_if::<SMP_LOCKS>();
         self.dep.acquired_by_trying();
     }
 
     #[inline(always)]
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn try_lock(&self) -> bool {
-        if static_branch::<SMP_LOCKS>() && !self.try_lock_word() {
-            return false;
-        }
-        self.dep.acquired_by_trying();
         #[cfg(debug_assertions)]
-        if !static_branch::<SMP_LOCKS>() {
-            self.mark_held();
+        let taken = self.holder.try_lock(&self.word, self.dep.made_at());
+        #[cfg(not(debug_assertions))]
+        let taken = !static_branch::<SMP_LOCKS>() || self.word.try_lock();
+        if taken {
+            self.dep.acquired_by_trying();
         }
-        true
+        taken
     }
 
     /// # Safety
@@ -104,12 +177,10 @@ impl RawLock {
     #[inline(always)]
     pub(crate) unsafe fn unlock(&self) {
         self.dep.release();
-        if static_branch::<SMP_LOCKS>() {
-            // SAFETY: passed on.
-            return unsafe { self.unlock_word() };
-        }
         #[cfg(debug_assertions)]
-        self.held.store(false, Ordering::Relaxed);
+        self.holder.clear();
+        // SAFETY: passed on.
+        unsafe { self.word.unlock_if::<SMP_LOCKS>() };
     }
 
     /// The release on a CPU that is alone, for a caller that has asked.
@@ -117,11 +188,28 @@ impl RawLock {
     pub(crate) fn unlock_without_word(&self) {
         self.dep.release();
         #[cfg(debug_assertions)]
-        self.held.store(false, Ordering::Relaxed);
+        self.holder.clear();
+    }
+
+    /// The release of a word that is there, for a caller that has asked.
+    ///
+    /// # Safety
+    /// The caller holds the lock, and there are lock words.
+    #[inline(always)]
+    pub(crate) unsafe fn unlock_word(&self) {
+        self.unlock_without_word();
+        // SAFETY: passed on.
+        unsafe { self.word.unlock() };
+    }
+
+    /// Whether another CPU waits for it, for who holds it. On one CPU nobody can: the section is not preempted.
+    #[inline(always)]
+    pub(crate) fn is_contended(&self) -> bool {
+        static_branch::<SMP_LOCKS>() && self.word.is_contended()
     }
 
     /// The lock goes over to the next task of this CPU, with the switch that the caller makes: from here on it is
-    /// not the running task's.
+    /// not the running task's. (It is still this CPU's.)
     #[inline(always)]
     pub(crate) fn hand_over(&self) {
         self.dep.release();
@@ -133,33 +221,5 @@ impl RawLock {
     #[cfg_attr(debug_assertions, track_caller)]
     pub(crate) fn taken_over(&self) {
         self.dep.acquired_by_trying();
-    }
-
-    #[cfg(debug_assertions)]
-    fn mark_held(&self) {
-        let was_held = self.held.swap(true, Ordering::Relaxed);
-        assert!(
-            !was_held,
-            "a spin lock is taken twice on one CPU: by its holder, or by an interrupt that does not mask"
-        );
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn lock_word(&self) {
-        core::mem::forget(self.ticket.lock());
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn try_lock_word(&self) -> bool {
-        self.ticket.try_lock().map(core::mem::forget).is_some()
-    }
-
-    #[cold]
-    #[inline(never)]
-    unsafe fn unlock_word(&self) {
-        // SAFETY: the guard was forgotten in `lock_word`, so the lock is held and this is its release.
-        unsafe { self.ticket.force_unlock() };
     }
 }

@@ -62,6 +62,8 @@ pub type RawSpinLockIrqSave<T> = Lock<RawMask, T>;
 pub type RawSpinLockIrqSaveGuard<'a, T> = LockGuard<'a, RawMask, T>;
 
 /// A lock around a value; see the aliases.
+// The word comes first, so that its address is the lock's and is not computed where there is no word.
+#[repr(C)]
 pub struct Lock<K: Kind, T: ?Sized> {
     words: K::Words,
     data: UnsafeCell<T>,

@@ -29,11 +29,9 @@ pub trait Kind {
     /// # Safety
     /// The caller holds it, and got `state` from taking it.
     unsafe fn unlock(words: &Self::Words, state: Self::State);
-    /// Whether somebody is known to wait. A ticket word does not tell, and on one CPU nobody can wait for the
-    /// end of a section that is not preempted.
-    fn is_contended(_words: &Self::Words) -> bool {
-        false
-    }
+    /// Whether somebody waits for the lock that the caller holds. (On one CPU nobody can wait for the end of a section
+    /// that is not preempted.)
+    fn is_contended(words: &Self::Words) -> bool;
 }
 
 /// [`super::RawSpinLock`].
@@ -53,6 +51,7 @@ pub enum Spin {}
 pub enum SpinMask {}
 
 /// A word to spin on.
+#[repr(C)]
 pub struct Word {
     spin: RawLock,
     /// What the holder's mask was, in the event-driven style. Here and not in the guard, where it would occupy a
@@ -92,6 +91,7 @@ impl SpinMask {
 }
 
 /// A word to spin on, and a mutex in its place where the lock sleeps.
+#[repr(C)]
 pub struct Both {
     spin: RawLock,
     mutex: RawMutex,
@@ -135,6 +135,11 @@ impl Both {
             unsafe { self.spin.unlock() };
         }
     }
+
+    /// Where it sleeps a task may wait, otherwise a CPU.
+    fn is_contended<const SLEEPS: u32>(&self) -> bool {
+        if static_branch::<SLEEPS>() { self.mutex.is_wanted() } else { self.spin.is_contended() }
+    }
 }
 
 impl Kind for RawCount {
@@ -145,7 +150,7 @@ impl Kind for RawCount {
     #[cfg_attr(debug_assertions, track_caller)]
     fn lock(word: &Word) {
         match preempt::preempt_count_inc_unless::<EVENT_STYLE, EVENT_STYLE>() {
-            Counted::Done => word.spin.lock(),
+            Counted::Done => word.spin.lock_by_call(),
             _ => lock_mask(word),
         }
     }
@@ -187,6 +192,10 @@ impl Kind for RawCount {
             irqflags::local_irq_restore(word.flags.get());
         }
     }
+
+    fn is_contended(word: &Word) -> bool {
+        word.spin.is_contended()
+    }
 }
 
 /// The beginning of a [`RawCount`] section in the event-driven style. A call, so that the mask does not take a
@@ -209,8 +218,8 @@ fn lock_mask(word: &Word) {
 unsafe fn unlock_count_with_word(word: &Word) {
     // The flags may be somebody else's the moment the word is released.
     let flags = word.flags.get();
-    // SAFETY: by contract.
-    unsafe { word.spin.unlock() };
+    // SAFETY: by contract, and the caller has asked.
+    unsafe { word.spin.unlock_word() };
     if preempt::preempt_enable_unless::<EVENT_STYLE, EVENT_STYLE>() != Counted::Done {
         irqflags::local_irq_restore(flags);
     }
@@ -246,6 +255,10 @@ impl Kind for RawMask {
         // SAFETY: by contract.
         unsafe { word.spin.unlock() };
         leave_mask(flags);
+    }
+
+    fn is_contended(word: &Word) -> bool {
+        word.spin.is_contended()
     }
 }
 
@@ -296,7 +309,7 @@ impl Kind for Spin {
     }
 
     fn is_contended(words: &Both) -> bool {
-        static_branch::<SLEEPING_SPIN_LOCKS>() && words.mutex.is_wanted()
+        words.is_contended::<SLEEPING_SPIN_LOCKS>()
     }
 }
 
@@ -353,6 +366,6 @@ impl Kind for SpinMask {
     }
 
     fn is_contended(words: &Both) -> bool {
-        static_branch::<RT>() && words.mutex.is_wanted()
+        words.is_contended::<RT>()
     }
 }

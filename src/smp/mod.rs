@@ -30,6 +30,7 @@ pub use ipi::send_reschedule;
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static PRESENT: AtomicCpuMask = AtomicCpuMask::new();
+static SEEN: AtomicCpuMask = AtomicCpuMask::new();
 
 /// The CPUs that schedule tasks.
 #[inline(always)]
@@ -44,6 +45,12 @@ pub fn present() -> CpuMask {
     PRESENT.load()
 }
 
+/// The CPUs that have been online, whether they are or not: those that have per-CPU data of their own.
+#[must_use]
+pub fn seen() -> CpuMask {
+    SEEN.load()
+}
+
 /// `cpu` is there, and may be started.
 pub(crate) fn set_present(cpu: usize) {
     PRESENT.set(cpu);
@@ -52,6 +59,7 @@ pub(crate) fn set_present(cpu: usize) {
 /// `cpu` begins, or ceases, to schedule tasks. By that CPU.
 pub(crate) fn set_online(cpu: usize, online: bool) {
     if online {
+        SEEN.set(cpu);
         ONLINE.set(cpu);
     } else {
         ONLINE.clear(cpu);

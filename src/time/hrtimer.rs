@@ -62,7 +62,10 @@ pub struct Hrtimer {
 }
 
 /// A CPU's timers.
+#[repr(C)]
 pub(super) struct Base {
+    /// First: its address is the base's.
+    pub(super) lock: RawLock,
     /// The first expiry that the hardware must not miss, the tick apart: the earlier of the first hard one
     /// and `soft_armed_ns`.
     next_ns: Cell<u64>,
@@ -71,7 +74,6 @@ pub(super) struct Base {
     next_ticks: AtomicU64,
     /// The tick: always there, so it is not in a tree. Its own CPU's alone.
     pub(super) tick: Tick,
-    lock: RawLock,
     pub(super) hard: TimerTree,
     pub(super) soft: TimerTree,
     /// The first soft expiry, or `u64::MAX` while the softirq is raised for what is due.
@@ -90,10 +92,10 @@ unsafe impl Send for Base {}
 
 per_cpu! {
     pub(super) static BASE: Base = Base {
+        lock: RawLock::new(),
         next_ns: Cell::new(u64::MAX),
         next_ticks: AtomicU64::new(u64::MAX),
         tick: Tick::new(),
-        lock: RawLock::new(),
         hard: TimerTree::new(),
         soft: TimerTree::new(),
         soft_armed_ns: Cell::new(u64::MAX),

@@ -7,6 +7,7 @@
 use crate::patch::PREEMPT_STATS;
 use aarch64_cpu::registers::{CurrentEL, ID_AA64MMFR1_EL1, ID_AA64PFR0_EL1, MIDR_EL1, MPIDR_EL1, Readable};
 use core::arch::asm;
+use core::sync::atomic::AtomicU32;
 
 /// MIDR_EL1: implementer, part and revision.
 pub fn midr() -> u64 {
@@ -118,6 +119,20 @@ pub fn relax() {
 pub fn wait_for_event() {
     // SAFETY: a hint. No `nomem`: the loop around it waits for memory to change.
     unsafe { asm!("wfe", options(nostack, preserves_flags)) };
+}
+
+/// Waits for `word` to be something else than `value`: until then, or less; the caller looks again. An interrupt that is
+/// open is taken meanwhile.
+///
+/// The wait is `wfe` behind a load that puts the word under the exclusive monitor: the store of another CPU is the event
+/// (`ticket.rs`).
+#[inline(always)]
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    // SAFETY: a load and a hint. No `nomem`: the loop around it waits for memory to change.
+    unsafe {
+        asm!("ldxr {now:w}, [{p}]", "eor {now:w}, {now:w}, {old:w}", "cbnz {now:w}, 2f", "wfe", "2:",
+            p = in(reg) word.as_ptr(), old = in(reg) value, now = out(reg) _, options(nostack, preserves_flags));
+    }
 }
 
 /// Runs `f` with interrupts masked on this CPU, and restores the mask that was in force.

@@ -104,6 +104,12 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
+// The same entry where more than one CPU counts its interrupts.
+el1_irq_smp:
+	mrs	x0, S3_0_C12_C12_0
+	bl	handle_arch_irq_smp
+	b	el1_irq_exit
+
 // The entry with the handler timed (`irqs on`).
 el1_irq_timed:
 	mrs	x0, S3_0_C12_C12_0

@@ -30,6 +30,7 @@ pub mod semihost;
 mod space;
 pub mod spin_table;
 pub mod thread_info;
+pub mod ticket;
 pub mod timer;
 pub mod upcall;
 

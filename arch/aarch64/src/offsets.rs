@@ -25,6 +25,7 @@ global_asm!(
     SOFTIRQ_BIT = const SOFTIRQ_OFFSET.trailing_zeros(),
     INTERRUPT_MASK = const INTERRUPT_MASK,
     KEY_GIC_V2 = const crate::patch::GIC_V2,
+    KEY_SMP_LOCKS = const crate::patch::SMP_LOCKS,
     KEY_IRQ_STATS = const crate::patch::IRQ_STATS,
     KEY_PREEMPT_STATS = const crate::patch::PREEMPT_STATS,
     IRQ_FRAME_SIZE = const size_of::<IrqFrame>(),

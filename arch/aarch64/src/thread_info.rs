@@ -106,14 +106,27 @@ impl ThreadInfo {
         if self.tif_need_resched() {
             return true;
         }
-        self.flags.fetch_or(TIF_NEED_RESCHED_MASK, Ordering::Relaxed) & TIF_NEED_RESCHED_MASK != 0
+        let before: u64;
+        // SAFETY: an exclusive pair on the flags, which are atomic. Not `fetch_or`: LLVM aligns the head of a loop, and
+        // falls into it through the padding.
+        unsafe {
+            asm!("2: ldxr {f}, [{p}]", "orr {n}, {f}, #{mask}", "stxr {s:w}, {n}, [{p}]", "cbnz {s:w}, 2b",
+                p = in(reg) self.flags.as_ptr(), f = out(reg) before, n = out(reg) _, s = out(reg) _,
+                mask = const TIF_NEED_RESCHED_MASK, options(nostack, preserves_flags));
+        }
+        before & TIF_NEED_RESCHED_MASK != 0
     }
 
     /// Clears `TIF_NEED_RESCHED`. The caller holds the run-queue lock (reference 3.3 step 7).
     #[inline(always)]
     pub fn clear_need_resched(&self) {
         if self.tif_need_resched() {
-            self.flags.fetch_and(!TIF_NEED_RESCHED_MASK, Ordering::Relaxed);
+            // SAFETY: as above.
+            unsafe {
+                asm!("2: ldxr {f}, [{p}]", "and {f}, {f}, #{mask}", "stxr {s:w}, {f}, [{p}]", "cbnz {s:w}, 2b",
+                    p = in(reg) self.flags.as_ptr(), f = out(reg) _, s = out(reg) _,
+                    mask = const !TIF_NEED_RESCHED_MASK, options(nostack, preserves_flags));
+            }
         }
     }
 

@@ -88,7 +88,8 @@ el1_irq:
 	ldr	x1, [x1, :lo12:irq_stack_top]
 	mov	sp, x1
 
-	// Acknowledge. ICC_IAR1_EL1; on a GICv2 the nop is a branch (arch::patch).
+	// Acknowledge. ICC_IAR1_EL1. With more than one CPU, and on a GICv2, the nop is a branch (arch::patch): the
+	// later entry in the table counts, and the GICv2's asks for itself how many CPUs there are.
 1:
 2:	nop
 3:	mrs	x0, S3_0_C12_C12_0
@@ -96,6 +97,10 @@ el1_irq:
 	b	el1_irq_exit
 	.pushsection .patch, "a"
 	.balign	4
+	.long	2b - .
+	.long	el1_irq_smp - .
+	.long	{KEY_SMP_LOCKS}
+	nop
 	.long	2b - .
 	.long	el1_irq_gicv2 - .
 	.long	{KEY_GIC_V2}

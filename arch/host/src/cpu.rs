@@ -4,6 +4,12 @@
 pub fn relax() {
     std::thread::yield_now();
 }
+/// Waits for `word` to be something else than `value`, or less.
+pub fn wait_while(word: &std::sync::atomic::AtomicU32, value: u32) {
+    if word.load(std::sync::atomic::Ordering::Relaxed) == value {
+        relax();
+    }
+}
 /// A PC test has no idle loop.
 pub fn wait_for_interrupt() {
     std::thread::yield_now();

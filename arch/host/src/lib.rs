@@ -11,7 +11,9 @@ pub mod irqflags;
 pub mod patch;
 pub mod percpu;
 pub mod pmu;
+mod sync;
 pub mod thread_info;
+pub mod ticket;
 pub mod timer;
 
 /// One level of hard interrupt in the count (bits 19:16).

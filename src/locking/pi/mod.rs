@@ -26,7 +26,7 @@ pub(super) use graph::{block, hand_over, remove};
 pub(crate) use node::{At, PiTask};
 pub(super) use node::{PiLock, Waiter};
 
-use super::SchedLock;
+use super::{Far, SchedLock};
 use crate::sched::{self, class::Class};
 use crate::task::{Task, TaskRef};
 use arch::irqflags;
@@ -34,7 +34,7 @@ use graph::MAX_LOCK_DEPTH;
 use node::PiEntity;
 
 /// The PI lock.
-pub(crate) static PI: SchedLock<()> = SchedLock::new(());
+pub(crate) static PI: SchedLock<(), Far> = SchedLock::new(());
 
 impl PiEntity for Task {
     #[inline(always)]

@@ -113,6 +113,9 @@ fn is_v3() -> bool {
 /// Lets an interrupt through: a private one on `cpu`, which must be the calling CPU on a GICv2; a shared
 /// one, to be delivered to `cpu`.
 pub fn enable(cpu: usize, intid: u32, priority: u8) {
+    // What its handler is, and what that reads, is there before the interrupt can be.
+    // SAFETY: a barrier. No `nomem`: it orders the caller's stores.
+    unsafe { core::arch::asm!("dsb ishst", options(nostack, preserves_flags)) };
     if is_v3() { v3::enable(cpu, intid, priority) } else { v2::enable(cpu, intid, priority) }
 }
 
@@ -137,6 +140,19 @@ pub fn disable(cpu: usize, intid: u32) {
 /// Says how a device signals: by an edge or a level. Only while the interrupt is disabled.
 pub fn set_trigger(cpu: usize, intid: u32, edge: bool) {
     if is_v3() { v3::set_trigger(cpu, intid, edge) } else { v2::set_trigger(intid, edge) }
+}
+
+/// Delivers a shared interrupt to `cpu`, which has run `init_cpu`, from now on. One that is pending goes there too; one
+/// that is being handled is not taken away.
+pub fn set_target(cpu: usize, intid: u32) {
+    if is_v3() { v3::set_target(cpu, intid) } else { v2::set_target(cpu, intid) }
+}
+
+/// Whether a CPU has acknowledged a shared interrupt and not yet ended it. After [`disable`] it is not acknowledged
+/// anew: once this says no, nobody is in its handler.
+#[must_use]
+pub fn is_active(intid: u32) -> bool {
+    if is_v3() { v3::is_active(intid) } else { v2::is_active(intid) }
 }
 
 /// Makes an interrupt pending as if its device had signalled (SPI, PPI; for tests).

@@ -133,9 +133,18 @@ pub(super) fn enable(cpu: usize, intid: u32, priority: u8) {
     let (gicd, index) = (gicd(), intid as usize);
     gicd.IPRIORITYR[index].set(priority);
     if intid >= 32 {
-        gicd.ITARGETSR[index].set(TARGET_BIT[cpu].load(Ordering::Relaxed));
+        set_target(cpu, intid);
     }
     gicd.ISENABLER[index / 32].set(1 << (index % 32));
+}
+
+/// One byte, and one target: with several the controller would interrupt all of them, for one to find it.
+pub(super) fn set_target(cpu: usize, intid: u32) {
+    gicd().ITARGETSR[intid as usize].set(TARGET_BIT[cpu].load(Ordering::Relaxed));
+}
+
+pub(super) fn is_active(intid: u32) -> bool {
+    gicd().ISACTIVER[intid as usize / 32].get() & 1 << (intid % 32) != 0
 }
 
 pub(super) fn disable(intid: u32) {

@@ -145,6 +145,30 @@ pub(super) fn enable(cpu: usize, intid: u32, priority: u8) {
     };
 }
 
+/// Reads the interrupt's bit of GICD_ISENABLER (0x100), ISACTIVER (0x300) and their like.
+fn read_bit(intid: u32, offset: usize) -> bool {
+    let register = DIST.load(Ordering::Relaxed) + offset + intid as usize / 32 * 4;
+    // SAFETY: a register of the mapped distributor, whose reading changes nothing.
+    unsafe { (register as *const u32).read_volatile() & 1 << (intid % 32) != 0 }
+}
+
+/// The route of an interrupt that is let through is not changed under it (as Linux: between the two writes of 32 bits
+/// that a bridge may make of one, it would have no CPU).
+pub(super) fn set_target(cpu: usize, intid: u32) {
+    let enabled = read_bit(intid, 0x100);
+    if enabled {
+        mask(cpu, intid);
+    }
+    let _ = distributor().set_routing(id(intid), Some(AFFINITY[cpu].load(Ordering::Relaxed)));
+    if enabled {
+        unmask(cpu, intid);
+    }
+}
+
+pub(super) fn is_active(intid: u32) -> bool {
+    read_bit(intid, 0x300)
+}
+
 pub(super) fn disable(cpu: usize, intid: u32) {
     if intid < 32 {
         let mut redistributor = redistributor(cpu);

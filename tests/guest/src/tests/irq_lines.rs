@@ -12,6 +12,7 @@ use stint::drivers::irqchip;
 use stint::irq::info::line_info;
 use stint::irq::{self, IrqFlags, IrqReturn, WINDOW};
 use stint::preempt;
+use stint::smp::CpuMask;
 
 /// Shared interrupts that no device of the machines has.
 pub const SPI: u32 = 216;
@@ -150,12 +151,12 @@ ktest! {
 
 ktest! {
     fn a_line_keeps_the_cpus_it_may_go_to() {
-        check_eq!(irq::irq_affinity(SPI), Ok(0xff));
-        check_eq!(irq::irq_set_affinity(SPI, 0b0101), Ok(()));
-        check_eq!(irq::irq_affinity(SPI), Ok(0b0101));
-        check_eq!(irq::irq_set_affinity(SPI, 0b0100), Err(Error::BadAffinity), "CPUs that are not online");
-        check_eq!(irq::irq_set_affinity(1020, 1), Err(Error::BadIrq { irq: 1020 }));
-        check_eq!(irq::irq_set_affinity(SPI, 0xff), Ok(()));
+        check_eq!(irq::irq_affinity(SPI), Ok(CpuMask::ALL));
+        check_eq!(irq::irq_set_affinity(SPI, CpuMask::from_bits(0b0101)), Ok(()));
+        check_eq!(irq::irq_affinity(SPI), Ok(CpuMask::from_bits(0b0101)));
+        check_eq!(irq::irq_set_affinity(SPI, CpuMask::of(63)), Err(Error::BadAffinity), "CPUs that are not online");
+        check_eq!(irq::irq_set_affinity(1020, CpuMask::of(0)), Err(Error::BadIrq { irq: 1020 }));
+        check_eq!(irq::irq_set_affinity(SPI, CpuMask::ALL), Ok(()));
     }
 }
 
