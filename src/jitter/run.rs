@@ -9,9 +9,8 @@
 use super::gaps::{Counted, Gap, Gaps};
 use super::params::Params;
 use crate::error::Result;
-use crate::irq::info::count_on;
 use crate::irq::info::for_each_line;
-use crate::irq::softirq;
+use crate::irq::{count_on, softirq};
 use crate::smp::CpuMask;
 use crate::start::boot_info;
 use crate::task::{self, JoinHandle};
@@ -128,8 +127,8 @@ impl Counters {
             }
         }
         let since = |last: &mut u64, now: u64| now.wrapping_sub(core::mem::replace(last, now)) as u32;
-        counted.ticks = since(&mut self.ticks, tick::jiffies() - tick::skipped());
-        counted.softirqs = since(&mut self.softirqs, softirq::runs().iter().sum());
+        counted.ticks = since(&mut self.ticks, tick::taken());
+        counted.softirqs = since(&mut self.softirqs, softirq::runs_on(self.cpu).iter().sum());
         counted.switches = since(&mut self.switches, task::current().switches());
         counted
     }
