@@ -154,7 +154,7 @@ pub(super) fn note_switch(this: &RunQueue, prev: &Task, next: &Task) {
     this.publish(next);
 }
 
-/// The pick where there is a deadline task, or real-time tasks are throttled. The run queue is locked.
+/// The pick where there is a deadline task, real-time tasks are throttled, or the tick is stopped. The run queue is locked.
 #[cold]
 #[inline(never)]
 fn pick_special(this: &RunQueue) -> SchedRef {
@@ -168,6 +168,7 @@ fn pick_special(this: &RunQueue) -> SchedRef {
         let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
     }
     let next = rq.pick_next_task(rq.curr());
+    super::nohz::look_at_tick(rq);
     this.event.program(rq);
     next
 }

@@ -22,6 +22,7 @@
 //! | `stop` | the stoppers: what comes between whatever runs on a CPU |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
+//! | `nohz` | no tick for a single task |
 //! | `watch` | a look at a run queue from outside |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
@@ -51,6 +52,7 @@ mod idle;
 mod lazy;
 pub mod load;
 mod migrate;
+pub(crate) mod nohz;
 pub mod notice;
 mod params;
 pub mod pelt;
