@@ -97,6 +97,7 @@ mod on_target {
     /// Cross-CPU calls and the wake list.
     fn call_function(_: usize) {
         crate::sched::wake_list::run_pending();
+        crate::sched::rebalance::run_pending();
     }
 
     /// Where this CPU is, for a watcher on another.
