@@ -27,7 +27,8 @@ pub fn boot_info() -> &'static BootInfo {
 pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
     // What is made from here on asks which CPUs there are.
-    crate::smp::set_online(info.boot_cpu, true);
+    smp::call::open_this_cpu();
+    smp::set_online(info.boot_cpu, true);
     arch::pmu::init();
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);

@@ -297,6 +297,10 @@ pub(crate) fn cpu_idle_loop() -> ! {
         #[cfg(debug_assertions)]
         crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
+            #[cfg(target_os = "none")]
+            if static_branch::<SMP_LOCKS>() {
+                crate::smp::hotplug::go_if_dying();
+            }
             crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.

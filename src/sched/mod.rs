@@ -42,6 +42,8 @@ pub mod deadline_admit;
 pub mod deadline_rq;
 mod deadline_tree;
 pub mod entity;
+#[cfg(target_os = "none")]
+pub(crate) mod evacuate;
 mod event;
 pub mod fair;
 mod fair_preempt;

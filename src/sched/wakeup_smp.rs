@@ -121,10 +121,22 @@ fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
     }
     // SAFETY: IRQs masked.
     let this = unsafe { try_lock_task_rq_smp(task) };
-    if this.is_none() {
+    if this.is_some() || hand_over(task) {
+        return this;
+    }
+    // SAFETY: IRQs masked.
+    Some(unsafe { lock_task_rq_smp(task) })
+}
+
+/// Leaves the task to its CPU; false if that is going, or has gone, and wakes nobody any more.
+#[cold]
+#[inline(never)]
+fn hand_over(task: &Task) -> bool {
+    let serves = crate::smp::online().contains(super::runqueue::task_cpu(task));
+    if serves {
         wake_list::hand_over(task);
     }
-    this
+    serves
 }
 
 /// Makes a task ready, where it slept or elsewhere. Returns the run queue on which it is, locked.
