@@ -48,6 +48,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     }
     irq::force_threads(info.bootargs.threadirqs);
     irq::tasklet::init();
+    crate::sched::rebalance::init();
     if let Some(interrupt) = info.uart.interrupt
         && let Err(error) = console::start_input(interrupt)
     {

@@ -19,6 +19,7 @@
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
 //! | `wakeup_smp`, `wake_list` | wake-ups where there are several CPUs; those that the other CPU makes itself |
 //! | `affinity`, `migrate`, `push_pull` | where a task may run; moving it; who runs where, of several CPUs |
+//! | `rebalance` | spreading fair tasks: when, and the carrying out of what `balance` decides |
 //! | `stop` | the stoppers: what comes between whatever runs on a CPU |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
@@ -60,6 +61,7 @@ pub mod prio;
 mod prio_array;
 mod push_pull;
 mod pushable;
+pub(crate) mod rebalance;
 pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;
