@@ -105,8 +105,8 @@ fn actions(line: &Line) -> Vec<ActionInfo, ACTIONS_MAX> {
 
 /// Interrupts of all lines that `cpu` has taken since boot.
 #[must_use]
-pub fn taken_on(_cpu: usize) -> u64 {
-    (0..NR_IRQS as u32).filter_map(|irq| line::desc(irq).ok()).map(line::Desc::count).sum()
+pub fn taken_on(cpu: usize) -> u64 {
+    (0..NR_IRQS as u32).map(|irq| line::count_on(irq, cpu)).sum()
 }
 
 /// Calls `f` with every line that has fired or has a handler, lowest first.
