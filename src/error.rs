@@ -121,7 +121,7 @@ impl fmt::Display for Error {
                 "a deadline task may run on all CPUs, {}, or on one of them, and not on some",
                 crate::smp::online()
             ),
-            Self::CpuOffline { cpu } => write!(f, "CPU {cpu} is not online"),
+            Self::CpuOffline { cpu } => write!(f, "CPU {cpu} is not online; {} are", crate::smp::online()),
             Self::BadIrq { irq } => write!(f, "there is no interrupt {irq}"),
             Self::NeedsOneshot { irq } => {
                 write!(f, "interrupt {irq}: a thread without a primary handler needs ONESHOT")

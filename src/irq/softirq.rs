@@ -43,7 +43,7 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 #[cfg(target_os = "none")]
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 /// What can be raised, in the order in which it runs. Linux's numbers; what is missing is not used here.
@@ -432,6 +432,12 @@ pub(crate) fn start(all_in_thread: bool) {
 /// Those of making a task.
 #[cfg(target_os = "none")]
 pub(crate) fn up(cpu: usize) -> crate::Result<()> {
+    // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
+    let this = unsafe { SOFTIRQS.of(cpu) };
+    if !this.ksoftirqd.load(Relaxed).is_null() {
+        // From the last time, when the CPU did not come.
+        return Ok(());
+    }
     let mut name = heapless::String::<16>::new();
     // It fits.
     let _ = write!(name, "ksoftirqd/{cpu}");
@@ -440,10 +446,10 @@ pub(crate) fn up(cpu: usize) -> crate::Result<()> {
     let thread = thread.create(ksoftirqd, cpu)?;
     // Not by the builder, which asks for a CPU that is online.
     thread.sched.set_cpus_allowed(CpuMask::of(cpu));
-    // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
-    let this = unsafe { SOFTIRQS.of(cpu) };
     this.stop.store(false, Relaxed);
-    this.ksoftirqd.store(TaskRef::into_slot(Some(thread)).cast(), Release);
+    let before = this.ksoftirqd.swap(TaskRef::into_slot(Some(thread)).cast(), AcqRel);
+    // SAFETY: null, or put here by an earlier call: of a CPU that was about to go, and stayed.
+    drop(unsafe { TaskRef::from_slot(before.cast()) });
     Ok(())
 }
 

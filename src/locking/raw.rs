@@ -121,7 +121,8 @@ impl RawLock {
     pub(super) unsafe fn unlock_by_call(&self) {
         self.unlock_without_word();
         if static_branch::<SMP_LOCKS>() {
-            self.release_word();
+            // SAFETY: passed on.
+            unsafe { self.release_word() };
         }
     }
 
@@ -134,8 +135,8 @@ impl RawLock {
 
     #[cold]
     #[inline(never)]
-    fn release_word(&self) {
-        // SAFETY: called by `unlock_by_call`, whose caller holds the lock.
+    unsafe fn release_word(&self) {
+        // SAFETY: by the caller's contract: it holds the lock.
         unsafe { self.word.unlock() };
     }
 
@@ -146,6 +147,16 @@ impl RawLock {
         self.dep.acquire();
         #[cfg(debug_assertions)]
         self.holder.lock(&self.word, self.dep.made_at());
+    }
+
+    /// [`Self::lock`] where there are lock words, for a caller that has asked.
+    #[inline(always)]
+    #[cfg_attr(debug_assertions, track_caller)]
+    pub(crate) fn lock_word(&self) {
+        #[cfg(debug_assertions)]
+        self.lock();
+        #[cfg(not(debug_assertions))]
+        self.word.lock();
     }
 
     /// [`Self::lock`] of the second of two locks that were made at one place, in an order that the caller keeps: the

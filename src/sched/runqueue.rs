@@ -31,11 +31,13 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 /// A CPU's run queue, with what the classes need not see.
+#[repr(C)]
 pub(crate) struct RunQueue {
+    /// First: the pick indexes from its start.
     rq: UnsafeCell<Rq>,
+    pub(super) lock: RawLock,
     /// The cycle counter at the last switch: what has run since belongs to the running task.
     pub(super) switch_cycles: Cell<u64>,
-    pub(super) lock: RawLock,
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
     cpu: Cell<u32>,
@@ -49,8 +51,8 @@ per_cpu! {
     static RUNQUEUES: RunQueue =
         RunQueue {
             rq: UnsafeCell::new(Rq::new()),
-            switch_cycles: Cell::new(0),
             lock: RawLock::new(),
+            switch_cycles: Cell::new(0),
             event: EventTimer::new(),
             cpu: Cell::new(0),
             is_published: Cell::new(true),
@@ -74,7 +76,8 @@ pub(crate) type TaskRq = AtomicPtr<RunQueue>;
 #[inline(always)]
 pub(super) unsafe fn lock_this_rq() -> &'static RunQueue {
     let this = this_rq();
-    this.lock.lock();
+    // SAFETY: the lock is at this offset.
+    unsafe { this.lock.lock_in::<_, { offset_of!(RunQueue, lock) }>(this) };
     this
 }
 
@@ -129,12 +132,12 @@ pub(super) unsafe fn lock_task_rq(task: &Task) -> &'static RunQueue {
 pub(super) unsafe fn lock_task_rq_smp(task: &Task) -> &'static RunQueue {
     loop {
         let this = rq_of(task);
-        this.lock.lock();
+        this.lock.lock_word();
         if this.holds(task) {
             return this;
         }
         // SAFETY: taken above.
-        unsafe { this.lock.unlock() };
+        unsafe { this.lock.unlock_word() };
         arch::cpu::relax();
     }
 }
@@ -171,8 +174,8 @@ impl RunQueue {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn unlock(&self) {
-        // SAFETY: by contract.
-        unsafe { self.lock.unlock() };
+        // SAFETY: by contract; the lock is at this offset.
+        unsafe { self.lock.unlock_in::<_, { offset_of!(RunQueue, lock) }>(self) };
     }
 
     /// The CPU whose run queue it is.
@@ -238,6 +241,7 @@ impl RunQueue {
         let rq = unsafe { this.rq() };
         rq.init(sched_ref(idle), hz, 1);
         rq.set_cpu(this.cpu());
+        rq.set_off(crate::smp::isolation::is_isolated(this.cpu()));
         this.switch_cycles.set(arch::pmu::cycles());
         this
     }

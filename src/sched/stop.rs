@@ -291,6 +291,8 @@ impl Gathering {
                 self.step.store(step + 1, Ordering::Release);
             }
         }
+        // The function may have changed the text of the kernel, and the next line is a place where it does (`patching`).
+        arch::cpu::synchronize();
         irqflags::local_irq_restore(flags);
     }
 }

@@ -96,7 +96,9 @@ mod on_target {
 
     /// Cross-CPU calls and the wake list.
     fn call_function(_: usize) {
+        crate::smp::call::run_this_cpu();
         crate::sched::wake_list::run_pending();
+        crate::sched::rebalance::run_pending();
     }
 
     /// Where this CPU is, for a watcher on another.

@@ -7,16 +7,23 @@
 //! |---|---|
 //! | `cpumask` | sets of CPUs |
 //! | `ipi` | interrupts from one CPU to others |
-//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//! | `call`, `llist` | cross-CPU calls, and the lists on which they are left |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first and last |
+//! | `hotplug` | CPUs that come and go: the order of the steps |
+//! | `stop` | the end of all CPUs, in a panic |
 //!
 //! Context: any. Locks: none.
 
 #[cfg(target_os = "none")]
 pub mod bringup;
+pub mod call;
 mod cpulist;
 mod cpumask;
+#[cfg(target_os = "none")]
+pub mod hotplug;
 pub mod ipi;
 pub mod isolation;
+mod llist;
 #[cfg(target_os = "none")]
 mod ops;
 #[cfg(target_os = "none")]

@@ -18,13 +18,15 @@ mod forward;
 pub mod hrtimer;
 pub mod idle;
 mod periodic;
-pub(crate) mod remote;
+mod remote;
 pub(crate) mod soft;
 pub mod tick;
 mod timer;
 mod tree;
 
 pub use periodic::Periodic;
+#[cfg(target_os = "none")]
+pub(crate) use remote::{dying, migrate_from, starting};
 pub use soft::EXPIRED_PER_SOFTIRQ;
 pub use timer::{MIN_PERIOD_NS, Timer};
 

@@ -27,6 +27,8 @@ pub struct Config {
     pub events: u64,
     /// Real-time tasks are held back after 95 % of every 100 ms.
     pub throttles: bool,
+    /// Prints each event.
+    pub is_traced: bool,
 }
 
 /// xorshift64*: small, seeded, good enough to choose events.

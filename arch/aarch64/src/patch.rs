@@ -17,12 +17,14 @@
 //! Invariant of a site while the kernel runs: whatever the site holds, old or new, it is a whole instruction, and both
 //! are right at any moment. Everybody who uses a switchable key must be able to live with sites that change one by one.
 //!
-//! **With more than one CPU** (not yet): the architecture lets a CPU change an instruction that another one executes only if
+//! **With more than one CPU** the architecture lets a CPU change an instruction that another one executes only if
 //! both the old and the new one are B, BL, NOP, BRK, SVC, HVC, SMC or ISB (Arm ARM B2.2.5). A `nop` site may thus be
-//! changed at any time; for any other original the other CPUs must be stopped with their interrupts masked outside
-//! of patched text, and execute an `isb` before they go on. On one CPU, masked interrupts are enough.
+//! changed at any time, and the others see the old or the new one until they next synchronise, which the caller of
+//! [`set`] has them do. For any other original the other CPUs stand still meanwhile, with interrupts masked, outside of
+//! patched text, and execute an `isb` before they go on ([`Standstill`]). On one CPU, masked interrupts are enough.
 //!
-//! Context: `enable` and `apply` at boot; `set` in a thread, one at a time. Locks: none. Bound of a masked section: one site.
+//! Context: `enable` and `apply` at boot; `set` in a thread, one at a time. Locks: none. Bound of a masked section: one site
+//! on one CPU, [`Standstill::sites`] of them on several.
 
 use crate::irqflags::{raw_local_irq_restore, raw_local_irq_save};
 use crate::mmu::PAGE_BYTES;
@@ -241,17 +243,89 @@ impl<E: core::fmt::Display> core::fmt::Display for PatchError<E> {
     }
 }
 
-/// Switches `key` while the kernel runs, site by site, with IRQs masked for one site at a time. Returns how many sites
-/// were changed. Thread context; one call at a time.
+/// Keeps all other CPUs away from text that is being changed.
+///
+/// # Safety
+/// While [`hold`](Self::hold) runs its function, interrupts are masked on this CPU, and no other one executes a patch site.
+/// Each of them synchronises its context (`isb`) between the end of the function and the next site that it executes.
+pub unsafe trait Standstill {
+    /// How many sites may be changed in one go: what all CPUs wait for.
+    fn sites(&self) -> usize;
+    /// Runs `change`, once.
+    fn hold(&mut self, change: &(dyn Fn() + Sync));
+}
+
+/// [`Standstill`] where there is one CPU: with interrupts masked nobody is at the site.
+#[derive(Debug)]
+pub struct OneCpu;
+
+// SAFETY: there is no other CPU, and `write_site` ends with an `isb`.
+unsafe impl Standstill for OneCpu {
+    fn sites(&self) -> usize {
+        1
+    }
+
+    fn hold(&mut self, change: &(dyn Fn() + Sync)) {
+        let flags = raw_local_irq_save();
+        change();
+        raw_local_irq_restore(flags);
+    }
+}
+
+/// The most sites that are changed in one go.
+const BATCH: usize = 32;
+const NOP: u32 = 0xd503_201f;
+
+/// A change that is still to be made.
+#[derive(Clone, Copy)]
+struct Change {
+    /// Where it is written to, as an address.
+    at: usize,
+    site: usize,
+    instruction: u32,
+}
+
+/// Changes of one page, collected so that the other CPUs need not stand still for each.
+struct Batch {
+    changes: [Change; BATCH],
+    count: usize,
+}
+
+impl Batch {
+    /// Makes the changes. The window still shows their page.
+    fn make<S: Standstill>(&mut self, stop: &mut S) {
+        let changes = &self.changes[..core::mem::take(&mut self.count)];
+        if !changes.is_empty() {
+            stop.hold(&|| {
+                for &Change { at, site, instruction } in changes {
+                    // SAFETY: the window shows the page of the site at `at`; nobody is at the site, by the contract of
+                    // `Standstill`, and the old and the new instruction are both right there, by that of switchable keys.
+                    unsafe { write_site(at as *mut u32, site, instruction) };
+                }
+            });
+        }
+    }
+}
+
+/// Switches `key` while the kernel runs: a `nop` site at once, the others with the CPUs at a standstill. Returns how many
+/// sites were changed. Thread context; one call at a time. The other CPUs may execute a `nop` site as it was until they
+/// next synchronise: the caller sees to that.
 ///
 /// # Errors
 /// See [`PatchError`].
-pub fn set<W: TextWindow>(key: Key, on: bool, window: &mut W) -> Result<usize, PatchError<W::Error>> {
+pub fn set<W: TextWindow, S: Standstill>(
+    key: Key,
+    on: bool,
+    window: &mut W,
+    stop: &mut S,
+) -> Result<usize, PatchError<W::Error>> {
     if !key.is_switchable() {
         return Err(PatchError::BootOnly(key));
     }
     let mut shown = None;
     let mut changed = 0;
+    let mut batch = Batch { changes: [Change { at: 0, site: 0, instruction: 0 }; BATCH], count: 0 };
+    let limit = stop.sites().clamp(1, BATCH);
     for (site, target, _, original) in sites().filter(|&(_, _, of, _)| of == key as u32) {
         let wanted = if on { branch(site, target) } else { original };
         // SAFETY: an aligned instruction of ours; text is readable.
@@ -261,16 +335,31 @@ pub fn set<W: TextWindow>(key: Key, on: bool, window: &mut W) -> Result<usize, P
         let page = site & !(PAGE_BYTES - 1);
         let base = match shown {
             Some((known, base)) if known == page => base,
-            _ => window.show(page).map_err(PatchError::Window)?,
+            _ => {
+                // While their page is still there.
+                batch.make(stop);
+                window.show(page).map_err(PatchError::Window)?
+            }
         };
         shown = Some((page, base));
-        let flags = raw_local_irq_save();
-        // SAFETY: the window shows the page, and the offset stays inside it. One CPU with IRQs masked: nobody is at the
-        // site; the two instructions are both right there, by the invariant of switchable keys.
-        unsafe { write_site(base.add(site - page).cast(), site, wanted) };
-        raw_local_irq_restore(flags);
+        // SAFETY: inside the page.
+        let at = unsafe { base.add(site - page) };
         changed += 1;
+        if original == NOP {
+            let flags = raw_local_irq_save();
+            // SAFETY: the window shows the page. The old and the new instruction are a `nop` and a branch, which may be
+            // changed under another CPU; both are right there at any moment, by the invariant of switchable keys.
+            unsafe { write_site(at.cast(), site, wanted) };
+            raw_local_irq_restore(flags);
+            continue;
+        }
+        batch.changes[batch.count] = Change { at: at as usize, site, instruction: wanted };
+        batch.count += 1;
+        if batch.count == limit {
+            batch.make(stop);
+        }
     }
+    batch.make(stop);
     if on {
         ENABLED.fetch_or(1 << key as u32, Ordering::Relaxed);
     } else {

@@ -89,6 +89,32 @@ pub unsafe trait TextWindow {
     fn show(&mut self, page: usize) -> Result<*mut u8, Self::Error>;
 }
 
+/// Keeps other CPUs away from text.
+///
+/// # Safety
+/// As in the AArch64 crate; never asked here.
+pub unsafe trait Standstill {
+    /// How many sites may be changed in one go.
+    fn sites(&self) -> usize;
+    /// Runs `change`, once.
+    fn hold(&mut self, change: &(dyn Fn() + Sync));
+}
+
+/// Where there is one CPU.
+#[derive(Debug)]
+pub struct OneCpu;
+
+// SAFETY: there is no text.
+unsafe impl Standstill for OneCpu {
+    fn sites(&self) -> usize {
+        1
+    }
+
+    fn hold(&mut self, change: &(dyn Fn() + Sync)) {
+        change();
+    }
+}
+
 /// Why a key was not switched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PatchError<E> {
@@ -113,7 +139,12 @@ impl<E: std::fmt::Display> std::fmt::Display for PatchError<E> {
 ///
 /// # Errors
 /// For a key that is decided at boot.
-pub fn set<W: TextWindow>(key: Key, on: bool, _window: &mut W) -> Result<usize, PatchError<W::Error>> {
+pub fn set<W: TextWindow, S: Standstill>(
+    key: Key,
+    on: bool,
+    _window: &mut W,
+    _stop: &mut S,
+) -> Result<usize, PatchError<W::Error>> {
     if !key.is_switchable() {
         return Err(PatchError::BootOnly(key));
     }
@@ -146,12 +177,12 @@ mod tests {
 
     #[test]
     fn a_boot_key_is_refused_by_name_and_a_switchable_one_is_switched() {
-        let error = set(Key::PreemptInert, true, &mut NoWindow).unwrap_err();
+        let error = set(Key::PreemptInert, true, &mut NoWindow, &mut OneCpu).unwrap_err();
         assert!(std::format!("{error}").starts_with("PreemptInert is decided at boot"));
         assert!(!is_enabled(Key::PreemptInert));
-        assert_eq!(set(Key::IrqStats, true, &mut NoWindow), Ok(0));
+        assert_eq!(set(Key::IrqStats, true, &mut NoWindow, &mut OneCpu), Ok(0));
         assert!(is_enabled(Key::IrqStats));
-        assert_eq!(set(Key::IrqStats, false, &mut NoWindow), Ok(0));
+        assert_eq!(set(Key::IrqStats, false, &mut NoWindow, &mut OneCpu), Ok(0));
         assert!(!is_enabled(Key::IrqStats));
     }
 }

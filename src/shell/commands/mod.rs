@@ -1,6 +1,8 @@
 //! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
+#[cfg(target_os = "none")]
+mod cpu;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -57,6 +59,12 @@ shell_command!(
     "time the sections in which nobody else can run",
     preempt_stats::preempt_stats
 );
+shell_command!(
+    "jitter",
+    "[cpu=N] [for=10s] [threshold=…] [prio=90]",
+    "measure what disturbs a task that has a CPU for itself, and say what it was",
+    crate::jitter::command
+);
 shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(
     "watchdog",
@@ -67,6 +75,8 @@ shell_command!(
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
 #[cfg(debug_assertions)]
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
+#[cfg(target_os = "none")]
+shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);
