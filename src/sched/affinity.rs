@@ -14,7 +14,7 @@
 
 use super::migrate::{Settled, settle};
 use super::push_pull;
-use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
+use super::runqueue::{RunQueue, lock_task_rq};
 use super::stop::stop_one_cpu;
 use super::{Class, Policy};
 use crate::error::{Error, Result};
@@ -64,9 +64,7 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     if fits {
         task.sched.set_cpus_allowed(cpus);
         if static_branch::<SMP_LOCKS>() {
-            // SAFETY: locked above, the only reference.
-            unsafe { this.rq() }.sync_task(sched_ref(task));
-            push_pull::publish_overload(this);
+            push_pull::prio_changed(this, task);
         }
     }
     // SAFETY: locked above.

@@ -188,11 +188,6 @@ fn prio_changed_there(this: &'static RunQueue, task: &Task) -> &'static RunQueue
 
 #[inline(never)]
 fn prio_changed_smp(this: &'static RunQueue, task: &Task) -> &'static RunQueue {
-    // SAFETY: locked by the caller, who has no reference of its own.
-    unsafe { this.rq() }.sync_task(sched_ref(task));
-    if this.is_curr(task) {
-        this.publish(task);
-    }
     hooks::prio_changed(this, task);
     if this.holds(task) {
         return this;
@@ -285,8 +280,7 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
         // SAFETY: locked by the caller.
         unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
         if static_branch::<SMP_LOCKS>() {
-            // SAFETY: as above.
-            unsafe { this.rq() }.sync_task(p);
+            hooks::changed(this, task);
         }
     }
     task.state.store(state::DEAD, Ordering::Relaxed);

@@ -144,17 +144,12 @@ unsafe fn schedule_smp<const WHY: u8>() {
 /// `curr`.
 #[inline(always)]
 pub(super) fn note_switch(this: &RunQueue, prev: &Task, next: &Task) {
-    // SAFETY: locked by the caller, who does not use a reference of its own any more.
-    let rq = unsafe { this.rq() };
-    rq.sync_task(sched_ref(prev));
-    rq.sync_task(sched_ref(next));
-    if rq.rt_is_overloaded() || !rq.special().is_empty() {
+    if hooks::switched(this, prev, next) {
         this.needs_balance.set(true);
     }
-    this.publish(next);
 }
 
-/// The pick where there is a deadline task, or real-time tasks are throttled. The run queue is locked.
+/// The pick where there is a deadline task, real-time tasks are throttled, or the tick is stopped. The run queue is locked.
 #[cold]
 #[inline(never)]
 fn pick_special(this: &RunQueue) -> SchedRef {
@@ -168,6 +163,7 @@ fn pick_special(this: &RunQueue) -> SchedRef {
         let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
     }
     let next = rq.pick_next_task(rq.curr());
+    super::nohz::look_at_tick(rq);
     this.event.program(rq);
     next
 }

@@ -181,8 +181,15 @@ fn this_cpu() -> usize {
 }
 
 fn set_limits(cpu: usize, (runtime_ns, period_ns): (u64, u64)) -> Result<()> {
-    change_rq(|| lock_cpu_rq(cpu), |rq| rq.set_rt_bandwidth(runtime_ns, period_ns))
-        .map_err(crate::Error::from)
+    let set = |rq: &mut Rq| {
+        // Whoever takes the tick off a CPU means to give one task the whole of it.
+        if crate::smp::isolation::is_nohz_full(cpu) {
+            rq.set_dl_limit(runtime_ns, period_ns)
+        } else {
+            rq.set_rt_bandwidth(runtime_ns, period_ns)
+        }
+    };
+    change_rq(|| lock_cpu_rq(cpu), set).map_err(crate::Error::from)
 }
 
 fn limits_of(cpu: usize) -> (u64, u64) {

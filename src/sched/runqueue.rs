@@ -241,6 +241,7 @@ impl RunQueue {
         let rq = unsafe { this.rq() };
         rq.init(sched_ref(idle), hz, 1);
         rq.set_cpu(this.cpu());
+        rq.set_off(crate::smp::isolation::is_isolated(this.cpu()));
         this.switch_cycles.set(arch::pmu::cycles());
         this
     }

@@ -44,7 +44,7 @@ static PREPARE: [Step; 6] = [
     Step { name: "idle task", up: |cpu| bringup::idle_of(cpu).map(drop), down: nothing },
     Step { name: "stopper", up: stop::prepare, down: nothing },
     Step { name: "softirqs", up: nothing_to_do, down: softirq::migrate_from },
-    Step { name: "timers", up: nothing_to_do, down: time::remote::migrate_from },
+    Step { name: "timers", up: nothing_to_do, down: time::migrate_from },
     Step { name: "wake list", up: nothing_to_do, down: wake_list::take_from },
 ];
 
@@ -69,7 +69,7 @@ fn start_ksoftirqd(cpu: usize) -> Result<()> {
 
 /// On a CPU that comes, behind its interrupt controller and run queue. IRQs masked.
 pub(super) fn starting() {
-    time::remote::starting();
+    time::starting();
     irq::starting();
     call::open_this_cpu();
     evacuate::publish_this_cpu(true);
@@ -80,7 +80,7 @@ fn dying() {
     call::close_this_cpu();
     wake_list::run_pending();
     irq::dying();
-    time::remote::dying();
+    time::dying();
 }
 
 /// Orders all coming and going.

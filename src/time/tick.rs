@@ -7,7 +7,7 @@
 
 use super::forward::forward;
 use super::hrtimer;
-use crate::sched::core as sched;
+use crate::sched::{core as sched, nohz};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Ticks per second.
@@ -20,8 +20,11 @@ pub(super) struct Tick {
     /// When the next one is due, in counter ticks; `u64::MAX` while it is stopped.
     next_ticks: AtomicU64,
     jiffies: AtomicU64,
-    /// While it is stopped because the CPU is idle: when the next one would have been due. Otherwise 0.
+    /// While it is stopped because the CPU idles or has one task: when the next one would have been due. Otherwise 0.
     resume_ticks: AtomicU64,
+    /// The length of a tick; 0 on a CPU of `nohz_full=`, where each looks whether it was needed: every one is late by a
+    /// period of 0, and so comes by the way that others take when they are late.
+    period_ticks: AtomicU64,
     /// Of the jiffies, those that no interrupt has come for.
     skipped: AtomicU64,
 }
@@ -45,6 +48,13 @@ pub fn skipped() -> u64 {
     hrtimer::peek_tick(|tick| tick.skipped.load(Ordering::Relaxed))
 }
 
+/// Interrupts that this CPU has taken for ticks.
+#[must_use]
+pub fn taken() -> u64 {
+    // Both as of the last one: while the tick is stopped neither counts.
+    hrtimer::peek_tick(|tick| tick.jiffies.load(Ordering::Relaxed) - tick.skipped.load(Ordering::Relaxed))
+}
+
 /// Ticks that `cpu`, which is present and has been started, has taken; nothing while its tick is stopped. From any CPU:
 /// not exact to the tick.
 pub(crate) fn taken_by(cpu: usize) -> Option<u64> {
@@ -61,9 +71,21 @@ pub(crate) fn init(hz: u32, counter_hz: u64) {
 /// Starts the tick on this CPU, on a grid that begins now. Any context.
 pub fn start_this_cpu() {
     hrtimer::with_tick(|tick| {
-        let first = arch::timer::counter() + PERIOD_TICKS.load(Ordering::Relaxed);
-        tick.next_ticks.store(first, Ordering::Relaxed);
+        let period = PERIOD_TICKS.load(Ordering::Relaxed);
+        let is_nohz_full = crate::smp::isolation::is_nohz_full(crate::percpu::raw_smp_processor_id());
+        tick.period_ticks.store(if is_nohz_full { 0 } else { period }, Ordering::Relaxed);
+        tick.next_ticks.store(arch::timer::counter() + period, Ordering::Relaxed);
     });
+}
+
+/// Whether the tick of this CPU is stopped for want of use. IRQs masked.
+pub(crate) fn is_stopped_irqs_off() -> bool {
+    hrtimer::peek_tick(Tick::is_stopped_unused)
+}
+
+/// Lets the tick of this CPU, which is stopped for want of use, go on on its grid. IRQs masked.
+pub(crate) fn resume_irqs_off() {
+    hrtimer::with_tick(|tick| tick.resume(arch::timer::counter()));
 }
 
 /// Stops the tick on this CPU, for measurements that it would disturb. Any context.
@@ -77,6 +99,7 @@ impl Tick {
             next_ticks: AtomicU64::new(u64::MAX),
             jiffies: AtomicU64::new(0),
             resume_ticks: AtomicU64::new(0),
+            period_ticks: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
         }
     }
@@ -93,13 +116,12 @@ impl Tick {
         if now_ticks < due {
             return;
         }
-        let period = PERIOD_TICKS.load(Ordering::Relaxed);
-        let next = due + period;
+        let next = due + self.period_ticks.load(Ordering::Relaxed);
         if now_ticks < next {
             self.next_ticks.store(next, Ordering::Relaxed);
             self.jiffies.store(self.jiffies.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
-            self.catch_up(now_ticks, period);
+            self.catch_up(now_ticks);
         }
         sched::scheduler_tick();
         #[cfg(target_os = "none")]
@@ -107,13 +129,20 @@ impl Tick {
     }
 
     /// Late by whole periods: interrupts were masked that long, or the machine stood still. The grid stays;
-    /// what was missed is counted.
+    /// what was missed is counted. On a CPU of `nohz_full=` every tick comes here, and may be the last for a while.
     #[cold]
     #[inline(never)]
-    fn catch_up(&self, now_ticks: u64, period: u64) {
-        let passed = self.advance(self.next_ticks.load(Ordering::Relaxed), now_ticks, period);
+    fn catch_up(&self, now_ticks: u64) {
+        let passed = self.advance(
+            self.next_ticks.load(Ordering::Relaxed),
+            now_ticks,
+            PERIOD_TICKS.load(Ordering::Relaxed),
+        );
         // One of them is being taken.
         self.skipped.store(self.skipped.load(Ordering::Relaxed) + passed - 1, Ordering::Relaxed);
+        if self.period_ticks.load(Ordering::Relaxed) == 0 && nohz::try_stop_tick() {
+            self.stop_unused();
+        }
     }
 
     /// Counts the ticks from the one at `due` up to now and sets the next. Returns how many they are.
@@ -135,14 +164,14 @@ impl Tick {
         self.jiffies.load(Ordering::Relaxed) + uncounted
     }
 
-    /// Whether it was stopped by [`Self::stop_for_idle`].
+    /// Whether it was stopped by [`Self::stop_unused`].
     #[inline(always)]
-    pub(super) fn is_idle_stopped(&self) -> bool {
+    pub(super) fn is_stopped_unused(&self) -> bool {
         self.resume_ticks.load(Ordering::Relaxed) != 0
     }
 
-    /// The CPU is idle and has no use for the tick. It runs, and is not due before the CPU sleeps.
-    pub(super) fn stop_for_idle(&self) {
+    /// The CPU is idle, or has one task, and has no use for the tick. It runs, and is not due.
+    pub(super) fn stop_unused(&self) {
         self.resume_ticks.store(self.next_ticks(), Ordering::Relaxed);
         self.next_ticks.store(u64::MAX, Ordering::Relaxed);
     }
