@@ -101,6 +101,9 @@ fn expired(_: &Hrtimer) -> Restart {
     let report = rq.take_dl_report();
     let throttled = !was_throttled && rq.special().contains(Special::RT_THROTTLED);
     let (curr, limits) = (rq.curr(), rq.rt_bandwidth().limits());
+    if static_branch::<SMP_LOCKS>() {
+        hooks::event(this);
+    }
     // SAFETY: locked above.
     unsafe { this.unlock() };
     if report.is_some() || throttled {
