@@ -157,6 +157,7 @@ pub fn set_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) -> Result<()> {
             return Err(error);
         }
     }
+    super::dl_root::cpus_changed();
     Ok(())
 }
 
