@@ -69,6 +69,13 @@ pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
     }
 }
 
+/// `hooks::event`.
+pub(super) fn event(this: &'static RunQueue) {
+    // SAFETY: locked by the caller, who has no reference.
+    unsafe { this.rq() }.publish(&CPUPRI, &LOADS);
+    push(this);
+}
+
 /// `hooks::balance_callback`: what waits on `this`, locked, goes where it can run.
 pub(super) fn push(this: &'static RunQueue) {
     // What waits has been published; now a place for it is looked for (module).

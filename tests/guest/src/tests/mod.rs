@@ -42,6 +42,7 @@ mod rwlock;
 mod semaphore;
 mod sleep;
 mod sleeping_spin;
+mod spread;
 mod smp_cpus;
 mod smp_place;
 mod smp_races;
