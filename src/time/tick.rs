@@ -58,7 +58,7 @@ pub fn taken() -> u64 {
 
 /// Ticks that `cpu`, which is present and has been started, has taken; nothing while its tick is stopped. From any CPU:
 /// not exact to the tick.
-pub(crate) fn taken_by(cpu: usize) -> Option<u64> {
+pub fn taken_by(cpu: usize) -> Option<u64> {
     hrtimer::peek_tick_of(cpu, |tick| {
         // SAFETY: aligned words that their CPU alone writes; an old value is one that was true a moment ago.
         let (next, jiffies) =
