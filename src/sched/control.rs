@@ -90,9 +90,8 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let result = dl_root::with_accounts(rq, task, attr, |rq| {
-        rq.set_scheduler_boosted(sched_ref(task), attr, donated)
-    });
+    let result =
+        dl_root::with_accounts(rq, task, attr, |rq| rq.set_scheduler_boosted(sched_ref(task), attr, donated));
     if let Ok(decision) = result {
         resched_rq_if(this, decision);
     }
@@ -157,7 +156,8 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
     if p.is_deadline() {
         // Nobody is refused the fair class, and one who only waits does not go on running for it.
         let task = task_of(p);
-        let _ = dl_root::with_accounts(rq, task, SchedAttr::NORMAL, |rq| rq.set_scheduler(p, SchedAttr::NORMAL));
+        let _ =
+            dl_root::with_accounts(rq, task, SchedAttr::NORMAL, |rq| rq.set_scheduler(p, SchedAttr::NORMAL));
         this.event.program(rq);
     }
 }
