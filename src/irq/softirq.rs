@@ -432,6 +432,12 @@ pub(crate) fn start(all_in_thread: bool) {
 /// Those of making a task.
 #[cfg(target_os = "none")]
 pub(crate) fn up(cpu: usize) -> crate::Result<()> {
+    // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
+    let this = unsafe { SOFTIRQS.of(cpu) };
+    if thread_of(cpu).is_some_and(|thread| thread.state() == state::NEW) {
+        // From the last time, when the CPU did not come.
+        return Ok(());
+    }
     let mut name = heapless::String::<16>::new();
     // It fits.
     let _ = write!(name, "ksoftirqd/{cpu}");
@@ -440,8 +446,6 @@ pub(crate) fn up(cpu: usize) -> crate::Result<()> {
     let thread = thread.create(ksoftirqd, cpu)?;
     // Not by the builder, which asks for a CPU that is online.
     thread.sched.set_cpus_allowed(CpuMask::of(cpu));
-    // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
-    let this = unsafe { SOFTIRQS.of(cpu) };
     this.stop.store(false, Relaxed);
     let before = this.ksoftirqd.swap(TaskRef::into_slot(Some(thread)).cast(), AcqRel);
     // SAFETY: null, or put here by an earlier call: of a CPU that was about to go, and stayed.

@@ -4,11 +4,12 @@
 
 use super::class::{DequeueFlags, Resched};
 use super::core::{__schedule, Why};
+use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
 use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
-use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
+use super::runqueue::{RunQueue, lock_task_rq, sched_ref, task_of};
 use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_rq_if};
 use crate::error::{Error, Result};
@@ -89,7 +90,8 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let result = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
+    let result =
+        dl_root::with_accounts(rq, task, attr, |rq| rq.set_scheduler_boosted(sched_ref(task), attr, donated));
     if let Ok(decision) = result {
         resched_rq_if(this, decision);
     }
@@ -109,7 +111,7 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
         check_resched(flags);
         irqflags::local_irq_restore(flags);
     }
-    result.map(drop).map_err(Error::from)
+    result.map(drop)
 }
 
 /// Changes the nice value. Any context.
@@ -153,7 +155,9 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
     rq.update_clock(crate::time::now_ns());
     if p.is_deadline() {
         // Nobody is refused the fair class, and one who only waits does not go on running for it.
-        let _ = rq.set_scheduler(p, SchedAttr::NORMAL);
+        let task = task_of(p);
+        let _ =
+            dl_root::with_accounts(rq, task, SchedAttr::NORMAL, |rq| rq.set_scheduler(p, SchedAttr::NORMAL));
         this.event.program(rq);
     }
 }
@@ -188,11 +192,6 @@ fn prio_changed_there(this: &'static RunQueue, task: &Task) -> &'static RunQueue
 
 #[inline(never)]
 fn prio_changed_smp(this: &'static RunQueue, task: &Task) -> &'static RunQueue {
-    // SAFETY: locked by the caller, who has no reference of its own.
-    unsafe { this.rq() }.sync_task(sched_ref(task));
-    if this.is_curr(task) {
-        this.publish(task);
-    }
     hooks::prio_changed(this, task);
     if this.holds(task) {
         return this;
@@ -285,8 +284,7 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
         // SAFETY: locked by the caller.
         unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
         if static_branch::<SMP_LOCKS>() {
-            // SAFETY: as above.
-            unsafe { this.rq() }.sync_task(p);
+            hooks::changed(this, task);
         }
     }
     task.state.store(state::DEAD, Ordering::Relaxed);

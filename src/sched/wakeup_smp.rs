@@ -166,8 +166,8 @@ unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, 
         }
         rq.check_preempt_curr(p, wake_flags(task_of(rq.curr())))
     };
-    rq.sync_task(p);
     this.event.program_if_deadline(rq, p);
+    hooks::readied(this, task, decision);
     (this, decision)
 }
 
@@ -193,6 +193,7 @@ unsafe fn activate_elsewhere(
     trace::sched_wakeup(task);
     let decision = rq.wake_up_migrated(p, wake_flags(task_of(rq.curr())));
     to.event.program_if_deadline(rq, p);
+    hooks::readied(to, task, decision);
     (to, decision)
 }
 
@@ -325,8 +326,21 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
         rq.update_clock(crate::time::now_ns());
     }
     let decision = rq.wake_up_new_task(p);
-    rq.sync_task(p);
     this.event.program_if_deadline(rq, p);
+    hooks::readied(this, task, decision);
     // SAFETY: locked above.
     unsafe { switch_or_settle(this, task, decision, flags) };
+}
+
+/// The rest of `wakeup::scheduler_tick`: releases `this`. Hard interrupt, IRQs masked.
+#[cold]
+#[inline(never)]
+pub(super) fn tick(this: &'static RunQueue, decision: Resched) {
+    if decision == Resched::Yes {
+        resched_curr(this);
+    }
+    let balance = hooks::tick(this);
+    // SAFETY: locked by the caller.
+    unsafe { this.unlock() };
+    balance.begin();
 }

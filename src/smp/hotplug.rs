@@ -21,7 +21,7 @@ use super::call;
 use crate::error::Result;
 use crate::irq::{self, softirq};
 use crate::locking::Mutex;
-use crate::sched::{evacuate, stop, wake_list};
+use crate::sched::{dl_root, evacuate, stop, wake_list};
 use crate::{percpu, task, time};
 
 /// One part of the kernel's share in a CPU's coming and going. Threads.
@@ -44,7 +44,7 @@ static PREPARE: [Step; 6] = [
     Step { name: "idle task", up: |cpu| bringup::idle_of(cpu).map(drop), down: nothing },
     Step { name: "stopper", up: stop::prepare, down: nothing },
     Step { name: "softirqs", up: nothing_to_do, down: softirq::migrate_from },
-    Step { name: "timers", up: nothing_to_do, down: time::remote::migrate_from },
+    Step { name: "timers", up: nothing_to_do, down: time::migrate_from },
     Step { name: "wake list", up: nothing_to_do, down: wake_list::take_from },
 ];
 
@@ -69,7 +69,7 @@ fn start_ksoftirqd(cpu: usize) -> Result<()> {
 
 /// On a CPU that comes, behind its interrupt controller and run queue. IRQs masked.
 pub(super) fn starting() {
-    time::remote::starting();
+    time::starting();
     irq::starting();
     call::open_this_cpu();
     evacuate::publish_this_cpu(true);
@@ -80,7 +80,7 @@ fn dying() {
     call::close_this_cpu();
     wake_list::run_pending();
     irq::dying();
-    time::remote::dying();
+    time::dying();
 }
 
 /// Orders all coming and going.
@@ -114,7 +114,9 @@ pub fn cpu_up(cpu: usize) -> core::result::Result<(), CpuError> {
         go_down(&PREPARE, cpu);
         return Err(error);
     }
-    go_up(&ONLINE, cpu)
+    go_up(&ONLINE, cpu)?;
+    dl_root::cpus_changed();
+    Ok(())
 }
 
 /// What the boot CPU has, which was never off. The first task.
@@ -123,6 +125,7 @@ pub(super) fn adopt_boot_cpu() {
         panic!("the stopper of CPU 0: {error}");
     }
     stop::open(0);
+    dl_root::cpus_changed();
 }
 
 /// Moves everything away from CPU `cpu` and turns it off. Thread context.
@@ -133,16 +136,20 @@ pub(super) fn adopt_boot_cpu() {
 pub fn cpu_down(cpu: usize) -> core::result::Result<(), CpuError> {
     let _control = CONTROL.lock();
     bringup::may_stop(cpu)?;
+    // Deadline tasks may have reserved what the others do not have.
+    dl_root::update(super::online().without(cpu).count()).map_err(CpuError::Reserved)?;
     go_down(&ONLINE, cpu);
     super::set_online(cpu, false);
     let gone = take_down(cpu);
     if gone.is_err() {
         super::set_online(cpu, true);
         evacuate::publish(cpu, true);
+        dl_root::cpus_changed();
         return gone.and(go_up(&ONLINE, cpu));
     }
     go_down(&PREPARE, cpu);
     bringup::set_off(cpu);
+    dl_root::cpus_changed();
     Ok(())
 }
 

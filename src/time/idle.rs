@@ -111,7 +111,7 @@ pub(crate) fn wait_irqs_off() {
 pub(crate) fn leave_irqs_off() {
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
-    if base.tick.is_idle_stopped() {
+    if base.tick.is_stopped_unused() {
         // SAFETY: IRQs are masked.
         base.tick.resume(unsafe { IDLE.this_cpu() }.woken_ticks.load(Relaxed));
         hrtimer::program(base);
@@ -132,8 +132,8 @@ fn prepare() {
     if needs_tick(base, next_ticks) {
         return;
     }
-    if !base.tick.is_idle_stopped() && base.tick.next_ticks() != u64::MAX {
-        base.tick.stop_for_idle();
+    if !base.tick.is_stopped_unused() && base.tick.next_ticks() != u64::MAX {
+        base.tick.stop_unused();
     }
     if next_ticks == u64::MAX {
         arch::timer::stop();

@@ -2,6 +2,7 @@
 
 use stint::sched::cpupri::{self, level_of};
 use stint::sched::{Class, SchedRef};
+use stint::smp::CpuMask;
 
 use super::world::{Slot, World};
 
@@ -141,7 +142,9 @@ impl World {
             return;
         }
         let here = slot.cpu;
-        let places = if p.migrate_disabled() != 0 { stint::smp::CpuMask::of(here) } else { p.cpus_allowed() };
+        // Who waits on an isolated CPU has chosen to.
+        let stays = p.migrate_disabled() != 0 || !self.domain().contains(here);
+        let places = if stays { CpuMask::NONE } else { p.cpus_allowed() };
         let places = (places & self.domain()).with(here);
         if may_run_deadline(slot) {
             for c in places.iter() {

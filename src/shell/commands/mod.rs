@@ -59,6 +59,12 @@ shell_command!(
     "time the sections in which nobody else can run",
     preempt_stats::preempt_stats
 );
+shell_command!(
+    "jitter",
+    "[cpu=N] [for=10s] [threshold=…] [prio=90]",
+    "measure what disturbs a task that has a CPU for itself, and say what it was",
+    crate::jitter::command
+);
 shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(
     "watchdog",

@@ -6,6 +6,7 @@
 
 use super::tasks::policy;
 use crate::irq::info::taken_on;
+use crate::sched::Class;
 use crate::sched::core::task_cpu;
 use crate::sched::watch;
 use crate::shell::command::Failure;
@@ -34,6 +35,7 @@ struct CpuFigures {
 struct TaskFigures {
     info: TaskInfo,
     cpu: usize,
+    is_idle: bool,
 }
 
 struct Snapshot {
@@ -45,7 +47,10 @@ struct Snapshot {
 impl Snapshot {
     fn take() -> Self {
         let mut tasks = Vec::new();
-        task::for_each(|task| tasks.push(TaskFigures { info: task.info(), cpu: task_cpu(task) }));
+        task::for_each(|task| {
+            let is_idle = task.sched.class() == Class::Idle;
+            tasks.push(TaskFigures { info: task.info(), cpu: task_cpu(task), is_idle });
+        });
         let at_ns = now_ns();
         let figures = |cpu| CpuFigures { cpu, idle_ns: idle::time_ns_of(cpu), irqs: taken_on(cpu) };
         Self { at_ns, cpus: smp::online().iter().map(figures).collect(), tasks }
@@ -85,7 +90,8 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
         |count: u64| (u128::from(count) * u128::from(NSEC_PER_SEC) / u128::from(passed_ns.max(1))) as u64;
     // What each task did, the busiest first; one that is new did all it has done.
     let mut tasks: Vec<(u64, u64, &TaskFigures)> = Vec::new();
-    for task in &after.tasks {
+    // What an idle task does, the first table says.
+    for task in after.tasks.iter().filter(|task| !task.is_idle) {
         let old = before.tasks.iter().find(|old| old.info.id == task.info.id).map(|old| &old.info);
         let cycles =
             task.info.runtime_cycles - old.map_or(0, |old| old.runtime_cycles.min(task.info.runtime_cycles));

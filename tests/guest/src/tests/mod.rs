@@ -16,6 +16,7 @@ mod inert;
 mod irq_exit;
 mod irq_lines;
 mod irq_threads;
+mod isolation;
 mod loads;
 #[cfg(debug_assertions)]
 mod lockdep;
@@ -44,7 +45,9 @@ mod sleep;
 mod sleeping_spin;
 mod smp_cpus;
 mod smp_place;
+mod smp_races;
 mod softirq;
+mod spread;
 mod tasklet;
 mod tasks;
 mod throttling;
