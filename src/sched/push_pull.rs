@@ -159,7 +159,9 @@ fn pull(this: &'static RunQueue) {
         let rq = unsafe { this.rq() };
         let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
         let others = LOADS.overloaded() & !tried & smp::online();
-        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else { return };
+        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
+            return;
+        };
         tried = tried.with(cpu);
         let from = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; another CPU's.
@@ -180,7 +182,8 @@ fn pull(this: &'static RunQueue) {
 /// Where the earliest deadline waits, if it is earlier than ours.
 fn find_deadline(others: CpuMask, prio: i32, ours: Option<u64>) -> Option<usize> {
     let waits = |cpu| Some((LOADS.pushable_deadline(cpu)?, cpu));
-    let first = others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
+    let first =
+        others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
     (prio >= MAX_DL_PRIO && ours.is_none_or(|ours| dl_time_before(first.0, ours))).then_some(first.1)
 }
 
