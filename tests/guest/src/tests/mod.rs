@@ -16,6 +16,7 @@ mod inert;
 mod irq_exit;
 mod irq_lines;
 mod irq_threads;
+mod isolation;
 mod loads;
 #[cfg(debug_assertions)]
 mod lockdep;
