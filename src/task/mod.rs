@@ -144,6 +144,10 @@ pub struct TaskInfo {
     pub state: u32,
     /// Whether it is on a run queue (running included).
     pub queued: bool,
+    /// The CPU on which it runs, or last ran.
+    pub cpu: usize,
+    /// The CPUs on which it may.
+    pub cpus_allowed: CpuMask,
     /// Scheduling policy.
     pub policy: crate::sched::prio::Policy,
     /// The policy with its parameters, as they were given.
@@ -421,6 +425,8 @@ impl Task {
             name: heapless::String::try_from(self.name()).unwrap_or_default(),
             state: self.state(),
             queued: self.sched.is_queued(),
+            cpu: self.cpu(),
+            cpus_allowed: self.affinity(),
             policy: self.sched.policy(),
             attr: self.scheduler(),
             prio: self.sched.prio(),
