@@ -88,13 +88,14 @@ pub struct Task {
     usage: AtomicU32,
     /// The run queue it belongs to.
     pub(crate) rq: TaskRq,
+    /// Between state and run-queue links: a wake-up finds the task by this, and all that it needs within reach of it.
+    pub(crate) wait: WaitNode,
     pub(crate) sched: SchedTask,
     /// Cycles run, up to the last switch (M6).
     pub(crate) runtime_cycles: Cell<u64>,
     /// Switches because it slept; switches because it was preempted or yielded.
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
-    pub(crate) wait: WaitNode,
     pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
