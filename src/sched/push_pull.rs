@@ -51,8 +51,8 @@ pub(super) fn view() -> View<'static> {
 /// `hooks::select_task_rq`.
 pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -> usize {
     if task.sched.class() == Class::Stop {
-        // Of a CPU that is going, too: it is the last to work there.
-        return this.cpu();
+        // Its own CPU, also one that is going: it is the last to work there.
+        return task.sched.cpus_allowed().first().unwrap_or(this.cpu());
     }
     let waker = task::current();
     let here = this_rq().cpu();
