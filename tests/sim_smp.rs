@@ -17,6 +17,7 @@ mod glue;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 use std::{env, panic};
 
 use stint::sched::SchedAttr;
@@ -183,14 +184,18 @@ fn line(c: Config) -> String {
     format!("STINT_SIM_SMP={seed},{cpus},{isolated},{tasks},{events},{}", u8::from(throttles))
 }
 
-/// The shortest failure among the same episode and some that are smaller.
+/// The shortest failure among the same episode and some that are smaller, as many as there is patience for.
 fn shrink(config: Config, at: u64) -> Config {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
+    let until = Instant::now() + Duration::from_secs(20);
     let mut best = Config { events: at + 1, ..config };
     for cpus in (2..=config.cpus).filter(|&n| n <= 4 || n == config.cpus) {
         for tasks in [2, 3, 4, 6, 8, 12, config.tasks] {
             for seed in config.seed..config.seed + 6 {
+                if Instant::now() > until {
+                    continue;
+                }
                 let isolated = config.isolated.min(cpus - 1);
                 let smaller = Config { seed, cpus, isolated, tasks, ..best };
                 if let Some(at) = fails(smaller).filter(|&at| at + 1 < best.events) {

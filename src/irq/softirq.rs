@@ -435,7 +435,7 @@ pub(crate) fn start(all_in_thread: bool) {
 pub(crate) fn up(cpu: usize) -> crate::Result<()> {
     // SAFETY: what is used is atomic; the CPU is about to come, so its copy is there.
     let this = unsafe { SOFTIRQS.of(cpu) };
-    if thread_of(cpu).is_some_and(|thread| !thread.is_dead()) {
+    if thread_of(cpu).is_some_and(|thread| thread.state() == state::NEW) {
         // From the last time, when the CPU did not come.
         return Ok(());
     }

@@ -25,6 +25,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// How long the loop gets to know itself, interrupts masked, and how often.
 const CALIBRATION_TICKS: u64 = 500;
 const ROUNDS: u32 = 16;
+/// Periods of the tick before the measurement.
+const SETTLE_TICKS: u64 = 2;
 
 /// What a measurement found.
 #[derive(Debug)]
@@ -166,6 +168,9 @@ fn measure(report: &mut Report, counters: &mut Counters, stop: &AtomicBool) {
     let to_ticks = |ns: u64| (u128::from(ns) * u128::from(arch::timer::freq_hz()) / 1_000_000_000) as u64;
     // Caches and the clock's own steps are allowed for.
     let threshold = report.params.threshold_ns.map_or(2 * own_max + 2, to_ticks);
+    // Who made this task is done with it, and the tick has found out whether it is needed.
+    let settled = counter() + to_ticks(SETTLE_TICKS * crate::time::NSEC_PER_SEC / u64::from(tick::hz()));
+    while counter() < settled {}
     let _ = counters.look();
     let begin = counter();
     let end = begin + to_ticks(report.params.for_ns);

@@ -16,7 +16,7 @@ use super::migrate::{Settled, settle};
 use super::push_pull;
 use super::runqueue::{RunQueue, lock_task_rq};
 use super::stop::stop_one_cpu;
-use super::{Class, Policy};
+use super::{Class, Policy, dl_root};
 use crate::error::{Error, Result};
 use crate::locking::WaitQueue;
 use crate::smp::{self, CpuMask};
@@ -60,7 +60,9 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq(task) };
-    let fits = task.sched.policy() != Policy::Deadline || suits_deadline(cpus);
+    let fits = task.sched.policy() != Policy::Deadline
+        || !static_branch::<SMP_LOCKS>()
+        || dl_root::may_change(task.sched.cpus_allowed(), cpus);
     if fits {
         task.sched.set_cpus_allowed(cpus);
         if static_branch::<SMP_LOCKS>() {
@@ -73,13 +75,6 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     // Another change may wait to move it, for which there is no need any more.
     SECTION_ENDS.wake_all();
     if fits { Ok(()) } else { Err(Error::DeadlineAffinity) }
-}
-
-/// Where a deadline task may be allowed to run: on all CPUs, because that is what admission counts on, or on one, whose
-/// share it then has to fit in.
-pub(super) fn suits_deadline(cpus: CpuMask) -> bool {
-    let online = smp::online();
-    cpus & online == online || (cpus & online).count() == 1
 }
 
 fn settle_irqs_open(task: &Task) -> Settled {
@@ -96,6 +91,10 @@ fn settle_irqs_open(task: &Task) -> Settled {
 pub struct MigrateGuard {
     _not_send: PhantomData<*mut ()>,
 }
+
+// SAFETY: whoever moves tasks leaves alone those of which `migrate_disabled` is not 0; where there is one CPU nobody moves
+// any. It is not `Send`.
+unsafe impl crate::percpu::StaysOnCpu for MigrateGuard {}
 
 /// Begins a section in which the running task is not moved to another CPU. Thread context.
 #[inline]

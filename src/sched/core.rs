@@ -16,6 +16,7 @@
 //! Lock: the CPU's run queue, innermost of all (docs/locking.md). Nothing here allocates; nothing loops.
 
 use super::class::DequeueFlags;
+use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
 use super::prio::SchedAttr;
@@ -160,7 +161,9 @@ fn pick_special(this: &RunQueue) -> SchedRef {
     if prev.state() == state::DEAD && prev.sched.is_deadline() {
         // The last switch of a deadline task: it gives its reservation back, and nothing of it stays behind among
         // those who wait for a budget. Nobody is refused the fair class.
-        let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
+        let _ = dl_root::with_accounts(rq, prev, SchedAttr::NORMAL, |rq| {
+            rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL)
+        });
     }
     let next = rq.pick_next_task(rq.curr());
     super::nohz::look_at_tick(rq);

@@ -101,6 +101,9 @@ fn expired(_: &Hrtimer) -> Restart {
     let report = rq.take_dl_report();
     let throttled = !was_throttled && rq.special().contains(Special::RT_THROTTLED);
     let (curr, limits) = (rq.curr(), rq.rt_bandwidth().limits());
+    if static_branch::<SMP_LOCKS>() {
+        hooks::event(this);
+    }
     // SAFETY: locked above.
     unsafe { this.unlock() };
     if report.is_some() || throttled {
@@ -154,6 +157,7 @@ pub fn set_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) -> Result<()> {
             return Err(error);
         }
     }
+    super::dl_root::cpus_changed();
     Ok(())
 }
 

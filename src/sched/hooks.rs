@@ -88,6 +88,13 @@ pub(super) fn send_wake_list(cpu: usize) {
     crate::smp::ipi::send_call(cpu);
 }
 
+/// A budget on `this`, locked, has ended or begun: tells the others, and pushes who cannot run here. May let go of the lock
+/// and take it again.
+#[cold]
+pub(super) fn event(this: &'static RunQueue) {
+    push_pull::event(this);
+}
+
 /// The tick of `this` CPU, its run queue locked: what is to be begun when it is not any more.
 #[inline]
 pub(super) fn tick(this: &'static RunQueue) -> rebalance::Todo {

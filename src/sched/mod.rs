@@ -42,6 +42,7 @@ pub mod deadline;
 pub mod deadline_admit;
 pub mod deadline_rq;
 mod deadline_tree;
+pub(crate) mod dl_root;
 pub mod entity;
 #[cfg(target_os = "none")]
 pub(crate) mod evacuate;

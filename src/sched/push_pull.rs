@@ -69,6 +69,13 @@ pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
     }
 }
 
+/// `hooks::event`.
+pub(super) fn event(this: &'static RunQueue) {
+    // SAFETY: locked by the caller, who has no reference.
+    unsafe { this.rq() }.publish(&CPUPRI, &LOADS);
+    push(this);
+}
+
 /// `hooks::balance_callback`: what waits on `this`, locked, goes where it can run.
 pub(super) fn push(this: &'static RunQueue) {
     // What waits has been published; now a place for it is looked for (module).
@@ -152,7 +159,9 @@ fn pull(this: &'static RunQueue) {
         let rq = unsafe { this.rq() };
         let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
         let others = LOADS.overloaded() & !tried & smp::online();
-        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else { return };
+        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
+            return;
+        };
         tried = tried.with(cpu);
         let from = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; another CPU's.
@@ -173,7 +182,8 @@ fn pull(this: &'static RunQueue) {
 /// Where the earliest deadline waits, if it is earlier than ours.
 fn find_deadline(others: CpuMask, prio: i32, ours: Option<u64>) -> Option<usize> {
     let waits = |cpu| Some((LOADS.pushable_deadline(cpu)?, cpu));
-    let first = others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
+    let first =
+        others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
     (prio >= MAX_DL_PRIO && ours.is_none_or(|ours| dl_time_before(first.0, ours))).then_some(first.1)
 }
 

@@ -191,9 +191,8 @@ fn run() {
 fn look_around(cpu: usize) {
     let to = cpu_rq(cpu);
     let idle = if CPUPRI.level(cpu) == cpupri::IDLE { CpuIdle::Idle } else { CpuIdle::Busy };
-    let (is_due, failed) = locked(to, || {
-        with_balancer(to, |balancer| (balancer.is_due(time::now_ns()), balancer.nr_failed()))
-    });
+    let (is_due, failed) =
+        locked(to, || with_balancer(to, |balancer| (balancer.is_due(time::now_ns()), balancer.nr_failed())));
     if !is_due {
         return;
     }

@@ -19,6 +19,7 @@
 //! Invariant: the answer is one of the CPUs that the task may run on and that are online, if there is one.
 //! Contexts: any, IRQs off. Locks: none.
 
+use super::class::Class;
 use super::cpu_loads::CpuLoads;
 use super::cpupri::{self, CpuPri, level_of, level_of_prio};
 use super::deadline::dl_time_before;
@@ -106,7 +107,8 @@ pub fn select_task_rq(
     waker: &SchedTask,
     why: Wakeup,
 ) -> usize {
-    if p.migrate_disabled() != 0 {
+    // A stopper is its CPU's, above all when that goes.
+    if p.migrate_disabled() != 0 || p.class() == Class::Stop {
         return prev;
     }
     let chosen = if p.is_deadline() {

@@ -43,6 +43,8 @@ pub enum CpuError {
     LeftOut,
     /// There is no memory for its data, or no stack.
     Setup(Error),
+    /// Deadline tasks have reserved what would be left.
+    Reserved(Error),
     /// No PSCI firmware to ask.
     NoFirmware,
     /// The firmware refuses.
@@ -68,6 +70,7 @@ impl fmt::Display for CpuError {
             Self::Online => f.write_str("is online already"),
             Self::LeftOut => f.write_str("did not come when it was started, and is left out"),
             Self::Setup(error) => write!(f, "cannot be set up: {error}; left out"),
+            Self::Reserved(error) => write!(f, "stays, for deadline tasks: {error}"),
             Self::NoFirmware => f.write_str("needs PSCI firmware, and there is none; left out"),
             Self::Firmware(error) => write!(f, "is not started by the firmware: {error}; left out"),
             Self::ReleaseAddress(at) => {

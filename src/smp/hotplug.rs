@@ -21,7 +21,7 @@ use super::call;
 use crate::error::Result;
 use crate::irq::{self, softirq};
 use crate::locking::Mutex;
-use crate::sched::{evacuate, stop, wake_list};
+use crate::sched::{dl_root, evacuate, stop, wake_list};
 use crate::{percpu, task, time};
 
 /// One part of the kernel's share in a CPU's coming and going. Threads.
@@ -115,7 +115,9 @@ pub fn cpu_up(cpu: usize) -> core::result::Result<(), CpuError> {
         go_down(&PREPARE, cpu);
         return Err(error);
     }
-    go_up(&ONLINE, cpu)
+    go_up(&ONLINE, cpu)?;
+    dl_root::cpus_changed();
+    Ok(())
 }
 
 /// What the boot CPU has, which was never off. The first task.
@@ -124,6 +126,7 @@ pub(super) fn adopt_boot_cpu() {
         panic!("the stopper of CPU 0: {error}");
     }
     stop::open(0);
+    dl_root::cpus_changed();
 }
 
 /// Moves everything away from CPU `cpu` and turns it off. Thread context.
@@ -134,16 +137,20 @@ pub(super) fn adopt_boot_cpu() {
 pub fn cpu_down(cpu: usize) -> core::result::Result<(), CpuError> {
     let _control = CONTROL.lock();
     bringup::may_stop(cpu)?;
+    // Deadline tasks may have reserved what the others do not have.
+    dl_root::update(super::online().without(cpu).count()).map_err(CpuError::Reserved)?;
     go_down(&ONLINE, cpu);
     super::set_online(cpu, false);
     let gone = take_down(cpu);
     if gone.is_err() {
         super::set_online(cpu, true);
         evacuate::publish(cpu, true);
+        dl_root::cpus_changed();
         return gone.and(go_up(&ONLINE, cpu));
     }
     go_down(&PREPARE, cpu);
     bringup::set_off(cpu);
+    dl_root::cpus_changed();
     Ok(())
 }
 
@@ -167,7 +174,6 @@ fn take_down(cpu: usize) -> core::result::Result<(), CpuError> {
         stop::close(cpu);
         evacuate::publish_this_cpu(false);
         bringup::begin_to_die(cpu);
-        crate::early_println!("DBG begin {cpu} on {}", percpu::raw_smp_processor_id());
     });
     if closed.is_err() {
         return Err(CpuError::Offline);
@@ -187,9 +193,7 @@ pub(crate) fn go_if_dying() {
 #[cold]
 #[inline(never)]
 fn go(cpu: usize) {
-    crate::early_println!("DBG go {cpu}");
     dying();
-    crate::early_println!("DBG go2 {cpu}");
     if bringup::is_dead(cpu) {
         bringup::end_this_cpu(cpu);
     }

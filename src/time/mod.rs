@@ -18,7 +18,7 @@ mod forward;
 pub mod hrtimer;
 pub mod idle;
 mod periodic;
-mod remote;
+pub(crate) mod remote;
 pub(crate) mod soft;
 pub mod tick;
 mod timer;

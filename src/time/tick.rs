@@ -57,7 +57,7 @@ pub fn taken() -> u64 {
 
 /// Ticks that `cpu`, which is present and has been started, has taken; nothing while its tick is stopped. From any CPU:
 /// not exact to the tick.
-pub(crate) fn taken_by(cpu: usize) -> Option<u64> {
+pub fn taken_by(cpu: usize) -> Option<u64> {
     hrtimer::peek_tick_of(cpu, |tick| {
         (tick.next_ticks() != u64::MAX).then(|| tick.jiffies.load(Ordering::Relaxed))
     })

@@ -309,6 +309,8 @@ impl World {
                 self.request(c, answer);
                 let (pri, loads) = (&self.pri, &self.loads);
                 self.cpus[c].rq.publish(pri, loads);
+                // Budgets have ended and begun: it may be open to real-time tasks again.
+                self.pull(c);
                 self.push(c);
             } else {
                 self.cpus[c].next_tick += TICK_NS;

@@ -16,6 +16,7 @@ mod inert;
 mod irq_exit;
 mod irq_lines;
 mod irq_threads;
+mod isolation;
 mod loads;
 #[cfg(debug_assertions)]
 mod lockdep;
@@ -49,6 +50,7 @@ mod smp_races;
 mod smp_records;
 mod smp_timers;
 mod softirq;
+mod spread;
 mod tasklet;
 mod tasks;
 mod throttling;

@@ -6,7 +6,7 @@
 //! rounds are few; elsewhere the CPUs are threads that really interleave.
 
 use crate::framework::clock;
-use crate::framework::cpus::{self, on};
+use crate::framework::cpus::on;
 use crate::tests::{HIGH, LOW, MIDDLE};
 use crate::{check, check_eq, ktest};
 use core::cell::UnsafeCell;
@@ -25,7 +25,11 @@ const PATIENCE: Timeout = Timeout::In(20_000_000_000);
 
 /// So many rounds where CPUs interleave, fewer where they take turns.
 fn rounds(parallel: u32) -> u32 {
-    if clock::is_exact() { (parallel / 20).max(100) } else { parallel }
+    const TIMES: u32 = match option_env!("STINT_SMP_ROUNDS") {
+        Some(_) => 1000,
+        None => 1,
+    };
+    if clock::is_exact() { (parallel / 4).max(50) } else { parallel * TIMES }
 }
 
 /// A cheap sequence of numbers that are not alike.
@@ -52,7 +56,7 @@ ktest! {
     fn two_cpus_give_each_other_a_semaphore_and_none_is_lost() {
         static PING: Semaphore = Semaphore::new(0);
         static PONG: Semaphore = Semaphore::new(0);
-        let rounds = rounds(20_000);
+        let rounds = rounds(5000);
         let other = there(1, LOW, move || (0..rounds).take_while(|_| {
             PING.take_timeout(PATIENCE).is_ok() && PONG.give().is_ok()
         }).count())?;
@@ -76,7 +80,7 @@ ktest! {
         static GATE: Semaphore = Semaphore::new(0);
         static SPINS: AtomicBool = AtomicBool::new(false);
         static CAME: AtomicBool = AtomicBool::new(false);
-        for _ in 0..rounds(500) {
+        for _ in 0..rounds(200) {
             SPINS.store(false, Ordering::Relaxed);
             CAME.store(false, Ordering::Relaxed);
             let high = there(1, HIGH, || {
@@ -111,7 +115,7 @@ ktest! {
         static UNITS: Semaphore = Semaphore::new(0);
         static DONE: AtomicBool = AtomicBool::new(false);
         DONE.store(false, Ordering::Relaxed);
-        let rounds = rounds(10_000);
+        let rounds = rounds(2000);
         let taker = there(1, LOW, move || {
             let mut dice = Dice(1);
             let mut taken = 0;
@@ -151,7 +155,7 @@ ktest! {
         static STOP: AtomicBool = AtomicBool::new(false);
         static UNITS: Semaphore = Semaphore::new(0);
         static WANTED: AtomicU32 = AtomicU32::new(0);
-        let rounds = rounds(10_000);
+        let rounds = rounds(2000);
         STOP.store(false, Ordering::Relaxed);
         let waiter = there(1, MIDDLE, move || {
             let mut seen = 0;
@@ -213,12 +217,12 @@ ktest! {
     needs_cpus(2),
     /// The joiner takes stack and task back at once, while the other CPU may still be on its way out of them.
     fn tasks_that_end_on_one_cpu_and_are_joined_on_another_leave_their_memory_whole() {
-        for round in 0..rounds(2000) {
+        for round in 0..rounds(400) {
             let ended = on(1, task::build("ends")).fifo(LOW).spawn(move || round)?;
             check_eq!(ended.join(), Some(round), "what it left");
         }
         // With nobody to join them the reaper does it, on whatever CPU.
-        for _ in 0..rounds(500) {
+        for _ in 0..rounds(100) {
             drop(on(1, task::build("ends")).fifo(LOW).spawn(|| ())?);
         }
     }
@@ -234,7 +238,7 @@ ktest! {
             task::exit()
         }
         RUNS.store(0, Ordering::Relaxed);
-        let rounds = rounds(2000);
+        let rounds = rounds(500);
         let attr = SchedAttr::fifo(LOW as u32).map_err(Error::from)?;
         for _ in 0..rounds {
             // SAFETY: the task before is dead and dropped.
@@ -254,7 +258,7 @@ ktest! {
         static OUTER: Mutex<u64> = Mutex::new(0);
         *OUTER.lock() = 0;
         *INNER.lock() = 0;
-        let rounds = rounds(5000);
+        let rounds = rounds(1000);
         let worker = |cpu: usize, prio: i32| {
             there(cpu, prio, move || {
                 let mut dice = Dice(cpu as u32);
@@ -308,7 +312,7 @@ ktest! {
         static COUNT: Mutex<u32> = Mutex::new(0);
         static CHANGED: Condvar = Condvar::new();
         *COUNT.lock() = 0;
-        let rounds = rounds(10_000);
+        let rounds = rounds(2000);
         let step = move |mine: u32| {
             let mut late = 0;
             let mut count = COUNT.lock();
@@ -341,7 +345,7 @@ ktest! {
         unsafe impl Sync for Place {}
         static PLACE: Place = Place(UnsafeCell::new(MaybeUninit::uninit()));
         static HERE: AtomicPtr<Completion> = AtomicPtr::new(ptr::null_mut());
-        let rounds = rounds(10_000);
+        let rounds = rounds(2000);
         let completer = there(1, LOW, move || {
             for round in 0..rounds {
                 let done = loop {
@@ -375,7 +379,7 @@ ktest! {
         static TAKEN: AtomicU32 = AtomicU32::new(0);
         let mut aborted = 0;
         let mut dice = Dice(3);
-        for _ in 0..rounds(2000) {
+        for _ in 0..rounds(200) {
             TAKEN.store(0, Ordering::Relaxed);
             let victim = there(1, LOW, || {
                 let timeout = Timeout::In(50_000);
@@ -410,7 +414,7 @@ ktest! {
         static TAKEN: AtomicU64 = AtomicU64::new(0);
         DONE.store(false, Ordering::Relaxed);
         TAKEN.store(0, Ordering::Relaxed);
-        let rounds = rounds(10_000);
+        let rounds = rounds(2000);
         let taker = there(1, LOW, move || {
             for _ in 0..rounds {
                 if UNITS.take_timeout(PATIENCE).is_err() {
