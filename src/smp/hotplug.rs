@@ -71,6 +71,7 @@ fn start_ksoftirqd(cpu: usize) -> Result<()> {
 pub(super) fn starting() {
     time::starting();
     irq::starting();
+    crate::preempt_stats::starting();
     call::open_this_cpu();
     evacuate::publish_this_cpu(true);
 }
