@@ -50,6 +50,16 @@ unsafe impl<T: Send> Sync for PerCpu<T> {}
 /// another task (`!Send`).
 pub unsafe trait NonPreemptible {}
 
+/// Proof that the running code stays on its CPU. It may be preempted, so what another task of the CPU may touch is not its
+/// own: it can only know where it is.
+///
+/// # Safety
+/// While a value of the type exists, the task is not moved to another CPU, and the value cannot be sent to another task.
+pub unsafe trait StaysOnCpu {}
+
+// SAFETY: who is not preempted is not moved.
+unsafe impl<P: NonPreemptible + ?Sized> StaysOnCpu for P {}
+
 impl<T> PerCpu<T> {
     /// The initial value of every CPU's instance.
     #[must_use]
@@ -145,8 +155,9 @@ per_cpu! {
 
 /// The logical number of this CPU: its place among the DTB's `cpu` nodes, 0 for the boot CPU.
 #[inline(always)]
-pub fn smp_processor_id<P: NonPreemptible + ?Sized>(proof: &P) -> usize {
-    CPU_ID.get(proof).get()
+pub fn smp_processor_id<P: StaysOnCpu + ?Sized>(_proof: &P) -> usize {
+    // SAFETY: written once per CPU, before others run there; the task stays on this one.
+    unsafe { CPU_ID.this_cpu().get() }
 }
 
 /// The number of this CPU as a hint, for messages: it may have changed by the time it is read.

@@ -92,6 +92,10 @@ pub struct MigrateGuard {
     _not_send: PhantomData<*mut ()>,
 }
 
+// SAFETY: whoever moves tasks leaves alone those of which `migrate_disabled` is not 0; where there is one CPU nobody moves
+// any. It is not `Send`.
+unsafe impl crate::percpu::StaysOnCpu for MigrateGuard {}
+
 /// Begins a section in which the running task is not moved to another CPU. Thread context.
 #[inline]
 pub fn migrate_disable() -> MigrateGuard {

@@ -50,7 +50,7 @@ fn request_by_interrupt() {
 }
 
 #[inline(always)]
-fn resched_if(rq: &Rq, decision: Resched) {
+pub(super) fn resched_if(rq: &Rq, decision: Resched) {
     if decision == Resched::Yes {
         resched_curr(rq);
     }

@@ -43,13 +43,6 @@ pub(super) fn resched_curr(this: &RunQueue) {
     }
 }
 
-#[inline(always)]
-pub(super) fn resched_if(this: &RunQueue, decision: Resched) {
-    if decision == Resched::Yes {
-        resched_curr(this);
-    }
-}
-
 /// `wakeup::wake_up_granted`.
 #[inline(never)]
 pub(super) fn wake_up_granted(task: &Task) {

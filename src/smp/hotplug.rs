@@ -174,7 +174,6 @@ fn take_down(cpu: usize) -> core::result::Result<(), CpuError> {
         stop::close(cpu);
         evacuate::publish_this_cpu(false);
         bringup::begin_to_die(cpu);
-        crate::early_println!("DBG begin {cpu} on {}", percpu::raw_smp_processor_id());
     });
     if closed.is_err() {
         return Err(CpuError::Offline);
@@ -194,9 +193,7 @@ pub(crate) fn go_if_dying() {
 #[cold]
 #[inline(never)]
 fn go(cpu: usize) {
-    crate::early_println!("DBG go {cpu}");
     dying();
-    crate::early_println!("DBG go2 {cpu}");
     if bringup::is_dead(cpu) {
         bringup::end_this_cpu(cpu);
     }
