@@ -14,8 +14,8 @@ use stint::jitter::gaps::Cause;
 use stint::jitter::params::Params;
 use stint::jitter::run;
 use stint::smp::{CpuMask, isolation};
-use stint::task;
 use stint::time::{now_ns, tick};
+use stint::{klog, task};
 
 /// Isolated, with a tick.
 const ISOLATED: usize = 2;
@@ -196,5 +196,28 @@ ktest! {
         })?;
         let (jiffies, by_clock) = passed.join().unwrap_or_default();
         check!(jiffies.abs_diff(by_clock) <= 1, "{jiffies} jiffies in the time of {by_clock}");
+    }
+}
+
+ktest! {
+    needs_cpus(4),
+    fn what_is_logged_on_a_cpu_without_a_tick_comes_out() {
+        on_the_isolated_machine()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let logs = cpus::on(QUIET, task::build("logs").fifo(HIGH)).spawn({
+            let stop = stop.clone();
+            move || {
+                spin_ns(10 * tick_ns());
+                log::info!("out of the silence");
+                while !stop.load(Relaxed) {
+                    work(500);
+                }
+            }
+        })?;
+        task::sleep_ns(40 * tick_ns());
+        let pending = klog::pending();
+        stop.store(true, Relaxed);
+        logs.join();
+        check!(!pending, "the message waits for a tick");
     }
 }
