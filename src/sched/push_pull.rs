@@ -68,9 +68,25 @@ pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -
 
 /// `hooks::task_woken`: `task` waits on `this`, which is locked.
 pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
-    if task.sched.prio() < MAX_RT_PRIO && task.sched.is_migratable() {
+    if task.sched.prio() >= MAX_RT_PRIO {
+        return;
+    }
+    let p = sched_ref(task);
+    // SAFETY: locked by the caller, who has no reference.
+    let rq = unsafe { this.rq() };
+    if p.is_rt() && p.prio() == rq.curr().prio() && preempts_equal(rq, p) {
+        super::wakeup::resched_rq_if(this, Resched::Yes);
+    } else if p.is_migratable() {
         push(this);
     }
+}
+
+/// Should `p`, as important as what runs on the CPU of `rq`, run there because only the other can go elsewhere?
+fn preempts_equal(rq: &mut Rq, p: SchedRef) -> bool {
+    let view = view();
+    let can_go = |p: SchedRef| select::push_target(&view, &p, rq.cpu(), rq.cpu()).is_some();
+    let (curr_can_go, p_can_go) = (can_go(rq.curr()), can_go(p));
+    rq.check_preempt_equal(p, curr_can_go, p_can_go) == Resched::Yes
 }
 
 /// `hooks::event`.
