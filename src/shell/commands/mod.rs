@@ -29,7 +29,7 @@ shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!(
     "irqs",
-    "[on | off]",
+    "[on | off | cpus]",
     "list the interrupts: how often, how long (on: direct handlers too), their threads; and softirqs",
     irqs::irqs
 );
@@ -39,7 +39,12 @@ shell_command!(
     "show or change how a task is scheduled",
     params::chrt
 );
-shell_command!("taskset", "[cpus] task", "show or set the CPUs on which a task may run, such as 0-2,5", params::taskset);
+shell_command!(
+    "taskset",
+    "[cpus] task",
+    "show or set the CPUs on which a task may run, such as 0-2,5",
+    params::taskset
+);
 shell_command!("nice", "level task", "change a task's nice level", params::nice);
 shell_command!(
     "sched",
