@@ -190,7 +190,8 @@ ktest! {
             workers.push(begin(n, cpus::among(four, task::build("hog").nice(0)))?);
         }
         with_workers(workers, || {
-            task::sleep_ns(60 * MS);
+            // Two rounds of looking around for busy CPUs, 64 ms to 128 ms each.
+            task::sleep_ns(260 * MS);
             let progress = progress(100 * MS);
             let mean = progress.iter().sum::<u64>() / WORKERS as u64;
             for (n, part) in progress.iter().enumerate() {
@@ -219,7 +220,9 @@ ktest! {
             let _ = running(20 * MS);
             check_eq!((tasks[1].cpu(), tasks[2].cpu()), (1, 1), "where the fair tasks are");
             WORKER[0].rests.store(true, SeqCst);
-            let _ = running(20 * MS);
+            // At once, unless the CPU has not idled long as a rule; then when a tick of CPU 1 has it woken, and one that is
+            // not warm waits.
+            let _ = running(60 * MS);
             check!(tasks[1].cpu() != tasks[2].cpu(), "both fair tasks are on CPU {}", tasks[1].cpu());
             check_eq!(running(2 * MS), [1, 2]);
             Ok(())
