@@ -267,14 +267,19 @@ ktest! {
             let period = (9 + n as u64) * MS;
             workers.push(begin(n, cpus::among(three, task::build("dl").deadline(3 * MS, period, period)))?);
         }
+        let tasks: Vec<_> = workers.iter().map(|worker| worker.task().clone()).collect();
         with_workers(workers, || {
             let _ = running(20 * MS);
-            let progress = progress(99 * MS);
+            // Up to the last switch: a budget has been had when the next begins.
+            let had_ns = || tasks.iter().map(|task| task.info().runtime_cycles).collect::<Vec<_>>();
+            let before = had_ns();
+            task::sleep_ns(99 * MS);
+            let after = had_ns();
             for n in 0..4 {
-                // What they have reserved, and nothing of it beside each other on one CPU.
-                let expected = 99 / (9 + n as u64) * 3;
-                let had = progress[n] * 33 / progress[0].max(1);
-                check!(had + 4 >= expected && had <= expected + 4, "task {n} had {had} ms of {expected}: {progress:?}");
+                let (had, periods) = ((after[n] - before[n]) / MS, 99 / (9 + n as u64));
+                let least = (periods - 1) * 3;
+                let most = (periods + 2) * 3;
+                check!((least..=most).contains(&had), "task {n} had {had} ms, expected {least} to {most}");
             }
             Ok(())
         })?;
