@@ -17,6 +17,7 @@ use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
 use crate::drivers::{console, early, irqchip};
+use crate::smp::{CpuMask, isolation};
 use crate::{cpus, early_println, klog, mm, percpu, power};
 
 /// A board's console before the device tree is known, chosen by where the loader put the image.
@@ -69,7 +70,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     if bootargs.messages_lost > 0 {
         log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
     }
-    crate::smp::isolation::init(&bootargs);
+    isolate(&bootargs);
 
     let boot_cpu = 0;
     let found = cpus::get().unwrap_or_else(|| fail(&"the cpu nodes were not read"));
@@ -107,6 +108,16 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         uart_clock_hz,
         boot_counter,
     }))
+}
+
+/// Which CPUs keep house; device interrupts go there, unless it is said where.
+fn isolate(bootargs: &Bootargs) {
+    isolation::init(bootargs);
+    if isolation::irq_affinity() != CpuMask::ALL
+        && let Err(error) = crate::irq::set_default_affinity(isolation::irq_affinity())
+    {
+        log::warn!(target: "smp", "interrupts go to CPU 0: {error}");
+    }
 }
 
 /// What is decided once is written into the code, while the early tables still allow it.

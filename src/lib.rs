@@ -17,6 +17,7 @@
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
+//! | [`jitter`] | what disturbs a task that has a CPU for itself |
 //! | [`watchdog`] | reports CPUs and tasks that get nowhere |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
 //!
@@ -53,6 +54,7 @@ pub mod error;
 pub mod init;
 pub mod ipc;
 pub mod irq;
+pub mod jitter;
 pub mod klog;
 pub mod ksyms;
 pub mod latency;

@@ -10,6 +10,7 @@
 use crate::drivers::early;
 use crate::early_println;
 use crate::ksyms::{ReturnAddress, Symbol};
+use crate::smp::{AtomicCpuMask, stop};
 use crate::{klog, mm, power, preempt, task, trace};
 use arch::exception::Syndrome;
 use arch::frame::PtRegs;
@@ -17,7 +18,6 @@ use arch::upcall::Fault;
 use arch::{backtrace, irqflags, thread_info};
 use core::fmt;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit status of a panic.
 pub const PANIC_STATUS: u32 = 101;
@@ -25,8 +25,6 @@ pub const PANIC_STATUS: u32 = 101;
 const BACKTRACE_FRAMES: usize = 32;
 /// Trace events that are printed.
 const TRACE_EVENTS: usize = 24;
-
-static PANICKING: AtomicBool = AtomicBool::new(false);
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
@@ -96,12 +94,18 @@ fn report_stack_overflow(sp: u64) {
 
 fn begin() {
     irqflags::mask_all();
-    if PANICKING.swap(true, Ordering::Relaxed) {
+    if stop::claim() {
         early::write_text("\npanic: again, inside the panic report\n");
         power::exit(PANIC_STATUS);
     }
+    // Before the first word, so that nobody talks in between.
+    let running = stop::stop_others();
     early::write_text("\n");
+    STILL_RUNNING.store(running);
 }
+
+/// The CPUs that did not stop.
+static STILL_RUNNING: AtomicCpuMask = AtomicCpuMask::new();
 
 fn report(regs: Option<&PtRegs>) {
     let task = task::current();
@@ -132,6 +136,7 @@ fn report(regs: Option<&PtRegs>) {
         early_println!("    #{depth:<2} {}", ReturnAddress(pc));
         depth += 1;
     });
+    stop::report_others(STILL_RUNNING.load());
     last_events();
     klog::drain_panic();
 }
@@ -159,8 +164,8 @@ fn last_events() {
         return;
     }
     early_println!("  last scheduler events, newest last:");
-    trace::for_each_last(TRACE_EVENTS, |entry| {
-        early_println!("    {:>16} ns  {}", crate::time::ticks_to_ns(entry.ticks), entry.event);
+    trace::for_each_last(TRACE_EVENTS, |cpu, entry| {
+        early_println!("    {:>16} ns  CPU {cpu}  {}", crate::time::ticks_to_ns(entry.ticks), entry.event);
     });
 }
 

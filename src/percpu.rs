@@ -50,6 +50,16 @@ unsafe impl<T: Send> Sync for PerCpu<T> {}
 /// another task (`!Send`).
 pub unsafe trait NonPreemptible {}
 
+/// Proof that the running code stays on its CPU. It may be preempted, so what another task of the CPU may touch is not its
+/// own: it can only know where it is.
+///
+/// # Safety
+/// While a value of the type exists, the task is not moved to another CPU, and the value cannot be sent to another task.
+pub unsafe trait StaysOnCpu {}
+
+// SAFETY: who is not preempted is not moved.
+unsafe impl<P: NonPreemptible + ?Sized> StaysOnCpu for P {}
+
 impl<T> PerCpu<T> {
     /// The initial value of every CPU's instance.
     #[must_use]
@@ -86,6 +96,25 @@ impl<T> PerCpu<T> {
         // SAFETY: as above, and by contract.
         unsafe { &*(address as *const T) }
     }
+}
+
+impl<T: Sync> PerCpu<T> {
+    /// The instance of `cpu`, of a kind that all CPUs may use at once; the boot CPU's for one that has none yet.
+    #[inline(always)]
+    pub(crate) fn shared(&'static self, cpu: usize) -> &'static T {
+        // SAFETY: there is an instance at either address, for ever, and it may be shared.
+        unsafe { self.of(cpu) }
+    }
+
+    /// All instances that there are, with their CPUs.
+    pub(crate) fn each(&'static self) -> impl Iterator<Item = (usize, &'static T)> {
+        (0..crate::MAX_CPUS).filter(|&cpu| has_instances(cpu)).map(|cpu| (cpu, self.shared(cpu)))
+    }
+}
+
+/// Whether `cpu` has instances of its own: it has been started, or is the boot CPU.
+pub(crate) fn has_instances(cpu: usize) -> bool {
+    cpu == 0 || offset_of_cpu(cpu) != 0
 }
 
 /// From the section to each CPU's copy; 0 for the boot CPU, which uses the section itself, and for one whose copy
@@ -145,8 +174,9 @@ per_cpu! {
 
 /// The logical number of this CPU: its place among the DTB's `cpu` nodes, 0 for the boot CPU.
 #[inline(always)]
-pub fn smp_processor_id<P: NonPreemptible + ?Sized>(proof: &P) -> usize {
-    CPU_ID.get(proof).get()
+pub fn smp_processor_id<P: StaysOnCpu + ?Sized>(_proof: &P) -> usize {
+    // SAFETY: written once per CPU, before others run there; the task stays on this one.
+    unsafe { CPU_ID.this_cpu().get() }
 }
 
 /// The number of this CPU as a hint, for messages: it may have changed by the time it is read.

@@ -6,6 +6,7 @@
 use crate::boot_info::BootInfo;
 use crate::drivers::console;
 use crate::sched::core;
+use crate::smp::isolation;
 use crate::time::{self, hrtimer, tick};
 use crate::{irq, klog, preempt, smp, task};
 
@@ -27,12 +28,14 @@ pub fn boot_info() -> &'static BootInfo {
 pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
     // What is made from here on asks which CPUs there are.
-    crate::smp::call::open_this_cpu();
-    crate::smp::set_online(info.boot_cpu, true);
+    smp::call::open_this_cpu();
+    smp::set_online(info.boot_cpu, true);
     arch::pmu::init();
     time::init(info.timer_hz);
     tick::init(hz, info.timer_hz);
     core::init_idle(task::idle_task(), hz);
+    // Whoever is made from here on inherits it.
+    task::idle_task().sched.set_cpus_allowed(isolation::housekeeping());
     core::init_rt_bandwidth(info.bootargs.rt_runtime_us, info.bootargs.rt_period_us);
     task::register_idle();
     // SAFETY: once, in the upper half; the per-CPU offset, sp_el0 and this CPU's exception stacks are set.
@@ -45,6 +48,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     }
     irq::force_threads(info.bootargs.threadirqs);
     irq::tasklet::init();
+    crate::sched::rebalance::init();
     if let Some(interrupt) = info.uart.interrupt
         && let Err(error) = console::start_input(interrupt)
     {

@@ -21,6 +21,8 @@ mod boot;
 mod cpus;
 #[path = "qemu/figures.rs"]
 mod figures;
+#[path = "qemu/isolation.rs"]
+mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
 #[path = "qemu/stress.rs"]
@@ -115,6 +117,7 @@ fn main() -> ExitCode {
         figures::bench_trials(&mut leaders, &mut followers);
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
+        isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
         alone::trials(&mut followers);

@@ -5,7 +5,8 @@
 //! into episodes, each of which follows from a seed alone. One that fails is tried again with fewer CPUs and tasks, and
 //! the shortest failure that is found is printed as a line for `STINT_SIM_SMP=`.
 //!
-//! `STINT_SIM_SMP=seed,cpus,isolated,tasks,events,throttles` runs that one episode; `STINT_SIM_EVENTS=n` sets how many
+//! `STINT_SIM_SMP=seed,cpus,isolated,tasks,events,throttles` runs that one episode, and `STINT_SIM_TRACE=1` prints what
+//! happens in it; `STINT_SIM_EVENTS=n` sets how many
 //! events all together, `STINT_SIM_SEED=n` another beginning.
 
 #[path = "sim_smp/check.rs"]
@@ -16,6 +17,7 @@ mod glue;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 use std::{env, panic};
 
 use stint::sched::SchedAttr;
@@ -59,7 +61,7 @@ impl World {
         let i = self.rng.below(self.slots.len() as u64) as usize;
         let is_alive = self.slots[i].is_alive;
         let what = self.rng.below(44);
-        if env::var("STINT_SIM_TRACE").is_ok() {
+        if self.config.is_traced {
             let runs: Vec<_> =
                 self.cpus.iter().map(|cpu| (cpu.rq.curr(), cpu.is_preempt_off, cpu.need_resched)).collect();
             eprintln!(
@@ -93,7 +95,8 @@ impl World {
             35..=37 => {
                 if let Some(i) = self.running(c) {
                     let depth = self.slots[i].p.migrate_disabled();
-                    let depth = if depth != 0 && !self.rng.one_in(3) { depth - 1 } else { depth + 1 };
+                    let is_end = depth != 0 && !self.rng.one_in(6);
+                    let depth = if is_end { depth - 1 } else { depth + u16::from(self.rng.one_in(3)) };
                     self.slots[i].p.set_migrate_disabled(depth);
                     // What is told of it is for wakers, who may be late.
                     self.schedule(c);
@@ -101,7 +104,8 @@ impl World {
             }
             38 | 39 if is_alive => {
                 let is_own = self.slots[i].donated != i32::MAX && !self.rng.one_in(4);
-                let donated = if is_own { i32::MAX } else { self.rng.below(120) as i32 };
+                let waiter = self.rng.attr().normal_prio();
+                let donated = if is_own { i32::MAX } else { waiter };
                 self.setprio(i, donated);
             }
             40 if self.rng.one_in(4) => {
@@ -116,7 +120,6 @@ impl World {
             _ => {}
         }
         self.settle();
-        self.check();
     }
 
     fn exit(&mut self, c: usize) {
@@ -159,6 +162,10 @@ fn run(config: Config) -> Counts {
     for event in 0..config.events {
         EVENT.with(|at| at.set(event));
         world.event();
+        // To look at everything takes longer than an event, the more the more CPUs there are.
+        if event % (config.cpus as u64).div_ceil(4) == 0 || event + 1 == config.events {
+            world.check();
+        }
     }
     world.counts
 }
@@ -173,18 +180,22 @@ fn fails(config: Config) -> Option<u64> {
 }
 
 fn line(c: Config) -> String {
-    let Config { seed, cpus, isolated, tasks, events, throttles } = c;
+    let Config { seed, cpus, isolated, tasks, events, throttles, .. } = c;
     format!("STINT_SIM_SMP={seed},{cpus},{isolated},{tasks},{events},{}", u8::from(throttles))
 }
 
-/// The shortest failure among the same episode and some that are smaller.
+/// The shortest failure among the same episode and some that are smaller, as many as there is patience for.
 fn shrink(config: Config, at: u64) -> Config {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
+    let until = Instant::now() + Duration::from_secs(20);
     let mut best = Config { events: at + 1, ..config };
     for cpus in (2..=config.cpus).filter(|&n| n <= 4 || n == config.cpus) {
         for tasks in [2, 3, 4, 6, 8, 12, config.tasks] {
             for seed in config.seed..config.seed + 6 {
+                if Instant::now() > until {
+                    continue;
+                }
                 let isolated = config.isolated.min(cpus - 1);
                 let smaller = Config { seed, cpus, isolated, tasks, ..best };
                 if let Some(at) = fails(smaller).filter(|&at| at + 1 < best.events) {
@@ -206,7 +217,8 @@ fn episodes(shape: Config, share: u64) -> Counts {
         };
         let size = |n: u64| n as usize;
         let (cpus, isolated, tasks) = (size(cpus), size(isolated), size(tasks));
-        run(Config { seed, cpus, isolated, tasks, events, throttles: throttles != 0 });
+        let is_traced = env::var("STINT_SIM_TRACE").is_ok();
+        run(Config { seed, cpus, isolated, tasks, events, throttles: throttles != 0, is_traced });
         return Counts::default();
     }
     let all = number("STINT_SIM_EVENTS", EVENTS) * share / 100;
@@ -244,7 +256,8 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-const SHAPE: Config = Config { seed: 0, cpus: 0, isolated: 0, tasks: 0, events: 0, throttles: false };
+const SHAPE: Config =
+    Config { seed: 0, cpus: 0, isolated: 0, tasks: 0, events: 0, throttles: false, is_traced: false };
 
 #[test]
 fn two_cpus_run_the_right_tasks() {

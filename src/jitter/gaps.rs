@@ -3,7 +3,7 @@
 //! Context: any; pure. Bound: recording one is a comparison with each of the worst.
 #![forbid(unsafe_code)]
 
-use super::super::latency::histogram::Histogram;
+use crate::latency::histogram::Histogram;
 use core::fmt;
 use heapless::Vec;
 
@@ -33,15 +33,8 @@ pub enum Cause {
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Switch,
-        Self::Device,
-        Self::Reschedule,
-        Self::Call,
-        Self::Tick,
-        Self::Timer,
-        Self::Unseen,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Switch, Self::Device, Self::Reschedule, Self::Call, Self::Tick, Self::Timer, Self::Unseen];
 
     /// For people.
     #[must_use]

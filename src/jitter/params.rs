@@ -94,7 +94,10 @@ mod tests {
     fn a_wrong_word_names_itself_and_what_would_be_right() {
         assert_eq!(parse(&["cpu=4"]).unwrap_err(), "cpu=4: a CPU that is online was expected: 0-3");
         assert_eq!(parse(&["cpu=x"]).unwrap_err(), "cpu=x: a CPU that is online was expected: 0-3");
-        assert_eq!(parse(&["for=5"]).unwrap_err(), "for=5: a time from 1ms to 3600s, such as for=10s, was expected");
+        assert_eq!(
+            parse(&["for=5"]).unwrap_err(),
+            "for=5: a time from 1ms to 3600s, such as for=10s, was expected"
+        );
         assert_eq!(parse(&["prio=0"]).unwrap_err(), "prio=0: a priority from 1 to 99 was expected");
         assert_eq!(parse(&["3"]).unwrap_err(), "3: cpu=, for=, threshold= or prio= was expected");
     }

@@ -22,8 +22,11 @@ use arch::irqflags;
 use arch::timer::counter;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Readings by which the loop gets to know itself.
-const CALIBRATION: u32 = 2000;
+/// How long the loop gets to know itself, interrupts masked, and how often.
+const CALIBRATION_TICKS: u64 = 500;
+const ROUNDS: u32 = 16;
+/// Periods of the tick before the measurement.
+const SETTLE_TICKS: u64 = 2;
 
 /// What a measurement found.
 #[derive(Debug)]
@@ -65,13 +68,21 @@ pub fn start(params: Params) -> Result<Running> {
         measured_ns: 0,
         gaps: Gaps::new(),
     });
-    let task = task::build("jitter").fifo(params.prio).affinity(CpuMask::of(params.cpu)).stack_bytes(32 * 1024).spawn({
-        let stop = stop.clone();
-        move || {
-            measure(&mut report, &mut Counters { cpu: params.cpu, lines, ticks: 0, softirqs: 0, switches: 0 }, &stop);
-            report
-        }
-    })?;
+    let task = task::build("jitter")
+        .fifo(params.prio)
+        .affinity(CpuMask::of(params.cpu))
+        .stack_bytes(32 * 1024)
+        .spawn({
+            let stop = stop.clone();
+            move || {
+                measure(
+                    &mut report,
+                    &mut Counters { cpu: params.cpu, lines, ticks: 0, softirqs: 0, switches: 0 },
+                    &stop,
+                );
+                report
+            }
+        })?;
     Ok(Running { stop, task })
 }
 
@@ -118,60 +129,79 @@ impl Counters {
             }
         }
         let since = |last: &mut u64, now: u64| now.wrapping_sub(core::mem::replace(last, now)) as u32;
-        counted.ticks = since(&mut self.ticks, tick::jiffies() - tick::skipped());
+        counted.ticks = since(&mut self.ticks, tick::taken());
         counted.softirqs = since(&mut self.softirqs, softirq::runs_on(self.cpu).iter().sum());
         counted.switches = since(&mut self.switches, task::current().switches());
         counted
     }
 }
 
+/// The loop, and what its own readings were like. All in counter ticks.
+struct Reader<'a> {
+    stop: &'a AtomicBool,
+    last: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Reader<'_> {
+    /// Reads the counter until `end`; returns before with a gap of more than `threshold`. Out of line, so that the loop
+    /// that is calibrated is the one that measures.
+    #[inline(never)]
+    fn read(&mut self, end: u64, threshold: u64) -> Option<u64> {
+        while self.last < end && !self.stop.load(Ordering::Relaxed) {
+            let now = counter();
+            let gap = now - self.last;
+            if gap > threshold {
+                return Some(gap);
+            }
+            self.least = self.least.min(gap);
+            self.most = self.most.max(gap);
+            self.last = now;
+        }
+        None
+    }
+}
+
 fn measure(report: &mut Report, counters: &mut Counters, stop: &AtomicBool) {
     let (own_min, own_max) = calibrate();
-    let threshold = match report.params.threshold_ns {
-        Some(ns) => ns * arch::timer::freq_hz() / crate::time::NSEC_PER_SEC,
-        // Caches and the clock's own steps are allowed for.
-        None => 2 * own_max + 2,
-    };
-    let end_ticks = |ns: u64| (u128::from(ns) * u128::from(arch::timer::freq_hz()) / 1_000_000_000) as u64;
-    let (mut least, mut most) = (own_min, own_max.min(threshold));
+    let to_ticks = |ns: u64| (u128::from(ns) * u128::from(arch::timer::freq_hz()) / 1_000_000_000) as u64;
+    // Caches and the clock's own steps are allowed for.
+    let threshold = report.params.threshold_ns.map_or(2 * own_max + 2, to_ticks);
+    // Who made this task is done with it, and the tick has found out whether it is needed.
+    let settled = counter() + to_ticks(SETTLE_TICKS * crate::time::NSEC_PER_SEC / u64::from(tick::hz()));
+    while counter() < settled {}
     let _ = counters.look();
     let begin = counter();
-    let end = begin + end_ticks(report.params.for_ns);
-    let mut last = begin;
-    while last < end && !stop.load(Ordering::Relaxed) {
-        let now = counter();
-        let gap = now - last;
-        if gap <= threshold {
-            least = least.min(gap);
-            most = most.max(gap);
-            last = now;
-            continue;
-        }
+    let end = begin + to_ticks(report.params.for_ns);
+    let mut reader = Reader { stop, last: begin, least: own_min, most: own_max.min(threshold) };
+    while let Some(gap) = reader.read(end, threshold) {
         let counted = counters.look();
-        let at_ns = ticks_to_ns(last - begin);
+        let at_ns = ticks_to_ns(reader.last - begin);
         report.gaps.record(Gap { at_ns, ns: ticks_to_ns(gap), counted });
-        last = counter();
+        reader.last = counter();
     }
-    report.measured_ns = ticks_to_ns(counter() - begin);
-    report.own_min_ns = ticks_to_ns(least);
-    report.own_max_ns = ticks_to_ns(most);
+    report.measured_ns = ticks_to_ns(reader.last - begin);
+    report.own_min_ns = ticks_to_ns(reader.least);
+    report.own_max_ns = ticks_to_ns(reader.most);
     report.threshold_ns = ticks_to_ns(threshold);
 }
 
-/// The distance of two readings where nothing can come in between, in counter ticks: the least and the greatest.
+/// The distances of readings where nothing can come in between: the least and the greatest. The best of a few rounds,
+/// because an emulator may stand still in one.
 fn calibrate() -> (u64, u64) {
-    let (mut least, mut most) = (u64::MAX, 0);
-    for round in 0..CALIBRATION {
+    let go_on = AtomicBool::new(false);
+    let round = |_| {
         let flags = irqflags::local_irq_save();
-        let first = counter();
-        let second = counter();
+        let last = counter();
+        let mut reader = Reader { stop: &go_on, last, least: u64::MAX, most: 0 };
+        // Once round the loop fills the caches.
+        let _ = reader.read(last + 1, u64::MAX);
+        (reader.least, reader.most) = (u64::MAX, 0);
+        let _ = reader.read(reader.last + CALIBRATION_TICKS, u64::MAX);
         irqflags::local_irq_restore(flags);
-        // The first ones fill the caches.
-        if round >= CALIBRATION / 2 {
-            least = least.min(second - first);
-            most = most.max(second - first);
-        }
-    }
-    // An emulator that stands still in the middle would make everything look fine.
-    (least, most.min(least * 8 + 8))
+        (reader.most, reader.least)
+    };
+    let (most, least) = (0..ROUNDS).map(round).min().unwrap_or_default();
+    (least, most)
 }

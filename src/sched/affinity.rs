@@ -14,9 +14,9 @@
 
 use super::migrate::{Settled, settle};
 use super::push_pull;
-use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
+use super::runqueue::{RunQueue, lock_task_rq};
 use super::stop::stop_one_cpu;
-use super::{Class, Policy};
+use super::{Class, Policy, dl_root};
 use crate::error::{Error, Result};
 use crate::locking::WaitQueue;
 use crate::smp::{self, CpuMask};
@@ -60,13 +60,13 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq(task) };
-    let fits = task.sched.policy() != Policy::Deadline || suits_deadline(cpus);
+    let fits = task.sched.policy() != Policy::Deadline
+        || !static_branch::<SMP_LOCKS>()
+        || dl_root::may_change(task.sched.cpus_allowed(), cpus);
     if fits {
         task.sched.set_cpus_allowed(cpus);
         if static_branch::<SMP_LOCKS>() {
-            // SAFETY: locked above, the only reference.
-            unsafe { this.rq() }.sync_task(sched_ref(task));
-            push_pull::publish_overload(this);
+            push_pull::prio_changed(this, task);
         }
     }
     // SAFETY: locked above.
@@ -75,13 +75,6 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     // Another change may wait to move it, for which there is no need any more.
     SECTION_ENDS.wake_all();
     if fits { Ok(()) } else { Err(Error::DeadlineAffinity) }
-}
-
-/// Where a deadline task may be allowed to run: on all CPUs, because that is what admission counts on, or on one, whose
-/// share it then has to fit in.
-pub(super) fn suits_deadline(cpus: CpuMask) -> bool {
-    let online = smp::online();
-    cpus & online == online || (cpus & online).count() == 1
 }
 
 fn settle_irqs_open(task: &Task) -> Settled {
@@ -99,6 +92,10 @@ pub struct MigrateGuard {
     _not_send: PhantomData<*mut ()>,
 }
 
+// SAFETY: whoever moves tasks leaves alone those of which `migrate_disabled` is not 0; where there is one CPU nobody moves
+// any. It is not `Send`.
+unsafe impl crate::percpu::StaysOnCpu for MigrateGuard {}
+
 /// Begins a section in which the running task is not moved to another CPU. Thread context.
 #[inline]
 pub fn migrate_disable() -> MigrateGuard {
@@ -111,9 +108,15 @@ pub fn migrate_disable() -> MigrateGuard {
 impl Drop for MigrateGuard {
     #[inline]
     fn drop(&mut self) {
-        if static_branch::<SMP_LOCKS>() {
-            migrate_enable();
-        }
+        migrate_enable();
+    }
+}
+
+/// Ends a section whose guard was forgotten.
+#[inline]
+pub(crate) fn migrate_enable() {
+    if static_branch::<SMP_LOCKS>() {
+        migrate_enable_smp();
     }
 }
 
@@ -130,7 +133,7 @@ fn change_depth(by: i16) -> u16 {
 
 #[cold]
 #[inline(never)]
-fn migrate_enable() {
+fn migrate_enable_smp() {
     let task = task::current();
     if task.sched.migrate_disabled() > 1 {
         change_depth(-1);

@@ -4,13 +4,14 @@
 
 use super::class::{DequeueFlags, Resched};
 use super::core::{__schedule, Why};
+use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
 use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
-use super::runqueue::{RunQueue, lock_task_rq, sched_ref};
+use super::runqueue::{RunQueue, lock_task_rq, rq_of, sched_ref, task_of};
 use super::wait::{self, WaitStatus};
-use super::wakeup::{check_resched, resched_rq_if};
+use super::wakeup::{check_resched, resched_if, resched_rq_if};
 use crate::error::{Error, Result};
 use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
 use crate::locking::raw_mutex::give_up;
@@ -18,7 +19,8 @@ use crate::task::{self, Task, state};
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use arch::thread_info;
-use core::sync::atomic::Ordering;
+use core::ptr;
+use core::sync::atomic::{Ordering, fence};
 
 /// `yield`: the class decides what it means; then a switch if somebody else is to run.
 #[inline(always)]
@@ -89,7 +91,8 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     rq.update_clock(crate::time::now_ns());
-    let result = rq.set_scheduler_boosted(sched_ref(task), attr, donated);
+    let result =
+        dl_root::with_accounts(rq, task, attr, |rq| rq.set_scheduler_boosted(sched_ref(task), attr, donated));
     if let Ok(decision) = result {
         resched_rq_if(this, decision);
     }
@@ -109,7 +112,7 @@ pub(crate) fn set_scheduler(task: &Task, attr: SchedAttr) -> Result<()> {
         check_resched(flags);
         irqflags::local_irq_restore(flags);
     }
-    result.map(drop).map_err(Error::from)
+    result.map(drop)
 }
 
 /// Changes the nice value. Any context.
@@ -153,7 +156,9 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
     rq.update_clock(crate::time::now_ns());
     if p.is_deadline() {
         // Nobody is refused the fair class, and one who only waits does not go on running for it.
-        let _ = rq.set_scheduler(p, SchedAttr::NORMAL);
+        let task = task_of(p);
+        let _ =
+            dl_root::with_accounts(rq, task, SchedAttr::NORMAL, |rq| rq.set_scheduler(p, SchedAttr::NORMAL));
         this.event.program(rq);
     }
 }
@@ -162,18 +167,32 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
 /// and does not make it.
 #[inline(always)]
 pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(task) };
+    if static_branch::<SMP_LOCKS>() {
+        return setprio_smp(task, prio, donor);
+    }
+    let this = rq_of(task);
+    this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     if is_rt_prio(prio) && p.is_rt() {
         let decision = rq.setprio_rt(p, prio);
-        resched_rq_if(this, decision);
+        resched_if(rq, decision);
     } else {
         setprio_by_clock(this, p, prio, donor);
     }
-    let this = prio_changed_there(this, task);
+    // Nobody has the queue that it waits on: he would have to be on this CPU, with interrupts masked.
+    let filed = wait::try_requeue(task);
+    debug_assert!(filed, "one CPU, and somebody else has the lock of a queue");
+    this.lock.unlock_without_word();
+}
+
+#[inline(never)]
+fn setprio_smp(task: &Task, prio: i32, donor: Option<&Task>) {
+    // SAFETY: IRQs masked.
+    let this = unsafe { lock_task_rq(task) };
+    setprio_by_clock(this, sched_ref(task), prio, donor);
+    let this = prio_changed_smp(this, task);
     let this = retry(this, task, wait::try_requeue);
     // SAFETY: locked, above or anew.
     unsafe { this.unlock() };
@@ -188,11 +207,6 @@ fn prio_changed_there(this: &'static RunQueue, task: &Task) -> &'static RunQueue
 
 #[inline(never)]
 fn prio_changed_smp(this: &'static RunQueue, task: &Task) -> &'static RunQueue {
-    // SAFETY: locked by the caller, who has no reference of its own.
-    unsafe { this.rq() }.sync_task(sched_ref(task));
-    if this.is_curr(task) {
-        this.publish(task);
-    }
     hooks::prio_changed(this, task);
     if this.holds(task) {
         return this;
@@ -230,10 +244,50 @@ enum Verdict {
 }
 
 /// Takes a task that does not run off the run queue, and off what it waits for, for ever.
+pub(crate) fn abort(task: &Task) -> Result<()> {
+    if static_branch::<SMP_LOCKS>() {
+        return abort_smp(task);
+    }
+    let pi = PI.lock();
+    // The lock that it waits for is counted, and is none that it holds.
+    let waiter = task.pi.blocked_on();
+    let holds_a_lock = task.pi.held.get() != u32::from(waiter.is_some());
+    let lives = task.state() & !state::NORMAL == 0;
+    if !lives || holds_a_lock || ptr::eq(task, task::current()) {
+        pi.unlock_no_resched();
+        return Err(Error::Busy);
+    }
+    let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
+    let this = rq_of(task);
+    this.lock.lock_without_word();
+    let left = wait::try_leave(task);
+    debug_assert!(left, "one CPU, and somebody else has the lock of a queue");
+    let p = sched_ref(task);
+    if !p.is_rt() {
+        leave_deadline(this, p);
+    }
+    if p.is_queued() {
+        // SAFETY: locked above.
+        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
+    }
+    task.state.store(state::DEAD, Ordering::Relaxed);
+    // Of a sleep, or of a wait: the task would have taken its timer back.
+    task.timer.cancel_irqs_off();
+    this.lock.unlock_without_word();
+    drop(pi);
+    if rest.is_some() {
+        // Too long a chain has been logged.
+        let _ = walk(rest, Follow::Change, None);
+    }
+    Ok(())
+}
+
+/// [`abort`] where there are several CPUs.
 ///
 /// A task that has been granted what it waits for, and whose waker on another CPU has not come to its run queue yet, is
 /// that waker's. That is over in a bounded time; it is waited for where interrupts are open.
-pub(crate) fn abort(task: &Task) -> Result<()> {
+#[inline(never)]
+fn abort_smp(task: &Task) -> Result<()> {
     loop {
         let pi = PI.lock();
         let waiter = task.pi.blocked_on();
@@ -247,10 +301,8 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
                 // It is dead and wakes no more, so what it waits for under the PI lock can be given up without its run queue.
                 let rest = waiter.and_then(|waiter| give_up(task, waiter, WaitStatus::TimedOut));
                 drop(pi);
-                if rest.is_some() {
-                    // Too long a chain has been logged.
-                    let _ = walk(rest, Follow::Change, None);
-                }
+                // Too long a chain has been logged.
+                let _ = walk(rest, Follow::Change, None);
                 return Ok(());
             }
             Verdict::Wait if !irqflags::irqs_disabled_flags(pi.flags()) => pi.unlock_no_resched(),
@@ -264,7 +316,6 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
 }
 
 /// Makes `task` dead, if that may be now. `this` is its run queue, locked, and so is the PI lock.
-#[inline(always)]
 fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
     let lives = task.state() & !(state::NORMAL | state::WAKING) == 0;
     // The lock that it waits for is counted, and is none that it holds.
@@ -272,9 +323,13 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
     if !lives || holds_a_lock || this.is_curr(task) {
         return Verdict::No;
     }
-    // Off the queue it waits on, if nobody has it, and nobody was faster and has granted it: that is asked behind the look
-    // at the queue (`wait::unqueue`). And no interrupt is on its way to say that its time is over.
-    if !wait::try_leave(task) || task.state() == state::WAKING || !task.timer.try_cancel_irqs_off() {
+    if !wait::try_leave(task) {
+        return Verdict::Wait;
+    }
+    // It is on no queue. If that is because somebody was faster and has granted it, the state says so, to who looks at it
+    // behind the look at the queue (`wait::mark_waking`). And no interrupt is on its way to say that its time is over.
+    fence(Ordering::Acquire);
+    if task.state() == state::WAKING || !task.timer.try_cancel_irqs_off() {
         return Verdict::Wait;
     }
     let p = sched_ref(task);
@@ -285,8 +340,7 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
         // SAFETY: locked by the caller.
         unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
         if static_branch::<SMP_LOCKS>() {
-            // SAFETY: as above.
-            unsafe { this.rq() }.sync_task(p);
+            hooks::changed(this, task);
         }
     }
     task.state.store(state::DEAD, Ordering::Relaxed);

@@ -16,6 +16,7 @@
 //! Lock: the CPU's run queue, innermost of all (docs/locking.md). Nothing here allocates; nothing loops.
 
 use super::class::DequeueFlags;
+use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
 use super::prio::SchedAttr;
@@ -144,17 +145,12 @@ unsafe fn schedule_smp<const WHY: u8>() {
 /// `curr`.
 #[inline(always)]
 pub(super) fn note_switch(this: &RunQueue, prev: &Task, next: &Task) {
-    // SAFETY: locked by the caller, who does not use a reference of its own any more.
-    let rq = unsafe { this.rq() };
-    rq.sync_task(sched_ref(prev));
-    rq.sync_task(sched_ref(next));
-    if rq.rt_is_overloaded() || !rq.special().is_empty() {
+    if hooks::switched(this, prev, next) {
         this.needs_balance.set(true);
     }
-    this.publish(next);
 }
 
-/// The pick where there is a deadline task, or real-time tasks are throttled. The run queue is locked.
+/// The pick where there is a deadline task, real-time tasks are throttled, or the tick is stopped. The run queue is locked.
 #[cold]
 #[inline(never)]
 fn pick_special(this: &RunQueue) -> SchedRef {
@@ -165,9 +161,12 @@ fn pick_special(this: &RunQueue) -> SchedRef {
     if prev.state() == state::DEAD && prev.sched.is_deadline() {
         // The last switch of a deadline task: it gives its reservation back, and nothing of it stays behind among
         // those who wait for a budget. Nobody is refused the fair class.
-        let _ = rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL);
+        let _ = dl_root::with_accounts(rq, prev, SchedAttr::NORMAL, |rq| {
+            rq.set_scheduler(sched_ref(prev), SchedAttr::NORMAL)
+        });
     }
     let next = rq.pick_next_task(rq.curr());
+    super::nohz::look_at_tick(rq);
     this.event.program(rq);
     next
 }
@@ -302,6 +301,10 @@ pub(crate) fn cpu_idle_loop() -> ! {
         #[cfg(debug_assertions)]
         crate::lockdep::about_to_idle();
         while !thread_info::need_resched() {
+            #[cfg(target_os = "none")]
+            if static_branch::<SMP_LOCKS>() {
+                crate::smp::hotplug::go_if_dying();
+            }
             crate::time::idle::wait_irqs_off();
             irqflags::local_irq_enable();
             // The handler runs here: only a context synchronisation makes a CPU take what is pending.

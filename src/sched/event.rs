@@ -101,6 +101,9 @@ fn expired(_: &Hrtimer) -> Restart {
     let report = rq.take_dl_report();
     let throttled = !was_throttled && rq.special().contains(Special::RT_THROTTLED);
     let (curr, limits) = (rq.curr(), rq.rt_bandwidth().limits());
+    if static_branch::<SMP_LOCKS>() {
+        hooks::event(this);
+    }
     // SAFETY: locked above.
     unsafe { this.unlock() };
     if report.is_some() || throttled {
@@ -154,6 +157,7 @@ pub fn set_rt_bandwidth(runtime_us: Option<u32>, period_us: u32) -> Result<()> {
             return Err(error);
         }
     }
+    super::dl_root::cpus_changed();
     Ok(())
 }
 
@@ -181,8 +185,15 @@ fn this_cpu() -> usize {
 }
 
 fn set_limits(cpu: usize, (runtime_ns, period_ns): (u64, u64)) -> Result<()> {
-    change_rq(|| lock_cpu_rq(cpu), |rq| rq.set_rt_bandwidth(runtime_ns, period_ns))
-        .map_err(crate::Error::from)
+    let set = |rq: &mut Rq| {
+        // Whoever takes the tick off a CPU means to give one task the whole of it.
+        if crate::smp::isolation::is_nohz_full(cpu) {
+            rq.set_dl_limit(runtime_ns, period_ns)
+        } else {
+            rq.set_rt_bandwidth(runtime_ns, period_ns)
+        }
+    };
+    change_rq(|| lock_cpu_rq(cpu), set).map_err(crate::Error::from)
 }
 
 fn limits_of(cpu: usize) -> (u64, u64) {

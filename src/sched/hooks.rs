@@ -5,7 +5,9 @@
 //!
 //! Context: IRQs masked, as each function says. Locks: the run queue named, which some may let go of for a moment.
 
+use super::class::Resched;
 use super::push_pull;
+use super::rebalance;
 use super::runqueue::RunQueue;
 use crate::task::Task;
 
@@ -47,6 +49,26 @@ pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
     push_pull::prio_changed(this, task);
 }
 
+/// `this` CPU, its run queue locked, is about to switch from `prev` to `next`, its `curr`: tells those who look at several
+/// CPUs. Whether `balance_callback` has something to do behind the switch.
+#[inline]
+pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
+    push_pull::switched(this, prev, next)
+}
+
+/// `task` of `this`, locked, has been made ready, with this decision about the running one: tells those who look at several
+/// CPUs.
+#[inline]
+pub(super) fn readied(this: &RunQueue, task: &Task, decision: Resched) {
+    push_pull::readied(this, task, decision);
+}
+
+/// `task` of `this`, locked, has been taken out: tells those who look at several CPUs.
+#[inline]
+pub(super) fn changed(this: &RunQueue, task: &Task) {
+    push_pull::changed(this, task);
+}
+
 /// Behind a switch on `this` CPU, if `RunQueue::needs_balance` said so (it has been cleared): pushes what does not run
 /// here. Locked; may let go of the lock and take it again. Runs as the task that was switched to.
 #[inline]
@@ -64,4 +86,17 @@ pub(super) fn send_reschedule(cpu: usize) {
 #[inline]
 pub(super) fn send_wake_list(cpu: usize) {
     crate::smp::ipi::send_call(cpu);
+}
+
+/// A budget on `this`, locked, has ended or begun: tells the others, and pushes who cannot run here. May let go of the lock
+/// and take it again.
+#[cold]
+pub(super) fn event(this: &'static RunQueue) {
+    push_pull::event(this);
+}
+
+/// The tick of `this` CPU, its run queue locked: what is to be begun when it is not any more.
+#[inline]
+pub(super) fn tick(this: &'static RunQueue) -> rebalance::Todo {
+    rebalance::tick(this)
 }

@@ -10,8 +10,8 @@
 //!
 //! Context: any, IRQs masked. Locks: the two run queues, and below them the timer base.
 
-use super::class::Resched;
 use super::cpupri;
+use super::push_pull::LOADS;
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, lock_task_rq_smp, sched_ref};
 use super::wakeup::resched_rq_if;
 use crate::smp::{self, CpuMask};
@@ -54,24 +54,28 @@ pub(super) unsafe fn lock_second_rq(this: &RunQueue, other: &RunQueue) -> bool {
 pub(super) fn move_queued_task(task: &Task, from: &'static RunQueue, to: &'static RunQueue) {
     debug_assert!(!ptr::eq(from, to) && ptr::eq(from, super::runqueue::rq_of(task)));
     debug_assert!(!from.is_curr(task), "task {} runs and is to be moved", task.name());
-    let p = sched_ref(task);
     let now = crate::time::now_ns();
+    // SAFETY: locked by the caller, who has no reference.
+    let from_rq = unsafe { from.rq() };
+    from_rq.update_clock(now);
+    from_rq.detach_task(sched_ref(task));
+    finish_move(task, from, to, now);
+}
+
+/// The second half of a move: `task` has been detached from `from`; both are locked.
+pub(super) fn finish_move(task: &Task, from: &'static RunQueue, to: &'static RunQueue, now: u64) {
+    let p = sched_ref(task);
     // SAFETY: both are locked, and they are two.
     let (from_rq, to_rq) = unsafe { (from.rq(), to.rq()) };
-    from_rq.update_clock(now);
-    from_rq.detach_task(p);
     task.set_rq(to);
     to_rq.update_clock(now);
     let decision = to_rq.attach_task(p);
-    if decision == Resched::Yes {
-        // So that nobody else counts on this CPU before the switch.
-        to.publish(task);
-    }
-    resched_rq_if(to, decision);
+    // With a `Yes`, so that nobody else counts on this CPU before the switch.
+    to_rq.publish_wakeup(&CPUPRI, &LOADS, p, decision);
+    from_rq.publish(&CPUPRI, &LOADS);
     from.event.program_if_deadline(from_rq, p);
     to.event.program_if_deadline(to_rq, p);
-    super::push_pull::publish_overload(from);
-    super::push_pull::publish_overload(to);
+    resched_rq_if(to, decision);
 }
 
 /// The CPUs that `task` may run on as things are: of those it is allowed the ones that are online; if none of them is,

@@ -19,9 +19,11 @@
 //! | `wakeup`, `control` | wake-ups, new tasks, the tick; yield and changes of priority |
 //! | `wakeup_smp`, `wake_list` | wake-ups where there are several CPUs; those that the other CPU makes itself |
 //! | `affinity`, `migrate`, `push_pull` | where a task may run; moving it; who runs where, of several CPUs |
+//! | `rebalance` | spreading fair tasks: when, and the carrying out of what `balance` decides |
 //! | `stop` | the stoppers: what comes between whatever runs on a CPU |
 //! | `resched_irq` | the interrupt that `preempt_style=event` makes of a request |
 //! | `wait` | sleeping on a queue and being woken from it |
+//! | `nohz` | no tick for a single task |
 //! | `watch` | a look at a run queue from outside |
 //! | `rq`, `lazy`, `params`, `special` | a CPU's run queue: the door to it all |
 //! | `smp`, `pushable`, `cpupri` | one CPU of several: who may be taken away, and what runs where |
@@ -40,7 +42,10 @@ pub mod deadline;
 pub mod deadline_admit;
 pub mod deadline_rq;
 mod deadline_tree;
+pub(crate) mod dl_root;
 pub mod entity;
+#[cfg(target_os = "none")]
+pub(crate) mod evacuate;
 mod event;
 pub mod fair;
 mod fair_preempt;
@@ -49,6 +54,7 @@ mod idle;
 mod lazy;
 pub mod load;
 mod migrate;
+pub(crate) mod nohz;
 pub mod notice;
 mod params;
 pub mod pelt;
@@ -56,6 +62,7 @@ pub mod prio;
 mod prio_array;
 mod push_pull;
 mod pushable;
+pub(crate) mod rebalance;
 pub(crate) mod resched_irq;
 pub mod rq;
 pub mod rt;

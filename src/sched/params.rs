@@ -20,7 +20,7 @@ use super::deadline::{DlParams, SchedDlEntity, dl_time_before};
 use super::deadline_admit::DlRefused;
 use super::entity::SchedRef;
 use super::prio::{MAX_NICE, MIN_NICE, Policy, PrioError, SchedAttr, is_rt_prio, nice_to_prio};
-use super::rq::Rq;
+use super::rq::{Rq, Special};
 use super::rt::RtRq;
 
 impl Rq {
@@ -191,7 +191,9 @@ impl Rq {
             self.start_running(p);
         }
         self.update_special();
-        self.check_class_changed(p, old_class, old_prio)
+        let decision = self.check_class_changed(p, old_class, old_prio);
+        // Maybe the tick is needed now: `__schedule` looks.
+        if is_queued && self.special.contains(Special::TICK_STOPPED) { Resched::Yes } else { decision }
     }
 
     fn check_class_changed(&mut self, p: SchedRef, old_class: Class, old_prio: i32) -> Resched {

@@ -13,22 +13,24 @@
 //! run is published before it looks for who waits; with a full barrier in between on both sides, at least one of the two
 //! sees the other (docs/adr/0012).
 //!
-//! Invariant: `WAITING` and the overload masks are up to date whenever a run queue's lock is released by these functions or
-//! by the core. **Bound:** [`PUSHES`] moves per push, [`PULLS`] run queues per pull, one move per pair of locks; interrupts
+//! Invariant: the tables are up to date whenever a run queue's lock is released after a change. **Bound:** [`PUSHES`] moves per push, [`PULLS`] run queues per pull, one move per pair of locks; interrupts
 //! are masked from before to behind them.
 //!
 //! Context: any, IRQs masked. Locks: the run queue given, and a second one at a time, which may mean to let go of the first.
 
-use super::class::Resched;
+use super::class::{Class, Resched};
 use super::cpu_loads::CpuLoads;
-use super::cpupri::{self, CpuPri, level_of, level_of_prio};
+use super::cpupri::{self, level_of_prio};
+use super::deadline::dl_time_before;
 use super::entity::SchedRef;
 use super::hooks::Ready;
 use super::migrate::{lock_second_rq, move_queued_task};
+use super::prio::{MAX_DL_PRIO, MAX_RT_PRIO};
+use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
 use super::select::{self, View, Wakeup};
-use crate::smp::{self, AtomicCpuMask, CpuMask};
+use crate::smp::{self, CpuMask};
 use crate::task::{self, Task};
 use core::sync::atomic::{Ordering, fence};
 
@@ -37,14 +39,8 @@ const PUSHES: usize = 8;
 /// The most run queues that one pull looks into.
 const PULLS: usize = 8;
 
-/// How much there is to do on each CPU.
+/// How much there is to do on each CPU, and what waits there for another one.
 pub(super) static LOADS: CpuLoads = CpuLoads::new();
-/// The level of the best real-time task that waits on each CPU and could run elsewhere; `IDLE` for none.
-static WAITING: CpuPri = CpuPri::new();
-/// The CPUs where such a task waits.
-static RT_OVERLOAD: AtomicCpuMask = AtomicCpuMask::new();
-/// The same for deadline tasks.
-static DL_OVERLOAD: AtomicCpuMask = AtomicCpuMask::new();
 
 /// The machine as it is now.
 pub(super) fn view() -> View<'static> {
@@ -52,35 +48,12 @@ pub(super) fn view() -> View<'static> {
     View { pri: &CPUPRI, loads: &LOADS, online, domain: online & smp::isolation::housekeeping() }
 }
 
-/// Says which tasks of `this`, locked, wait for another CPU. To be called when one has begun or ceased to.
-#[inline]
-pub(super) fn publish_overload(this: &RunQueue) {
-    // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
-    let rq = unsafe { this.rq() };
-    let cpu = this.cpu();
-    let level = rq.rt_pushable().map_or(cpupri::IDLE, |p| level_of(&p));
-    let before = WAITING.level(cpu);
-    if before != level {
-        WAITING.set(cpu, level);
-        set_overloaded(&RT_OVERLOAD, cpu, level != cpupri::IDLE);
-    }
-    let is_dl = rq.special().contains(Special::DEADLINE) && rq.dl_is_overloaded();
-    set_overloaded(&DL_OVERLOAD, cpu, is_dl);
-}
-
-#[inline]
-fn set_overloaded(mask: &AtomicCpuMask, cpu: usize, is_overloaded: bool) {
-    if mask.load().contains(cpu) != is_overloaded {
-        if is_overloaded {
-            mask.set(cpu)
-        } else {
-            mask.clear(cpu)
-        };
-    }
-}
-
 /// `hooks::select_task_rq`.
 pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -> usize {
+    if task.sched.class() == Class::Stop {
+        // Its own CPU, also one that is going: it is the last to work there.
+        return task.sched.cpus_allowed().first().unwrap_or(this.cpu());
+    }
     let waker = task::current();
     let here = this_rq().cpu();
     let why = match why {
@@ -95,61 +68,47 @@ pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -
 
 /// `hooks::task_woken`: `task` waits on `this`, which is locked.
 pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
-    publish_overload(this);
-    if task.sched.is_migratable() && task.sched.prio() < super::prio::MAX_RT_PRIO {
+    if task.sched.prio() < MAX_RT_PRIO && task.sched.is_migratable() {
         push(this);
     }
 }
 
-/// `hooks::balance_callback`: what does not run on `this`, locked, goes where it can.
+/// `hooks::event`.
+pub(super) fn event(this: &'static RunQueue) {
+    // SAFETY: locked by the caller, who has no reference.
+    unsafe { this.rq() }.publish(&CPUPRI, &LOADS);
+    push(this);
+}
+
+/// `hooks::balance_callback`: what waits on `this`, locked, goes where it can run.
 pub(super) fn push(this: &'static RunQueue) {
-    publish_overload(this);
-    // What waits is published before a place for it is looked for (module).
+    // What waits has been published; now a place for it is looked for (module).
     fence(Ordering::SeqCst);
-    if view().domain.contains(this.cpu()) {
-        push_deadline(this);
-        push_rt(this);
+    if !view().domain.contains(this.cpu()) {
+        return;
     }
-}
-
-fn push_rt(this: &'static RunQueue) {
-    push_each(this, Rq::rt_pushable, |rq, p| rq.curr().prio() > p.prio());
-}
-
-fn push_deadline(this: &'static RunQueue) {
-    // SAFETY: locked by the caller, who has no reference; so in the closures.
-    if unsafe { this.rq() }.special().contains(Special::DEADLINE) {
-        push_each(this, Rq::dl_pushable, |rq, p| {
-            rq.curr().class() > super::Class::Deadline || rq.dl().pick() == Some(p)
-        });
-    }
-}
-
-/// Pushes what `candidate` names, as long as there is a place for it. `runs_here`: it is the next to run on this CPU.
-fn push_each(
-    this: &'static RunQueue,
-    candidate: impl Fn(&Rq) -> Option<SchedRef>,
-    runs_here: impl Fn(&Rq, SchedRef) -> bool,
-) {
     let mut unsuitable = CpuMask::of(this.cpu());
     for _ in 0..PUSHES {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
-        let Some(p) = candidate(rq) else { return };
-        if runs_here(rq, p) && !rq.special().contains(Special::STOP) {
-            super::wakeup::resched_rq_if(this, Resched::Yes);
-            return;
-        }
         let mut view = view();
         view.domain = view.domain & !unsuitable;
-        let Some(cpu) = select::push_target(&view, &p, this.cpu(), this_rq().cpu()) else { return };
+        let here = this_rq().cpu();
+        let target = |p: SchedRef| Some((p, select::push_target(&view, &p, this.cpu(), here)?));
+        let Some((p, cpu)) = rq.pushables().filter(|&p| !rq.is_next(p)).find_map(target) else {
+            return;
+        };
         let to = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; `cpu` is another one.
-        unsafe { lock_second_rq(this, to) };
+        let is_same = unsafe { lock_second_rq(this, to) };
         // SAFETY: both locked.
         let (rq, to_rq) = unsafe { (this.rq(), to.rq()) };
-        // The lock may have been let go of: is it still the one to go, and is that still the place?
-        if candidate(rq) == Some(p) && p.may_move_to(cpu) && is_first_there(to_rq, p) && is_online(cpu) {
+        // The lock may have been let go of: is it still one to go, and is that still the place?
+        let goes = (is_same || rq.pushables().any(|other| other == p) && !rq.is_next(p))
+            && p.may_move_to(cpu)
+            && smp::online().contains(cpu)
+            && beats(to_rq, p);
+        if goes {
             move_queued_task(task_of(p), this, to);
         } else {
             unsuitable = unsuitable.with(cpu);
@@ -161,113 +120,127 @@ fn push_each(
     this.needs_balance.set(true);
 }
 
-fn is_online(cpu: usize) -> bool {
-    smp::online().contains(cpu)
-}
-
 /// Would `p` be the next to run on the CPU of `rq`?
-fn is_first_there(rq: &Rq, p: SchedRef) -> bool {
+fn beats(rq: &Rq, p: SchedRef) -> bool {
+    let than = rq.prio_to_beat();
     if p.is_deadline() {
-        return !rq.special().contains(Special::STOP)
-            && rq.earliest_deadline().is_none_or(|theirs| is_before(p.dl().deadline_ns(), theirs));
+        let is_earlier = |theirs| dl_time_before(p.dl().deadline_ns(), theirs);
+        than >= MAX_DL_PRIO && rq.earliest_deadline().is_none_or(is_earlier)
+    } else {
+        p.prio() < than
     }
-    !rq.special().contains(Special::RT_THROTTLED) && p.prio() < rq.peek_prio()
-}
-
-fn is_before(deadline: u64, other: u64) -> bool {
-    super::deadline::dl_time_before(deadline, other)
 }
 
 /// `hooks::pull_before_pick`: `this` CPU is about to pick.
 pub(super) fn pull_before_pick(this: &'static RunQueue) {
     // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
-    let prio = rq.peek_prio();
-    let level = level_of_prio(prio);
-    // What will run is published before it is looked for something better (module).
-    this.publish_level(level);
-    fence(Ordering::SeqCst);
-    let others = |mask: &AtomicCpuMask| !mask.load().without(this.cpu()).is_empty();
-    if others(&DL_OVERLOAD) {
-        pull_deadline(this);
+    let prio = rq.prio_to_beat();
+    if prio < MAX_DL_PRIO {
+        return;
     }
-    if others(&RT_OVERLOAD) && level < cpupri::DEADLINE {
-        pull_rt(this);
+    let level = level_of_prio(prio);
+    if level < cpupri::DEADLINE {
+        // What will run is published before it is looked for something better (module).
+        this.publish_level(level);
+    }
+    fence(Ordering::SeqCst);
+    if !LOADS.overloaded().without(this.cpu()).is_empty() {
+        pull(this);
+    }
+    if level == cpupri::IDLE {
+        rebalance::newly_idle(this);
     }
 }
 
-fn pull_rt(this: &'static RunQueue) {
+/// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
+#[cold]
+#[inline(never)]
+fn pull(this: &'static RunQueue) {
     let mut tried = CpuMask::of(this.cpu());
     for _ in 0..PULLS {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
-        let level = level_of_prio(rq.peek_prio());
-        let candidates = RT_OVERLOAD.load() & !tried;
-        let best = candidates
-            .iter()
-            .map(|cpu| (WAITING.level(cpu), cpu))
-            .filter(|&(theirs, _)| theirs > level)
-            .max();
-        let Some((_, cpu)) = best else { return };
-        if rq.special().contains(Special::RT_THROTTLED) || !view().domain.contains(this.cpu()) {
+        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+        let others = LOADS.overloaded() & !tried & smp::online();
+        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
             return;
-        }
+        };
         tried = tried.with(cpu);
-        pull_from(this, cpu, |theirs, ours| theirs.rt_pushable_for(this.cpu(), ours.peek_prio()));
+        let from = cpu_rq(cpu);
+        // SAFETY: IRQs masked, `this` locked; another CPU's.
+        unsafe { lock_second_rq(this, from) };
+        // SAFETY: both locked.
+        let (rq, from_rq) = unsafe { (this.rq(), from.rq()) };
+        // Ours may have been let go of.
+        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+        let deadline = (prio >= MAX_DL_PRIO).then(|| from_rq.dl_pushable_for(this.cpu(), earliest)).flatten();
+        if let Some(p) = deadline.or_else(|| from_rq.rt_pushable_for(this.cpu(), prio)) {
+            move_queued_task(task_of(p), from, this);
+        }
+        // SAFETY: locked above.
+        unsafe { from.unlock() };
     }
 }
 
-fn pull_deadline(this: &'static RunQueue) {
-    if !view().domain.contains(this.cpu()) {
-        return;
-    }
-    let others = DL_OVERLOAD.load().without(this.cpu());
-    for cpu in others.iter().take(PULLS) {
-        pull_from(this, cpu, |theirs, ours| {
-            (!ours.special().contains(Special::STOP))
-                .then(|| theirs.dl_pushable_for(this.cpu(), ours.earliest_deadline()))
-                .flatten()
-        });
-    }
+/// Where the earliest deadline waits, if it is earlier than ours.
+fn find_deadline(others: CpuMask, prio: i32, ours: Option<u64>) -> Option<usize> {
+    let waits = |cpu| Some((LOADS.pushable_deadline(cpu)?, cpu));
+    let first =
+        others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
+    (prio >= MAX_DL_PRIO && ours.is_none_or(|ours| dl_time_before(first.0, ours))).then_some(first.1)
 }
 
-/// Takes from `cpu` the task that `choose` names, seeing that run queue and ours.
-fn pull_from(this: &'static RunQueue, cpu: usize, choose: impl Fn(&Rq, &Rq) -> Option<SchedRef>) {
-    let from = cpu_rq(cpu);
-    // SAFETY: IRQs masked, `this` locked; another CPU's.
-    unsafe { lock_second_rq(this, from) };
-    // SAFETY: both locked; the references end here.
-    let chosen = unsafe { choose(from.rq(), this.rq()) };
-    if let Some(p) = chosen {
-        move_queued_task(task_of(p), from, this);
-    } else {
-        // What was published is out of date.
-        publish_overload(from);
+/// Where the most important real-time task waits, if it is more important than `prio`.
+fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
+    let (level, cpu) = others.iter().map(|cpu| (LOADS.pushable(cpu), cpu)).max()?;
+    (level > level_of_prio(prio)).then_some(cpu)
+}
+
+/// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
+/// `hooks::balance_callback` has something to do behind the switch.
+#[inline]
+pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
+    // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
+    let rq = unsafe { this.rq() };
+    rq.publish_switch(&CPUPRI, &LOADS, sched_ref(prev), sched_ref(next));
+    if sched_ref(prev) == rq.idle() {
+        rebalance::idle_ends(this);
     }
-    // SAFETY: locked above.
-    unsafe { from.unlock() };
+    rq.rt_is_overloaded() || rq.special().contains(Special::DEADLINE)
+}
+
+/// `task` of `this`, locked, has been made ready, with this decision about the running one.
+#[inline]
+pub(super) fn readied(this: &RunQueue, task: &Task, decision: Resched) {
+    // SAFETY: as in `switched`.
+    unsafe { this.rq() }.publish_wakeup(&CPUPRI, &LOADS, sched_ref(task), decision);
+}
+
+/// `task` of `this`, locked, has been taken out, or has another priority or set.
+#[inline]
+pub(super) fn changed(this: &RunQueue, task: &Task) {
+    // SAFETY: as in `switched`.
+    unsafe { this.rq() }.publish_change(&CPUPRI, &LOADS, sched_ref(task));
 }
 
 /// `hooks::prio_changed`: the priority or the set of `task` has changed, which belongs to `this`, locked.
 pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
+    changed(this, task);
     // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     if rq.curr() != p {
         if p.is_queued() {
             task_woken(this, task);
-        } else {
-            publish_overload(this);
         }
         return;
     }
-    let level = level_of(&p);
-    this.publish_level(level);
-    publish_overload(this);
     fence(Ordering::SeqCst);
     // It may have sunk below what waits elsewhere: the next pick pulls that.
-    let waits = RT_OVERLOAD.load().without(this.cpu()).iter().any(|cpu| WAITING.level(cpu) > level);
-    if waits || level < cpupri::STOP && !DL_OVERLOAD.load().without(this.cpu()).is_empty() {
+    let others = LOADS.overloaded().without(this.cpu());
+    let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+    if find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)).is_some() {
         super::wakeup::resched_rq_if(this, Resched::Yes);
     }
 }

@@ -66,6 +66,8 @@ bitflags! {
         const RT_PERIOD_OFF = 0x04;
         /// The stopper is ready, or runs.
         const STOP = 0x08;
+        /// The tick is stopped although a task runs, or was (`nohz`).
+        const TICK_STOPPED = 0x10;
     }
 }
 
@@ -304,6 +306,8 @@ impl Rq {
         }
         match curr.class() {
             Class::Stop | Class::Deadline | Class::Rt => Resched::No,
+            // They will have to take turns.
+            Class::Fair if self.special.contains(Special::TICK_STOPPED) => Resched::Yes,
             Class::Fair => self.cfs.check_preempt_wakeup(curr, p, flags, self.clock_task_ns),
             Class::Idle => idle::check_preempt(),
         }

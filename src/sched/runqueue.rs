@@ -222,13 +222,12 @@ impl RunQueue {
 
     /// Locked: from here on, or no more, the CPU is one that others may look for.
     pub(super) fn set_published(&self, is_published: bool) {
+        let is_published = is_published && !crate::smp::isolation::is_isolated(self.cpu());
         self.is_published.set(is_published);
-        if is_published {
-            // SAFETY: locked by contract; the reference ends here.
-            self.publish(task_of(unsafe { self.rq() }.curr()));
-        } else {
-            CPUPRI.set(self.cpu(), cpupri::OFF);
-        }
+        // SAFETY: locked by contract; the reference ends here.
+        let rq = unsafe { self.rq() };
+        rq.set_off(!is_published);
+        rq.publish(&CPUPRI, &super::push_pull::LOADS);
     }
 
     /// Gives a CPU's run queue its number and its idle task. Once per CPU, by that CPU, before anybody else looks.
@@ -241,6 +240,7 @@ impl RunQueue {
         let rq = unsafe { this.rq() };
         rq.init(sched_ref(idle), hz, 1);
         rq.set_cpu(this.cpu());
+        rq.set_off(crate::smp::isolation::is_isolated(this.cpu()));
         this.switch_cycles.set(arch::pmu::cycles());
         this
     }

@@ -19,11 +19,14 @@
 //! Invariant: the answer is one of the CPUs that the task may run on and that are online, if there is one.
 //! Contexts: any, IRQs off. Locks: none.
 
+use super::class::Class;
 use super::cpu_loads::CpuLoads;
-use super::cpupri::{self, CpuPri, level_of};
+use super::cpupri::{self, CpuPri, level_of, level_of_prio};
 use super::deadline::dl_time_before;
-use super::entity::SchedTask;
-use super::prio::Policy;
+use super::entity::{SchedRef, SchedTask};
+use super::prio::{Policy, STOP_PRIO};
+use super::rq::Rq;
+use crate::MAX_CPUS;
 use crate::smp::CpuMask;
 
 /// By how many percent one CPU must have more to do than another before that is worth a move.
@@ -104,7 +107,8 @@ pub fn select_task_rq(
     waker: &SchedTask,
     why: Wakeup,
 ) -> usize {
-    if p.migrate_disabled() != 0 {
+    // A stopper is its CPU's, above all when that goes.
+    if p.migrate_disabled() != 0 || p.class() == Class::Stop {
         return prev;
     }
     let chosen = if p.is_deadline() {
@@ -155,6 +159,64 @@ pub fn push_target(view: &View<'_>, p: &SchedTask, from: usize, this: usize) -> 
         return find_later(view, allowed, p.dl().deadline_ns(), &[this]);
     }
     view.pri.find_lowest(allowed, level_of(p), &[this, from])
+}
+
+/// The first of the tasks that wait on `rq`, whose lock is held, and could run elsewhere now, and where. What is about to
+/// run here stays, and so does everything on an isolated CPU. The caller locks the other queue too, which may mean to let
+/// go of this one, and looks again.
+#[must_use]
+pub fn find_push(view: &View<'_>, rq: &Rq, this: usize) -> Option<(SchedRef, usize)> {
+    if !view.domain.contains(rq.cpu()) {
+        return None;
+    }
+    rq.pushables()
+        .filter(|&p| !rq.is_next(p))
+        .find_map(|p| push_target(view, &p, rq.cpu(), this).map(|target| (p, target)))
+}
+
+/// Before a pick on the CPU of `rq`, whose lock is held: another CPU where a real-time or deadline task waits that should
+/// run here instead; of several, that of the best one. Those in `tried` had nothing for this CPU after all.
+#[must_use]
+pub fn pull_source(view: &View<'_>, rq: &Rq, tried: CpuMask) -> Option<usize> {
+    let this = rq.cpu();
+    let mut sources = (view.loads.overloaded() & view.domain & !tried).without(this);
+    let to_beat = level_of_prio(rq.prio_to_beat());
+    if sources.is_empty() || to_beat >= cpupri::STOP {
+        return None;
+    }
+    let mut earliest = rq.earliest_deadline();
+    let mut found = None;
+    for cpu in sources.iter() {
+        let theirs = view.loads.pushable_deadline(cpu);
+        if let Some(time) = theirs.filter(|&time| earliest.is_none_or(|ours| dl_time_before(time, ours))) {
+            earliest = Some(time);
+            found = Some(cpu);
+        }
+    }
+    if found.is_some() || to_beat >= cpupri::DEADLINE {
+        return found;
+    }
+    let mut best = to_beat;
+    while let Some(cpu) = sources.first() {
+        sources = sources.without(cpu);
+        let level = view.loads.pushable(cpu);
+        if level > best {
+            best = level;
+            found = Some(cpu);
+        }
+    }
+    found
+}
+
+/// The task that `rq` is to take from `source`, both locked, if there is one.
+#[must_use]
+pub fn find_pull(rq: &Rq, source: &Rq) -> Option<SchedRef> {
+    let to_beat = rq.prio_to_beat();
+    if to_beat <= STOP_PRIO {
+        return None;
+    }
+    let deadline = source.dl_pushable_for(rq.cpu(), rq.earliest_deadline());
+    deadline.or_else(|| source.rt_pushable_for(rq.cpu(), to_beat))
 }
 
 /// For a deadline task.
@@ -265,7 +327,8 @@ fn select_idle_sibling(
 ) -> usize {
     let would_run = |cpu: usize| {
         let level = view.pri.level(cpu);
-        allowed.contains(cpu) && (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu))
+        // (First the level: it is `OFF` for what is no CPU.)
+        (level == cpupri::IDLE || level == cpupri::FAIR && makes_room(view, p, cpu)) && allowed.contains(cpu)
     };
     if would_run(target) {
         return target;
@@ -277,9 +340,7 @@ fn select_idle_sibling(
         return view.pri.find_idle(allowed, &[target]).unwrap_or(target);
     };
     let recent = usize::from(smp.recent_cpu.get());
-    // Nothing is remembered of a new task: its number is none.
-    let is_known = recent < crate::MAX_CPUS;
-    if is_known && recent != prev && recent != target && would_run(recent) {
+    if recent < MAX_CPUS && recent != prev && recent != target && would_run(recent) {
         smp.recent_cpu.set(prev as u8);
         return recent;
     }

@@ -143,7 +143,7 @@ impl Rq {
             let mut avg = smp.avg.get();
             let before = avg;
             avg.advance(now, u64::from(p.se.is_on_rq()), self.cfs.curr == Some(p), weight);
-            if !smp.is_counted.replace(true) {
+            if !p.se.is_counted.replace(true) {
                 self.smp.avg.add(&avg);
             } else if !before.is_of_weight(weight) {
                 self.smp.avg.remove(&before);
@@ -158,7 +158,7 @@ impl Rq {
     /// `p` is not part of what is to do here any more.
     fn uncount(&mut self, p: SchedRef) {
         if p.is_counted() {
-            p.smp().is_counted.set(false);
+            p.se.is_counted.set(false);
             let mut avg = p.smp().avg.get();
             avg.advance(self.clock_task_ns(), 0, false, p.se.load.get().unshifted());
             self.smp.avg.remove(&avg);
@@ -258,14 +258,17 @@ impl Rq {
         }
     }
 
-    /// The next pick would return `p`, a real-time or deadline task, if nothing came in between.
+    /// `p`, a real-time or deadline task that waits here, is about to run here: it is the next to be picked, and beats what
+    /// runs. (At the head of the equals of what runs it would be the next too, but when?)
     pub fn is_next(&self, p: SchedRef) -> bool {
-        let next = if self.special.contains(Special::STOP) {
-            None
-        } else {
-            self.dl.pick().or_else(|| if self.is_throttled() { None } else { self.rt.pick() })
-        };
-        next == Some(p)
+        if self.special.contains(Special::STOP) {
+            return false;
+        }
+        if p.is_deadline() {
+            return self.dl.pick() == Some(p);
+        }
+        let is_picked = self.dl.pick().is_none() && !self.is_throttled() && self.rt.pick() == Some(p);
+        is_picked && p.prio() < self.curr.prio()
     }
 
     fn is_throttled(&self) -> bool {

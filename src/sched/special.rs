@@ -185,6 +185,16 @@ impl Rq {
         Ok(Resched::when(was_throttled && self.rt.highest_prio() < self.curr.prio()))
     }
 
+    /// Sets what deadline tasks may reserve of the CPU, and no limit for real-time ones. Trusted: as above.
+    ///
+    /// # Errors
+    /// [`DlRefused`] if deadline tasks have reserved more.
+    pub fn set_dl_limit(&mut self, runtime_ns: u64, period_ns: u64) -> Result<Resched, DlRefused> {
+        let now = self.clock_ns();
+        self.dl_bandwidth.set_limit(RtBandwidth::ratio(runtime_ns, period_ns), now)?;
+        Ok(Resched::No)
+    }
+
     /// When [`Self::event`] is to be called; `u64::MAX` for not at all.
     pub fn next_event_ns(&self) -> u64 {
         self.dl.next_event_ns().min(self.rt_bandwidth.next_event_ns())

@@ -386,6 +386,8 @@ pub(crate) fn close(cpu: usize) {
 /// The stopper's life: the works one after the other.
 fn serve(cpu: usize) {
     let stopper = stopper(cpu);
+    // It is here, and stays, also while its CPU is on its way out and nobody else is woken there any more.
+    task::current().sched.set_migrate_disabled(1);
     loop {
         task::set_current_state(state::INTERRUPTIBLE);
         let works = stopper.works.lock();

@@ -417,10 +417,7 @@ fn try_requeue_queued(task: &Task) -> bool {
 /// [`try_requeue`].
 #[inline(always)]
 pub(super) fn try_leave(task: &Task) -> bool {
-    let left = !task.wait.node.is_queued() || try_leave_queued(task);
-    // The other side of `mark_waking`: the caller looks at the state next.
-    fence(Ordering::Acquire);
-    left
+    !task.wait.node.is_queued() || try_leave_queued(task)
 }
 
 #[cold]

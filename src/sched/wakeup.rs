@@ -50,7 +50,7 @@ fn request_by_interrupt() {
 }
 
 #[inline(always)]
-fn resched_if(rq: &Rq, decision: Resched) {
+pub(super) fn resched_if(rq: &Rq, decision: Resched) {
     if decision == Resched::Yes {
         resched_curr(rq);
     }
@@ -286,6 +286,9 @@ pub(crate) fn scheduler_tick() {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let decision = rq.task_tick_lazily(crate::time::now_ns);
+    if static_branch::<SMP_LOCKS>() {
+        return wakeup_smp::tick(this, decision);
+    }
     resched_if(rq, decision);
     // SAFETY: locked above.
     unsafe { this.unlock() };

@@ -43,13 +43,6 @@ pub(super) fn resched_curr(this: &RunQueue) {
     }
 }
 
-#[inline(always)]
-pub(super) fn resched_if(this: &RunQueue, decision: Resched) {
-    if decision == Resched::Yes {
-        resched_curr(this);
-    }
-}
-
 /// `wakeup::wake_up_granted`.
 #[inline(never)]
 pub(super) fn wake_up_granted(task: &Task) {
@@ -121,10 +114,22 @@ fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
     }
     // SAFETY: IRQs masked.
     let this = unsafe { try_lock_task_rq_smp(task) };
-    if this.is_none() {
+    if this.is_some() || hand_over(task) {
+        return this;
+    }
+    // SAFETY: IRQs masked.
+    Some(unsafe { lock_task_rq_smp(task) })
+}
+
+/// Leaves the task to its CPU; false if that is going, or has gone, and wakes nobody any more.
+#[cold]
+#[inline(never)]
+fn hand_over(task: &Task) -> bool {
+    let serves = crate::smp::online().contains(super::runqueue::task_cpu(task));
+    if serves {
         wake_list::hand_over(task);
     }
-    this
+    serves
 }
 
 /// Makes a task ready, where it slept or elsewhere. Returns the run queue on which it is, locked.
@@ -154,8 +159,8 @@ unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, 
         }
         rq.check_preempt_curr(p, wake_flags(task_of(rq.curr())))
     };
-    rq.sync_task(p);
     this.event.program_if_deadline(rq, p);
+    hooks::readied(this, task, decision);
     (this, decision)
 }
 
@@ -181,6 +186,7 @@ unsafe fn activate_elsewhere(
     trace::sched_wakeup(task);
     let decision = rq.wake_up_migrated(p, wake_flags(task_of(rq.curr())));
     to.event.program_if_deadline(rq, p);
+    hooks::readied(to, task, decision);
     (to, decision)
 }
 
@@ -313,8 +319,21 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
         rq.update_clock(crate::time::now_ns());
     }
     let decision = rq.wake_up_new_task(p);
-    rq.sync_task(p);
     this.event.program_if_deadline(rq, p);
+    hooks::readied(this, task, decision);
     // SAFETY: locked above.
     unsafe { switch_or_settle(this, task, decision, flags) };
+}
+
+/// The rest of `wakeup::scheduler_tick`: releases `this`. Hard interrupt, IRQs masked.
+#[cold]
+#[inline(never)]
+pub(super) fn tick(this: &'static RunQueue, decision: Resched) {
+    if decision == Resched::Yes {
+        resched_curr(this);
+    }
+    let balance = hooks::tick(this);
+    // SAFETY: locked by the caller.
+    unsafe { this.unlock() };
+    balance.begin();
 }

@@ -18,15 +18,14 @@ use arch::patch::{SMP_LOCKS, static_branch};
 use arch::psci::PsciError;
 use arch::{irqflags, secondary};
 
-use super::ops;
+use super::{hotplug, ops};
 use crate::cpus;
 use crate::drivers::irqchip;
 use crate::error::Error;
 use crate::percpu::{self, raw_smp_processor_id};
-use crate::sched::{core, stop};
+use crate::sched::core;
 use crate::start::boot_info;
-use crate::task::{self, Task};
-use crate::time::tick;
+use crate::task::{self, Name, Task};
 use crate::{MAX_CPUS, preempt};
 
 /// How long a CPU may take from the call of the firmware to its idle loop. It takes tens of microseconds; but an
@@ -44,6 +43,8 @@ pub enum CpuError {
     LeftOut,
     /// There is no memory for its data, or no stack.
     Setup(Error),
+    /// Deadline tasks have reserved what would be left.
+    Reserved(Error),
     /// No PSCI firmware to ask.
     NoFirmware,
     /// The firmware refuses.
@@ -54,6 +55,12 @@ pub enum CpuError {
     Interrupts,
     /// It did not come in time.
     TimedOut,
+    /// It is the boot CPU, which stays.
+    BootCpu,
+    /// It is not online.
+    Offline,
+    /// It does not go: a task has forbidden its migration, or something runs there all the time.
+    Stays(Name),
 }
 
 impl fmt::Display for CpuError {
@@ -63,6 +70,7 @@ impl fmt::Display for CpuError {
             Self::Online => f.write_str("is online already"),
             Self::LeftOut => f.write_str("did not come when it was started, and is left out"),
             Self::Setup(error) => write!(f, "cannot be set up: {error}; left out"),
+            Self::Reserved(error) => write!(f, "stays, for deadline tasks: {error}"),
             Self::NoFirmware => f.write_str("needs PSCI firmware, and there is none; left out"),
             Self::Firmware(error) => write!(f, "is not started by the firmware: {error}; left out"),
             Self::ReleaseAddress(at) => {
@@ -70,6 +78,15 @@ impl fmt::Display for CpuError {
             }
             Self::Interrupts => f.write_str("cannot take interrupts (see above); left out"),
             Self::TimedOut => write!(f, "did not come within {WAIT_MS} ms; left out"),
+            Self::BootCpu => f.write_str("is the boot CPU, which stays; expected another one"),
+            Self::Offline => write!(f, "is not online; online are {}", super::online()),
+            Self::Stays(task) => {
+                write!(
+                    f,
+                    "does not go within {WAIT_MS} ms because of task {}; it stays online",
+                    task.as_str()
+                )
+            }
         }
     }
 }
@@ -88,11 +105,29 @@ pub(super) enum State {
     Failed,
     /// Has not come in time. For good: it may come at any time, and would use what a second start had changed.
     LeftOut,
+    /// Is to go as soon as it has nothing to do.
+    Dying,
+    /// Will not touch anything any more but to turn itself off.
+    Dead,
+    /// Waits in its pen to be started again.
+    Parked,
 }
 
 impl State {
     fn from_bits(bits: u8) -> Self {
-        [Self::Off, Self::Starting, Self::Alive, Self::Online, Self::Failed, Self::LeftOut][usize::from(bits)]
+        use State::*;
+        [Off, Starting, Alive, Online, Failed, LeftOut, Dying, Dead, Parked][usize::from(bits)]
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Off | Self::Dead | Self::Parked => "off",
+            Self::Starting | Self::Alive => "starting",
+            Self::Online => "online",
+            Self::Failed => "failed",
+            Self::LeftOut => "left out",
+            Self::Dying => "stopping",
+        }
     }
 }
 
@@ -116,7 +151,7 @@ fn move_state(cpu: usize, from: State, to: State) -> bool {
 static IDLE: [AtomicPtr<Task>; MAX_CPUS] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_CPUS];
 static IDLE_STACK_TOP: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
 
-fn idle_of(cpu: usize) -> Result<(&'static Task, usize), Error> {
+pub(super) fn idle_of(cpu: usize) -> Result<(&'static Task, usize), Error> {
     // SAFETY: null, or made below and kept for ever.
     if let Some(task) = unsafe { IDLE[cpu].load(Ordering::Relaxed).as_ref() } {
         return Ok((task, IDLE_STACK_TOP[cpu].load(Ordering::Relaxed)));
@@ -135,15 +170,12 @@ pub(crate) fn boot_all() {
     }
     set_state(0, State::Online);
     if static_branch::<SMP_LOCKS>() {
-        match stop::prepare(0) {
-            Ok(()) => stop::open(0),
-            Err(error) => panic!("cannot make the stopper of CPU 0: {error}"),
-        }
+        hotplug::adopt_boot_cpu();
     }
     let present = super::present();
     let wanted = boot_info().bootargs.maxcpus.map_or(MAX_CPUS, |count| count as usize);
     for cpu in present.iter().skip(1).take(wanted.saturating_sub(1)) {
-        if let Err(error) = cpu_up(cpu) {
+        if let Err(error) = hotplug::cpu_up(cpu) {
             let affinity = cpus::affinity(cpu).unwrap_or(0);
             log::error!(target: "smp", "CPU {cpu} (mpidr {affinity:#x}) {error}");
         }
@@ -154,24 +186,29 @@ pub(crate) fn boot_all() {
     }
 }
 
-/// Starts CPU `cpu` and waits until it is online.
-///
-/// # Errors
-/// See [`CpuError`].
-pub(super) fn cpu_up(cpu: usize) -> Result<(), CpuError> {
+/// Whether CPU `cpu` can be started.
+pub(super) fn may_start(cpu: usize) -> Result<(), CpuError> {
     if cpu >= MAX_CPUS || !super::present().contains(cpu) {
         return Err(CpuError::NotPresent);
     }
     match state(cpu) {
-        State::Off => {}
-        State::LeftOut | State::Failed => return Err(CpuError::LeftOut),
-        _ => return Err(CpuError::Online),
+        State::Off | State::Parked => Ok(()),
+        State::LeftOut | State::Failed => Err(CpuError::LeftOut),
+        _ => Err(CpuError::Online),
     }
+}
+
+/// Starts CPU `cpu`, for which everything is made, and waits until it is online.
+pub(super) fn boot(cpu: usize) -> Result<(), CpuError> {
     let known = cpus::cpu(cpu).ok_or(CpuError::NotPresent)?;
     let ops = ops::of(known).ok_or(CpuError::Online)?;
+    if move_state(cpu, State::Parked, State::Starting) {
+        // It waits in its pen for that.
+        arch::spin_table::wake_all();
+        return wait_online(cpu);
+    }
     let offset = percpu::make(cpu).map_err(CpuError::Setup)?;
     let (idle, stack_top) = idle_of(cpu).map_err(CpuError::Setup)?;
-    stop::prepare(cpu).map_err(CpuError::Setup)?;
     // SAFETY: its state says that the CPU is off, and callers are serialised; stack, task and per-CPU copy are its own.
     let record = unsafe { secondary::prepare(cpu, known.affinity, stack_top, &raw const idle.arch, offset) };
     set_state(cpu, State::Starting);
@@ -187,10 +224,7 @@ fn wait_online(cpu: usize) -> Result<(), CpuError> {
     let limit = arch::timer::counter() + boot_info().timer_hz * WAIT_MS / 1000;
     loop {
         match state(cpu) {
-            State::Online => {
-                stop::open(cpu);
-                return Ok(());
-            }
+            State::Online => return Ok(()),
             State::Failed => return Err(CpuError::Interrupts),
             // Once it is alive it comes; only what has not been heard of is given up.
             State::Starting
@@ -215,20 +249,80 @@ extern "C" fn stint_secondary_start() -> ! {
     }
     let info = boot_info();
     arch::pmu::init();
-    arch::timer::init_cpu();
     if let Err(fault) = irqchip::init_cpu(cpu) {
         log::error!(target: "smp", "CPU {cpu}: {fault}");
         set_state(cpu, State::Failed);
         arch::psci::stop();
     }
+    // What it was told before it went down the last time.
+    task::current().arch.thread_info.clear_need_resched();
     core::init_idle(task::current(), info.bootargs.hz);
     core::copy_rt_bandwidth();
     irqflags::open_daf();
-    irqchip::enable(cpu, info.timer_interrupt.intid, irqchip::PRIORITY_DEFAULT);
-    tick::start_this_cpu();
-    super::call::open_this_cpu();
+    hotplug::starting();
     super::set_online(cpu, true);
     set_state(cpu, State::Online);
     irqflags::local_irq_enable();
     core::cpu_idle_loop()
+}
+
+/// Whether CPU `cpu` can be taken down.
+pub(super) fn may_stop(cpu: usize) -> Result<(), CpuError> {
+    if cpu == 0 {
+        return Err(CpuError::BootCpu);
+    }
+    if cpu >= MAX_CPUS || !super::present().contains(cpu) {
+        return Err(CpuError::NotPresent);
+    }
+    if state(cpu) == State::Online { Ok(()) } else { Err(CpuError::Offline) }
+}
+
+/// The idle task of `cpu` is to end it.
+pub(super) fn begin_to_die(cpu: usize) {
+    set_state(cpu, State::Dying);
+}
+
+/// On the CPU itself: whether it is to end now, and nobody has changed his mind.
+pub(super) fn is_dead(cpu: usize) -> bool {
+    move_state(cpu, State::Dying, State::Dead)
+}
+
+/// Waits until `cpu` is off; or takes it back if it does not go.
+pub(super) fn wait_dead(cpu: usize, limit_ns: u64) -> Result<(), CpuError> {
+    loop {
+        match state(cpu) {
+            State::Parked => return Ok(()),
+            State::Dead if ops::is_off(cpu) => return Ok(()),
+            State::Dying
+                if crate::time::now_ns() > limit_ns && move_state(cpu, State::Dying, State::Online) =>
+            {
+                return Err(CpuError::Stays(crate::sched::evacuate::running_on(cpu)));
+            }
+            _ => task::sleep_ns(50_000),
+        }
+    }
+}
+
+/// It is off, and everything that it left behind has been taken.
+pub(super) fn set_off(cpu: usize) {
+    // A parked one stays that.
+    move_state(cpu, State::Dead, State::Off);
+}
+
+/// The end of this CPU: turned off by its method, or, where there is none, in its pen. IRQs masked.
+pub(super) fn end_this_cpu(cpu: usize) -> ! {
+    if let Some(known) = cpus::cpu(cpu)
+        && let Some(ops) = ops::of(known)
+    {
+        (ops.die)();
+    }
+    // Still here: the method cannot turn a CPU off. It waits, with caches and tables as they are (maintenance by other
+    // CPUs reaches it), for its state to change; whoever changes that sends an event.
+    set_state(cpu, State::Parked);
+    while state(cpu) != State::Starting {
+        arch::cpu::wait_for_event();
+    }
+    let stack_top = IDLE_STACK_TOP[cpu].load(Ordering::Relaxed);
+    // SAFETY: nothing below this frame is needed again; the registers that boot.S sets are what they were.
+    unsafe { secondary::start_again(stack_top) }
 }

@@ -98,6 +98,7 @@ mod on_target {
     fn call_function(_: usize) {
         crate::smp::call::run_this_cpu();
         crate::sched::wake_list::run_pending();
+        crate::sched::rebalance::run_pending();
     }
 
     /// Where this CPU is, for a watcher on another.

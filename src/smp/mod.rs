@@ -8,7 +8,9 @@
 //! | `cpumask` | sets of CPUs |
 //! | `ipi` | interrupts from one CPU to others |
 //! | `call`, `llist` | cross-CPU calls, and the lists on which they are left |
-//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first |
+//! | `bringup`, `ops` | starting a CPU: what it needs, how it is told, what it does first and last |
+//! | `hotplug` | CPUs that come and go: the order of the steps |
+//! | `stop` | the end of all CPUs, in a panic |
 //!
 //! Context: any. Locks: none.
 
@@ -17,6 +19,8 @@ pub mod bringup;
 pub mod call;
 mod cpulist;
 mod cpumask;
+#[cfg(target_os = "none")]
+pub mod hotplug;
 pub mod ipi;
 pub mod isolation;
 mod llist;

@@ -15,6 +15,8 @@ use crate::start::boot_info;
 pub(super) struct CpuOps {
     /// Makes the CPU, which is off, run from its record at `record`.
     pub(super) boot: fn(cpu: &Cpu, record: PhysAddr) -> Result<(), CpuError>,
+    /// Turns the calling CPU off, whose work is done. Returns if that is not possible. IRQs masked.
+    pub(super) die: fn(),
 }
 
 /// The operations for this CPU.
@@ -26,8 +28,9 @@ pub(super) fn of(cpu: &Cpu) -> Option<&'static CpuOps> {
     }
 }
 
-static PSCI: CpuOps = CpuOps { boot: psci_boot };
-static SPIN_TABLE: CpuOps = CpuOps { boot: spin_table_boot };
+static PSCI: CpuOps = CpuOps { boot: psci_boot, die: psci_die };
+// There is no way back into the firmware's table: its word has been used.
+static SPIN_TABLE: CpuOps = CpuOps { boot: spin_table_boot, die: || {} };
 
 fn conduit() -> Option<PsciConduit> {
     use crate::drivers::machine::PsciMethod;
@@ -41,6 +44,22 @@ fn psci_boot(cpu: &Cpu, record: PhysAddr) -> Result<(), CpuError> {
     let conduit = conduit().ok_or(CpuError::NoFirmware)?;
     let (entry, _) = secondary::entry_points();
     arch::psci::cpu_on(conduit, cpu.affinity, entry, record).map_err(CpuError::Firmware)
+}
+
+/// The firmware cleans the caches of the CPU, with the state in them that says that it is dead.
+fn psci_die() {
+    if let Some(conduit) = conduit() {
+        let error = arch::psci::cpu_off(conduit);
+        log::warn!(target: "smp", "the firmware does not turn the CPU off: {error}; it waits instead");
+    }
+}
+
+/// Whether the firmware has really turned CPU `cpu` off: before that, it cannot be started again.
+pub(super) fn is_off(cpu: usize) -> bool {
+    match (crate::cpus::cpu(cpu), conduit()) {
+        (Some(known), Some(conduit)) => arch::psci::is_off(conduit, known.affinity),
+        _ => false,
+    }
 }
 
 fn spin_table_boot(cpu: &Cpu, _: PhysAddr) -> Result<(), CpuError> {

@@ -88,13 +88,14 @@ pub struct Task {
     usage: AtomicU32,
     /// The run queue it belongs to.
     pub(crate) rq: TaskRq,
+    /// Between state and run-queue links: a wake-up finds the task by this, and all that it needs within reach of it.
+    pub(crate) wait: WaitNode,
     pub(crate) sched: SchedTask,
     /// Cycles run, up to the last switch (M6).
     pub(crate) runtime_cycles: Cell<u64>,
     /// Switches because it slept; switches because it was preempted or yielded.
     pub(crate) nvcsw: Cell<u64>,
     pub(crate) nivcsw: Cell<u64>,
-    pub(crate) wait: WaitNode,
     pub(crate) wake_link: WakeLink,
     pub(crate) pi: PiTask<Self>,
     pub(crate) timer: Hrtimer,
@@ -143,6 +144,10 @@ pub struct TaskInfo {
     pub state: u32,
     /// Whether it is on a run queue (running included).
     pub queued: bool,
+    /// The CPU on which it runs, or last ran.
+    pub cpu: usize,
+    /// The CPUs on which it may.
+    pub cpus_allowed: CpuMask,
     /// Scheduling policy.
     pub policy: crate::sched::prio::Policy,
     /// The policy with its parameters, as they were given.
@@ -420,6 +425,8 @@ impl Task {
             name: heapless::String::try_from(self.name()).unwrap_or_default(),
             state: self.state(),
             queued: self.sched.is_queued(),
+            cpu: self.cpu(),
+            cpus_allowed: self.affinity(),
             policy: self.sched.policy(),
             attr: self.scheduler(),
             prio: self.sched.prio(),

@@ -98,9 +98,12 @@ impl TaskRef {
         Ok(())
     }
 
-    /// Waits until the task is gone.
+    /// Waits until the task is gone: it has ended, is on no CPU any more, and has given back what it had reserved.
     pub fn wait_exited(&self) {
         self.exited.wait();
+        if static_branch::<SMP_LOCKS>() {
+            wait_off_cpu(self);
+        }
     }
 
     /// Whether the task is gone.

@@ -111,7 +111,7 @@ pub(crate) fn wait_irqs_off() {
 pub(crate) fn leave_irqs_off() {
     // SAFETY: IRQs are masked.
     let base = unsafe { BASE.this_cpu() };
-    if base.tick.is_idle_stopped() {
+    if base.tick.is_stopped_unused() {
         // SAFETY: IRQs are masked.
         base.tick.resume(unsafe { IDLE.this_cpu() }.woken_ticks.load(Relaxed));
         hrtimer::program(base);
@@ -121,9 +121,9 @@ pub(crate) fn leave_irqs_off() {
 /// What there is to do before a wait, whose end is all that counts.
 #[inline(never)]
 fn prepare() {
-    // (The drain thread is the boot CPU's business.)
+    // What a CPU has logged before it stops its tick may be all there is to come. (An isolated one leaves it to others.)
     #[cfg(target_os = "none")]
-    if crate::percpu::raw_smp_processor_id() == 0 {
+    if !crate::smp::isolation::is_isolated(crate::percpu::raw_smp_processor_id()) {
         crate::klog::tick();
     }
     // SAFETY: IRQs are masked.
@@ -132,8 +132,8 @@ fn prepare() {
     if needs_tick(base, next_ticks) {
         return;
     }
-    if !base.tick.is_idle_stopped() && base.tick.next_ticks() != u64::MAX {
-        base.tick.stop_for_idle();
+    if !base.tick.is_stopped_unused() && base.tick.next_ticks() != u64::MAX {
+        base.tick.stop_unused();
     }
     if next_ticks == u64::MAX {
         arch::timer::stop();

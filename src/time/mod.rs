@@ -25,6 +25,8 @@ mod timer;
 mod tree;
 
 pub use periodic::Periodic;
+#[cfg(target_os = "none")]
+pub(crate) use remote::{dying, migrate_from, starting};
 pub use soft::EXPIRED_PER_SOFTIRQ;
 pub use timer::{MIN_PERIOD_NS, Timer};
 

@@ -2,6 +2,7 @@
 
 use stint::sched::cpupri::{self, level_of};
 use stint::sched::{Class, SchedRef};
+use stint::smp::CpuMask;
 
 use super::world::{Slot, World};
 
@@ -118,7 +119,7 @@ impl World {
         if !cpu.need_resched {
             assert_eq!(pri.level(c), rq.level(), "what is told of {c}, where {:?} runs", rq.curr());
         }
-        let nr = rq.cfs().nr_running() + u32::from(rq.curr().class() < Class::Fair);
+        let nr = rq.cfs().nr_running() + u32::from(matches!(rq.curr().class(), Class::Deadline | Class::Rt));
         assert_eq!(loads.nr_running(c), nr.min(255), "what is told of the tasks of {c}");
         let waits =
             if rq.rt_bandwidth().is_throttled() { 0 } else { rq.rt_pushable().map_or(0, |p| level_of(&p)) };
@@ -141,7 +142,9 @@ impl World {
             return;
         }
         let here = slot.cpu;
-        let places = if p.migrate_disabled() != 0 { stint::smp::CpuMask::of(here) } else { p.cpus_allowed() };
+        // Who waits on an isolated CPU has chosen to.
+        let stays = p.migrate_disabled() != 0 || !self.domain().contains(here);
+        let places = if stays { CpuMask::NONE } else { p.cpus_allowed() };
         let places = (places & self.domain()).with(here);
         if may_run_deadline(slot) {
             for c in places.iter() {

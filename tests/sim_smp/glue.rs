@@ -89,7 +89,7 @@ impl World {
     }
 
     /// What waits elsewhere and should run on `c` comes here.
-    fn pull(&mut self, c: usize) {
+    pub fn pull(&mut self, c: usize) {
         let mut tried = CpuMask::NONE;
         while let Some(source) = pull_source(&self.view(), &self.cpus[c].rq, tried) {
             match find_pull(&self.cpus[c].rq, &self.cpus[source].rq) {

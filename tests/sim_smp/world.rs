@@ -27,6 +27,8 @@ pub struct Config {
     pub events: u64,
     /// Real-time tasks are held back after 95 % of every 100 ms.
     pub throttles: bool,
+    /// Prints each event.
+    pub is_traced: bool,
 }
 
 /// xorshift64*: small, seeded, good enough to choose events.
@@ -307,6 +309,8 @@ impl World {
                 self.request(c, answer);
                 let (pri, loads) = (&self.pri, &self.loads);
                 self.cpus[c].rq.publish(pri, loads);
+                // Budgets have ended and begun: it may be open to real-time tasks again.
+                self.pull(c);
                 self.push(c);
             } else {
                 self.cpus[c].next_tick += TICK_NS;

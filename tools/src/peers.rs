@@ -103,11 +103,11 @@ pub const OURS: &[(&str, &str)] = &[
     ("bench.timer_cancel", "soft timer, the first of two"),
     ("bench.timer_to_thread", "programmed expiry → thread that slept"),
     // On several CPUs alone.
-    ("bench.cross_wake", "IPI sent to an idle CPU → woken thread there"),
-    ("bench.cross_wake_total", "wake-up → woken thread on an idle CPU"),
-    ("bench.cross_call", "call → function's first instruction on an idle CPU"),
-    ("bench.cross_call_round", "call → it returns to the caller"),
-    ("bench.migrate", "set_affinity of oneself → goes on there, idle"),
+    ("bench.cross_wake", "give → woken thread on an idle CPU"),
+    ("bench.cross_wake_fair", "the same, a fair thread"),
+    ("bench.cross_call", "call → function on an idle CPU"),
+    ("bench.cross_call_round", "call → the caller goes on"),
+    ("bench.migrate", "set_affinity of oneself → goes on, on an idle CPU"),
 ];
 
 /// What a row measures, whether the peers have it or not.

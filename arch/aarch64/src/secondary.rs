@@ -87,3 +87,22 @@ pub unsafe fn prepare(
     cache::clean_inval_to_poc(table as usize, size_of::<Records>());
     image_to_phys(place)
 }
+
+/// Starts the calling CPU once more where boot.S left it to the kernel, on an empty stack.
+///
+/// # Safety
+/// It has been started before, and its tables, per-CPU offset, task and vectors are still set; everything above
+/// `stack_top` downwards is free, the caller's frame too. Interrupts are masked.
+pub unsafe fn start_again(stack_top: usize) -> ! {
+    // SAFETY: by contract.
+    unsafe {
+        core::arch::asm!(
+            "mov sp, {top}",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "b stint_secondary_start",
+            top = in(reg) stack_top,
+            options(noreturn)
+        );
+    }
+}

@@ -19,3 +19,5 @@ pub fn freq_hz() -> u64 {
 pub fn set_compare(_cval: u64) {}
 /// Nothing to stop.
 pub fn stop() {}
+
+pub fn init_cpu() {}

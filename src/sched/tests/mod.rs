@@ -1,6 +1,7 @@
 //! Tests of the scheduling classes, by rule. The helper is a CPU without a
 //! core: it drives a run queue by hand, at chosen times.
 
+mod balance;
 mod bandwidth;
 mod deadline;
 mod fair_accounts;
@@ -9,7 +10,9 @@ mod fair_preempt;
 mod oracle;
 mod params;
 mod rt;
+mod select;
 mod setprio;
+mod smp;
 mod stop;
 mod vectors;
 

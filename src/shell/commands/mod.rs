@@ -1,6 +1,8 @@
 //! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
+#[cfg(target_os = "none")]
+mod cpu;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -27,7 +29,7 @@ shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!(
     "irqs",
-    "[on | off]",
+    "[on | off | cpus]",
     "list the interrupts: how often, how long (on: direct handlers too), their threads; and softirqs",
     irqs::irqs
 );
@@ -36,6 +38,12 @@ shell_command!(
     "-p task | task fifo 1..99 | rr 1..99 | other | batch | idle | deadline runtime deadline [period]",
     "show or change how a task is scheduled",
     params::chrt
+);
+shell_command!(
+    "taskset",
+    "[cpus] task",
+    "show or set the CPUs on which a task may run, such as 0-2,5",
+    params::taskset
 );
 shell_command!("nice", "level task", "change a task's nice level", params::nice);
 shell_command!(
@@ -57,6 +65,12 @@ shell_command!(
     "time the sections in which nobody else can run",
     preempt_stats::preempt_stats
 );
+shell_command!(
+    "jitter",
+    "[cpu=N] [for=10s] [threshold=…] [prio=90]",
+    "measure what disturbs a task that has a CPU for itself, and say what it was",
+    crate::jitter::command
+);
 shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(
     "watchdog",
@@ -67,6 +81,8 @@ shell_command!(
 shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the CPU they get", load::hog);
 #[cfg(debug_assertions)]
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
+#[cfg(target_os = "none")]
+shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);

@@ -12,6 +12,7 @@ use crate::sched::prio::{Policy, SchedAttr};
 use crate::shell::command::Failure;
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{ExactNs, Ns, Percent, parse_ns, parse_u64};
+use crate::smp::{self, CpuMask};
 use crate::task::{self, TaskRef};
 
 /// A task by its number or its name; the first of that name.
@@ -110,6 +111,31 @@ fn show(task: &TaskRef, terminal: &mut dyn Terminal) -> Result<(), Failure> {
         write!(terminal, "; runs at {prio}, which it has inherited")?;
     }
     writeln!(terminal)?;
+    Ok(())
+}
+
+/// `taskset [cpus] task`.
+pub(super) fn taskset(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let task = match *args {
+        [name] => find(name)?,
+        [cpus, name] => {
+            let cpus = CpuMask::parse_list(cpus)
+                .map_err(|expected| Failure::new(format_args!("{cpus}: expected {expected}")))?;
+            let task = find(name)?;
+            task.set_affinity(cpus).map_err(|error| Failure::new(format_args!("{cpus}: {error}")))?;
+            task
+        }
+        _ => return Err(Failure::new(format_args!("expected a list of CPUs, such as 0-2,5, and a task"))),
+    };
+    let online = smp::online();
+    writeln!(
+        terminal,
+        "{}/{}: on CPU {}; may run on {} of {online}",
+        task.name(),
+        task.id(),
+        task.cpu(),
+        task.affinity() & smp::present()
+    )?;
     Ok(())
 }
 

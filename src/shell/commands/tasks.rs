@@ -7,6 +7,7 @@ use crate::shell::banner::cpu_time;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{ExactNs, Percent};
+use crate::smp::{self, CpuMask};
 use crate::task::{self, TaskInfo, state};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
@@ -27,18 +28,20 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
     let me = task::current_ref().id();
     writeln!(
         terminal,
-        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  STACK",
-        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
+        "{:>4} {:<11} {:<9}{:>4} {:<7}{:>3} {:<4}{:>10} {:>5} {:>7} {:>6}  STACK",
+        "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU", "OF", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
     )?;
     for task in &tasks {
         writeln!(
             terminal,
-            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>10} {:>5} {:>7} {:>6}  {}",
+            "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>3} {:<4}{:>10} {:>5} {:>7} {:>6}  {}",
             task.id,
             task.name,
             policy(task),
             task.prio,
             state_of(task, me),
+            task.cpu,
+            allowed(task.cpus_allowed),
             cpu_time(task.runtime_cycles),
             Percent(task.runtime_cycles, all_cycles),
             task.switches.0,
@@ -79,6 +82,18 @@ pub(super) fn policy(task: &TaskInfo) -> String<12> {
             Some(dl) => write!(text, "dl {}", Percent(dl.runtime_ns, dl.period_ns)),
             None => write!(text, "dl"),
         },
+    };
+    text
+}
+
+/// A set of CPUs; `all` for one that leaves none out.
+pub(super) fn allowed(cpus: CpuMask) -> String<64> {
+    let mut text = String::new();
+    let there = smp::present();
+    // A list that is longer than the line allows is cut.
+    let _ = match cpus & there == there {
+        true => write!(text, "all"),
+        false => write!(text, "{}", cpus & there),
     };
     text
 }

@@ -6,6 +6,7 @@
 
 use super::tasks::policy;
 use crate::irq::info::taken_on;
+use crate::sched::Class;
 use crate::sched::core::task_cpu;
 use crate::sched::watch;
 use crate::shell::command::Failure;
@@ -34,6 +35,7 @@ struct CpuFigures {
 struct TaskFigures {
     info: TaskInfo,
     cpu: usize,
+    is_idle: bool,
 }
 
 struct Snapshot {
@@ -45,7 +47,10 @@ struct Snapshot {
 impl Snapshot {
     fn take() -> Self {
         let mut tasks = Vec::new();
-        task::for_each(|task| tasks.push(TaskFigures { info: task.info(), cpu: task_cpu(task) }));
+        task::for_each(|task| {
+            let is_idle = task.sched.class() == Class::Idle;
+            tasks.push(TaskFigures { info: task.info(), cpu: task_cpu(task), is_idle });
+        });
         let at_ns = now_ns();
         let figures = |cpu| CpuFigures { cpu, idle_ns: idle::time_ns_of(cpu), irqs: taken_on(cpu) };
         Self { at_ns, cpus: smp::online().iter().map(figures).collect(), tasks }
@@ -85,7 +90,8 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
         |count: u64| (u128::from(count) * u128::from(NSEC_PER_SEC) / u128::from(passed_ns.max(1))) as u64;
     // What each task did, the busiest first; one that is new did all it has done.
     let mut tasks: Vec<(u64, u64, &TaskFigures)> = Vec::new();
-    for task in &after.tasks {
+    // What an idle task does, the first table says.
+    for task in after.tasks.iter().filter(|task| !task.is_idle) {
         let old = before.tasks.iter().find(|old| old.info.id == task.info.id).map(|old| &old.info);
         let cycles =
             task.info.runtime_cycles - old.map_or(0, |old| old.runtime_cycles.min(task.info.runtime_cycles));
@@ -95,25 +101,28 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
     tasks.sort_unstable_by_key(|&(cycles, _, task)| (core::cmp::Reverse(cycles), task.info.id));
 
     writeln!(terminal, "in {}:", ExactNs(passed_ns / 1_000_000 * 1_000_000))?;
-    writeln!(terminal, "{:>4} {:>6} {:>11} {:>9}  RUNNING", "CPU", "%IDLE", "SWITCHES/S", "IRQS/S")?;
+    writeln!(
+        terminal,
+        "{:>4} {:>6} {:>11} {:>9} {:>6}  RUNNING",
+        "CPU", "%IDLE", "SWITCHES/S", "IRQS/S", "READY"
+    )?;
     for new in &after.cpus {
         let Some(old) = before.cpus.iter().find(|old| old.cpu == new.cpu) else { continue };
         let idle_ns = (new.idle_ns - old.idle_ns.min(new.idle_ns)).min(passed_ns);
         let switched = tasks.iter().filter(|(_, _, task)| task.cpu == new.cpu).map(|&(_, n, _)| n).sum();
         let (switches, irqs) = (per_second(switched), per_second(new.irqs - old.irqs));
-        let peek = watch::peek(new.cpu);
+        let (peek, ready) = (watch::peek(new.cpu), watch::nr_running(new.cpu).unwrap_or_default());
         writeln!(
             terminal,
-            "{:>4} {:>6} {switches:>11} {irqs:>9}  {}/{}{}",
+            "{:>4} {:>6} {switches:>11} {irqs:>9} {ready:>6}  {}/{}",
             new.cpu,
             Percent(idle_ns, passed_ns),
             peek.name.as_str(),
             peek.id,
-            if peek.waiting { ", and others wait" } else { "" }
         )?;
         writeln!(
             terminal,
-            "result top.cpu{} {} permille_idle switches_per_s={switches} irqs_per_s={irqs}",
+            "result top.cpu{} {} permille_idle switches_per_s={switches} irqs_per_s={irqs} ready={ready}",
             new.cpu,
             permille(idle_ns, passed_ns)
         )?;

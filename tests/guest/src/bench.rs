@@ -9,6 +9,8 @@
 
 extern crate alloc;
 
+#[path = "bench/cross.rs"]
+mod cross;
 #[path = "bench/deadline.rs"]
 mod deadline;
 #[path = "bench/depth.rs"]
@@ -27,6 +29,7 @@ mod threads;
 mod timer;
 
 use sample::Bench;
+use stint::smp::{self, CpuMask};
 use stint::task;
 
 stint_board::entry!(main);
@@ -84,8 +87,16 @@ const BENCHES: &[Row] = &[
     ("timer_to_thread", timer::timer_to_thread),
 ];
 
+/// Where there is more than one CPU.
+const SMP_BENCHES: &[Row] = &[
+    ("cross_wake", cross::cross_wake),
+    ("cross_wake_fair", cross::cross_wake_fair),
+    ("migrate", cross::migrate),
+];
+
 fn main() {
-    let worker = task::build("bench").fifo(LOW).stack_bytes(64 * 1024).spawn(run);
+    // All but the rows about several CPUs stay on this one.
+    let worker = task::build("bench").fifo(LOW).affinity(CpuMask::of(0)).stack_bytes(64 * 1024).spawn(run);
     match worker {
         Ok(worker) => worker.join(),
         Err(error) => panic!("cannot start the bench thread: {error}"),
@@ -104,7 +115,11 @@ fn run() {
         depth::print();
         return;
     }
-    for (name, bench) in BENCHES {
+    let across = smp::online().count() > 1;
+    if across {
+        cross::stop_ticks();
+    }
+    for (name, bench) in BENCHES.iter().chain(SMP_BENCHES.iter().filter(|_| across)) {
         if only.is_none_or(|only| name.contains(only)) {
             bench().print(name);
         }

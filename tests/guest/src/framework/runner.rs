@@ -198,12 +198,17 @@ pub fn print_tasks() {
     task::for_each(|task| {
         let info = task.info();
         kprintln!(
-            "  {:>4} {:<15} state {:#x} queued {} prio {}",
+            "  {:>4} {:<15} state {:#x} queued {} prio {} CPU {} of {}, switches {}+{}, {:?}",
             info.id,
             info.name,
             info.state,
             info.queued,
-            info.prio
+            info.prio,
+            task.cpu(),
+            task.affinity(),
+            info.switches.0,
+            info.switches.1,
+            info.attr
         );
     });
 }

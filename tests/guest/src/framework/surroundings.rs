@@ -69,7 +69,9 @@ impl Surroundings {
     fn strangers(&self) -> String {
         let mut names = String::new();
         task::for_each(|task| {
-            if !self.tasks.contains(&task.id()) {
+            // A CPU that comes back has a new one.
+            let is_cpus = task.name().starts_with("ksoftirqd/");
+            if !is_cpus && !self.tasks.contains(&task.id()) {
                 // Writing to a string does not fail.
                 let _ = write!(names, " {}/{}", task.name(), task.id());
             }

@@ -2,13 +2,14 @@
 //!
 //! The thresholds are far below those in use, and yet long: these tests are for machines with virtual time.
 
-use crate::framework::Failure;
 use crate::framework::clock::{is_exact, spin_ns};
+use crate::framework::{Failure, cpus};
 use crate::tests::throttling::Limits;
 use crate::tests::{HIGH, LOW};
-use crate::{check_eq, ktest};
+use crate::{check, check_eq, ktest};
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use stint::locking::{Mutex, Semaphore};
 use stint::watchdog::{self, Reports};
 use stint::{klog, task};
@@ -55,16 +56,24 @@ ktest! {
     fn a_task_that_keeps_others_off_its_cpu_is_reported_once_and_its_end_once() {
         let _unlimited = Limits::none()?;
         let watching = Watching::start(N, 0)?;
-        // This task, ready and of a lower priority, is the one that waits.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(4 * N))?;
-        hog.join();
-        task::sleep_ns(N);
-        check_eq!(watching.told(), (1, 1, 0), "CPUs, ends, tasks told");
-        // A second one is a second report.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(3 * N))?;
-        hog.join();
-        task::sleep_ns(N);
-        check_eq!(watching.told(), (2, 2, 0), "CPUs, ends, tasks told");
+        let stop = Arc::new(AtomicBool::new(false));
+        let waits = cpus::on(0, task::build("waits")).spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.load(Relaxed) {
+                    task::sleep_ns(N / 20);
+                }
+            }
+        })?;
+        for round in 1..=2 {
+            let hog = cpus::on(0, task::build("hog").fifo(HIGH)).spawn(|| spin_ns(4 * N))?;
+            hog.join();
+            // Another CPU, if there is one, waits for an answer before it tells.
+            task::sleep_ns(5 * N);
+            check_eq!(watching.told(), (round, round, 0), "CPUs, ends, tasks told");
+        }
+        stop.store(true, Relaxed);
+        waits.join();
     }
 }
 
@@ -130,5 +139,57 @@ ktest! {
         gate.give()?;
         waiter.join();
         check_eq!(told, (0, 0, 0), "CPUs, ends, tasks told");
+    }
+}
+
+/// Priority of a task that disturbs the others.
+const TOP: i32 = 90;
+
+ktest! {
+    needs_cpus(2),
+    fn another_cpu_that_a_task_keeps_from_others_is_reported_with_its_frames() {
+        let _unlimited = Limits::none()?;
+        let watching = Watching::start(N, 0)?;
+        let hog = cpus::on(1, task::build("hog one").fifo(TOP)).spawn(|| spin_ns(6 * N))?;
+        let waiter = cpus::on(1, task::build("waits")).spawn(|| ())?;
+        task::sleep_ns(8 * N);
+        hog.join();
+        waiter.join();
+        check_eq!(watching.told(), (1, 1, 0), "CPUs, ends, tasks told");
+        for text in ["CPU 1 stuck for 20 ms in task hog one/", "(FIFO 90), preempt_count 0x0: it has not", "CPU 1   #0"] {
+            check_eq!(kept_lines_with(text), 1, "lines with {text:?}");
+        }
+        check!(kept_lines_with("clock::work") + kept_lines_with("clock::spin") > 0, "no line names what the hog runs");
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    fn another_cpu_with_interrupts_masked_is_reported_as_one_that_does_not_answer() {
+        let _unlimited = Limits::none()?;
+        let watching = Watching::start(N, 0)?;
+        let deaf = cpus::on(1, task::build("deaf").fifo(TOP)).spawn(|| {
+            let flags = arch::irqflags::local_irq_save();
+            spin_ns(8 * N);
+            arch::irqflags::local_irq_restore(flags);
+        })?;
+        task::sleep_ns(10 * N);
+        deaf.join();
+        check_eq!(watching.told(), (1, 1, 0), "CPUs, ends, tasks told");
+        for text in ["in task deaf/", "CPU 1 does not answer within 50 ms"] {
+            check_eq!(kept_lines_with(text), 1, "lines with {text:?}");
+        }
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    fn cpus_that_idle_or_have_one_task_are_not_reported() {
+        let _unlimited = Limits::none()?;
+        let watching = Watching::start(N, 0)?;
+        let alone = cpus::on(1, task::build("alone").fifo(TOP)).spawn(|| spin_ns(8 * N))?;
+        task::sleep_ns(10 * N);
+        alone.join();
+        check_eq!(watching.told(), (0, 0, 0), "CPUs, ends, tasks told");
     }
 }

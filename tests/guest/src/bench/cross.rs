@@ -1,0 +1,89 @@
+//! From one CPU to another: waking, calling, moving. On machines with more than one CPU.
+//!
+//! Under icount all CPUs' instructions advance the one clock, and the emulator runs one CPU at a time: it leaves the
+//! sender at the interrupt it sends and goes to the CPU that has something to do, until that idles in WFI again. So
+//! what is counted is the sender's way to the interrupt and the other CPU's way from it, one behind the other, as on
+//! silicon they follow each other; the sender's way back is not in it. The CPU that is sent to idles in WFI before, and
+//! its tick is off. The clock is the machine's, which all CPUs share; the cycle counter is each one's own.
+
+use crate::HIGH;
+use crate::sample::{Bench, REPETITIONS, WARM_UP};
+use core::sync::atomic::{AtomicU64, Ordering};
+use stint::locking::Semaphore;
+use stint::smp::{self, CpuMask};
+use stint::task;
+use stint::time::{now_ns, tick};
+
+const ROUNDS: usize = REPETITIONS + WARM_UP;
+/// Time for the other CPU to come to rest.
+const REST_NS: u64 = 20_000;
+
+/// Samples between two readings of the clock.
+fn bench() -> Bench {
+    let before = now_ns();
+    Bench::with_overhead(now_ns() - before)
+}
+
+/// The CPU that is sent to.
+fn other() -> usize {
+    smp::online().without(0).first().expect("a second CPU")
+}
+
+/// Every CPU's tick would come in between, and so would the timer that a CPU sets when it leaves the idle task.
+pub fn stop_ticks() {
+    for cpu in smp::online().iter() {
+        let stopper = task::build("ticks").fifo(HIGH).affinity(CpuMask::of(cpu));
+        stopper.spawn(tick::stop_this_cpu).expect("a thread").join();
+    }
+}
+
+/// A give wakes a task of an idle CPU: from the give's first instruction to the task's.
+pub fn cross_wake() -> Bench {
+    wake(task::build("there").fifo(HIGH))
+}
+
+/// The same for a fair task.
+pub fn cross_wake_fair() -> Bench {
+    wake(task::build("there"))
+}
+
+fn wake(waiter: task::Builder) -> Bench {
+    static GATE: Semaphore = Semaphore::new(0);
+    static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
+    let waiter = waiter.affinity(CpuMask::of(other())).spawn(|| {
+        let mut bench = bench();
+        for _ in 0..ROUNDS {
+            GATE.take();
+            let now = now_ns();
+            bench.add(now - GIVEN_NS.load(Ordering::Relaxed));
+        }
+        bench
+    });
+    let waiter = waiter.expect("a thread");
+    for _ in 0..ROUNDS {
+        task::sleep_ns(REST_NS);
+        GIVEN_NS.store(now_ns(), Ordering::Relaxed);
+        let _ = GATE.give();
+    }
+    waiter.join().expect("samples")
+}
+
+/// A task moves itself to an idle CPU, there and back: from the call to its first instruction there.
+pub fn migrate() -> Bench {
+    let there = other();
+    let mover = task::build("mover").fifo(HIGH).affinity(CpuMask::of(0)).spawn(move || {
+        let me = task::current_ref();
+        let mut bench = bench();
+        for round in 0..ROUNDS {
+            task::sleep_ns(REST_NS);
+            let to = if round % 2 == 0 { there } else { 0 };
+            let start = now_ns();
+            let moved = me.set_affinity(CpuMask::of(to));
+            let end = now_ns();
+            assert!(moved.is_ok(), "the CPU is online");
+            bench.add(end - start);
+        }
+        bench
+    });
+    mover.expect("a thread").join().expect("samples")
+}
