@@ -222,6 +222,17 @@ pub(crate) fn start_drain() {
     }
 }
 
+/// A CPU that takes no tick cannot have it wake the drain thread: the boot CPU is asked to, by an interrupt, which any
+/// context may send.
+#[cfg(target_os = "none")]
+fn ask_from_afar() {
+    static ASK: crate::smp::call::CallData = crate::smp::call::CallData::new(tick);
+    if crate::smp::isolation::is_nohz_full(crate::percpu::raw_smp_processor_id()) {
+        // The boot CPU is never offline.
+        let _ = crate::smp::call::post(0, &ASK);
+    }
+}
+
 struct Klog;
 
 impl Log for Klog {
@@ -242,6 +253,8 @@ impl Log for Klog {
             ring.push(arch::timer::counter(), record.level(), message.text());
         });
         UNDRAINED.store(true, Ordering::Relaxed);
+        #[cfg(target_os = "none")]
+        ask_from_afar();
     }
 
     fn flush(&self) {}

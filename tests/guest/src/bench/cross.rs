@@ -4,17 +4,25 @@
 //! sender at the interrupt it sends and goes to the CPU that has something to do, until that idles in WFI again. So
 //! what is counted is the sender's way to the interrupt and the other CPU's way from it, one behind the other, as on
 //! silicon they follow each other; the sender's way back is not in it. The CPU that is sent to idles in WFI before, and
-//! its tick is off.
+//! its tick is off. The clock is the machine's, which all CPUs share; the cycle counter is each one's own.
 
 use crate::HIGH;
-use crate::sample::{Bench, REPETITIONS, Stamp, WARM_UP, cycles, stamp_overhead};
+use crate::sample::{Bench, REPETITIONS, WARM_UP};
+use core::sync::atomic::{AtomicU64, Ordering};
 use stint::locking::Semaphore;
 use stint::smp::{self, CpuMask};
-use stint::{task, time};
+use stint::task;
+use stint::time::{now_ns, tick};
 
 const ROUNDS: usize = REPETITIONS + WARM_UP;
 /// Time for the other CPU to come to rest.
 const REST_NS: u64 = 20_000;
+
+/// Samples between two readings of the clock.
+fn bench() -> Bench {
+    let before = now_ns();
+    Bench::with_overhead(now_ns() - before)
+}
 
 /// The CPU that is sent to.
 fn other() -> usize {
@@ -25,7 +33,7 @@ fn other() -> usize {
 pub fn stop_ticks() {
     for cpu in smp::online().iter() {
         let stopper = task::build("ticks").fifo(HIGH).affinity(CpuMask::of(cpu));
-        stopper.spawn(time::tick::stop_this_cpu).expect("a thread").join();
+        stopper.spawn(tick::stop_this_cpu).expect("a thread").join();
     }
 }
 
@@ -41,20 +49,20 @@ pub fn cross_wake_fair() -> Bench {
 
 fn wake(waiter: task::Builder) -> Bench {
     static GATE: Semaphore = Semaphore::new(0);
-    static GIVEN: Stamp = Stamp::new();
+    static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
     let waiter = waiter.affinity(CpuMask::of(other())).spawn(|| {
-        let mut bench = Bench::with_overhead(stamp_overhead());
+        let mut bench = bench();
         for _ in 0..ROUNDS {
             GATE.take();
-            let now = cycles();
-            bench.add(now - GIVEN.get());
+            let now = now_ns();
+            bench.add(now - GIVEN_NS.load(Ordering::Relaxed));
         }
         bench
     });
     let waiter = waiter.expect("a thread");
     for _ in 0..ROUNDS {
         task::sleep_ns(REST_NS);
-        GIVEN.now();
+        GIVEN_NS.store(now_ns(), Ordering::Relaxed);
         let _ = GATE.give();
     }
     waiter.join().expect("samples")
@@ -65,13 +73,13 @@ pub fn migrate() -> Bench {
     let there = other();
     let mover = task::build("mover").fifo(HIGH).affinity(CpuMask::of(0)).spawn(move || {
         let me = task::current_ref();
-        let mut bench = Bench::new();
+        let mut bench = bench();
         for round in 0..ROUNDS {
             task::sleep_ns(REST_NS);
             let to = if round % 2 == 0 { there } else { 0 };
-            let start = cycles();
+            let start = now_ns();
             let moved = me.set_affinity(CpuMask::of(to));
-            let end = cycles();
+            let end = now_ns();
             assert!(moved.is_ok(), "the CPU is online");
             bench.add(end - start);
         }
