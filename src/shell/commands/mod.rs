@@ -39,7 +39,12 @@ shell_command!(
     "show or change how a task is scheduled",
     params::chrt
 );
-shell_command!("taskset", "[cpus] task", "show or set the CPUs on which a task may run, such as 0-2,5", params::taskset);
+shell_command!(
+    "taskset",
+    "[cpus] task",
+    "show or set the CPUs on which a task may run, such as 0-2,5",
+    params::taskset
+);
 shell_command!("nice", "level task", "change a task's nice level", params::nice);
 shell_command!(
     "sched",

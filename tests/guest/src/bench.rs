@@ -91,6 +91,8 @@ const BENCHES: &[Row] = &[
 const SMP_BENCHES: &[Row] = &[
     ("cross_wake", cross::cross_wake),
     ("cross_wake_fair", cross::cross_wake_fair),
+    ("cross_call", cross::cross_call),
+    ("cross_call_round", cross::cross_call_round),
     ("migrate", cross::migrate),
 ];
 
