@@ -2,12 +2,14 @@
 //!
 //! A message is formatted on the stack of whoever logs, cut to a bounded length, and copied into a ring
 //! of the CPU it runs on; interrupts are masked for the copy only. So logging is bounded work in any
-//! context, a hard interrupt included. A thread drains the rings to the console ([`drain`]). A ring that
-//! is full drops the new message and counts it; the next drain says how many are missing.
+//! context, a hard interrupt included. A thread drains the rings to the console ([`drain`]), the oldest message of
+//! all CPUs first: what one CPU logs comes in its order, and what two log at about the same time in the order of their
+//! times as far as it was there to be seen. A ring that is full drops the new message and counts it; the next drain
+//! says how many are missing.
 //!
 //! Invariant: a ring is written by its own CPU only, with interrupts masked, and read by one drainer.
 //! Context: logging: any. Draining: thread, or a panic. No locks.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -158,8 +160,11 @@ impl Write for Clipped {
     }
 }
 
-/// One ring per CPU, indexed by its logical number.
-static RINGS: [Ring; crate::MAX_CPUS] = [const { Ring::new() }; crate::MAX_CPUS];
+crate::per_cpu! {
+    #[expect(unsafe_code, reason = "it is in a section of its own")]
+    static RING: Ring = Ring::new();
+}
+
 /// A drained message with its time and level.
 type Line = heapless::String<{ MESSAGE_BYTES + 32 }>;
 /// Drained lines that are kept.
@@ -217,6 +222,17 @@ pub(crate) fn start_drain() {
     }
 }
 
+/// A CPU that takes no tick cannot have it wake the drain thread: the boot CPU is asked to, by an interrupt, which any
+/// context may send.
+#[cfg(target_os = "none")]
+fn ask_from_afar() {
+    static ASK: crate::smp::call::CallData = crate::smp::call::CallData::new(tick);
+    if crate::smp::isolation::is_nohz_full(crate::percpu::raw_smp_processor_id()) {
+        // The boot CPU is never offline.
+        let _ = crate::smp::call::post(0, &ASK);
+    }
+}
+
 struct Klog;
 
 impl Log for Klog {
@@ -231,11 +247,14 @@ impl Log for Klog {
         let mut message = Clipped::new();
         // An error means that it was cut.
         let _ = write!(message, "{}: {}", record.target(), record.args());
-        let ticks = arch::timer::counter();
+        // The time inside, so that a ring is in the order of time whatever interrupts here.
         arch::cpu::with_irqs_masked(|| {
-            RINGS[crate::percpu::raw_smp_processor_id()].push(ticks, record.level(), message.text());
+            let ring = RING.shared(crate::percpu::raw_smp_processor_id());
+            ring.push(arch::timer::counter(), record.level(), message.text());
         });
         UNDRAINED.store(true, Ordering::Relaxed);
+        #[cfg(target_os = "none")]
+        ask_from_afar();
     }
 
     fn flush(&self) {}
@@ -250,7 +269,7 @@ pub fn init(level: LevelFilter) {
 
 /// Whether there is something to drain.
 pub fn pending() -> bool {
-    RINGS.iter().any(|ring| ring.oldest_ticks().is_some())
+    RING.each().any(|(_, ring)| ring.oldest_ticks().is_some())
 }
 
 /// Writes what has been logged to the console, oldest first, and keeps it for `dmesg`. Does nothing if
@@ -313,13 +332,13 @@ pub(crate) fn drain_here() {
 pub fn drain_to(print: &mut dyn FnMut(fmt::Arguments)) {
     let freq_hz = arch::timer::freq_hz().max(1);
     loop {
-        let oldest = RINGS.iter().filter_map(|r| Some((r.oldest_ticks()?, r))).min_by_key(|&(t, _)| t);
+        let oldest = RING.each().filter_map(|(_, r)| Some((r.oldest_ticks()?, r))).min_by_key(|&(t, _)| t);
         let Some(message) = oldest.and_then(|(_, ring)| ring.pop()) else { break };
         let us = (u128::from(message.ticks) * 1_000_000 / u128::from(freq_hz)) as u64;
         let (s, us) = (us / 1_000_000, us % 1_000_000);
         print(format_args!("[{s:5}.{us:06}] {:5} {}\n", message.level, message.text()));
     }
-    let lost: u32 = RINGS.iter().map(Ring::take_lost).sum();
+    let lost: u32 = RING.each().map(|(_, ring)| ring.take_lost()).sum();
     if lost > 0 {
         print(format_args!("klog: {lost} messages lost; the log was not drained in time\n"));
     }

@@ -164,8 +164,8 @@ fn last_events() {
         return;
     }
     early_println!("  last scheduler events, newest last:");
-    trace::for_each_last(TRACE_EVENTS, |entry| {
-        early_println!("    {:>16} ns  {}", crate::time::ticks_to_ns(entry.ticks), entry.event);
+    trace::for_each_last(TRACE_EVENTS, |cpu, entry| {
+        early_println!("    {:>16} ns  CPU {cpu}  {}", crate::time::ticks_to_ns(entry.ticks), entry.event);
     });
 }
 

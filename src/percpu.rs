@@ -98,6 +98,25 @@ impl<T> PerCpu<T> {
     }
 }
 
+impl<T: Sync> PerCpu<T> {
+    /// The instance of `cpu`, of a kind that all CPUs may use at once; the boot CPU's for one that has none yet.
+    #[inline(always)]
+    pub(crate) fn shared(&'static self, cpu: usize) -> &'static T {
+        // SAFETY: there is an instance at either address, for ever, and it may be shared.
+        unsafe { self.of(cpu) }
+    }
+
+    /// All instances that there are, with their CPUs.
+    pub(crate) fn each(&'static self) -> impl Iterator<Item = (usize, &'static T)> {
+        (0..crate::MAX_CPUS).filter(|&cpu| has_instances(cpu)).map(|cpu| (cpu, self.shared(cpu)))
+    }
+}
+
+/// Whether `cpu` has instances of its own: it has been started, or is the boot CPU.
+pub(crate) fn has_instances(cpu: usize) -> bool {
+    cpu == 0 || offset_of_cpu(cpu) != 0
+}
+
 /// From the section to each CPU's copy; 0 for the boot CPU, which uses the section itself, and for one whose copy
 /// has not been made.
 static OFFSETS: [AtomicUsize; crate::MAX_CPUS] = [const { AtomicUsize::new(0) }; crate::MAX_CPUS];

@@ -224,7 +224,7 @@ impl Workqueue {
     fn done(&self, work: Arc<Inner>, colour: u32) {
         let lists = self.list.lock();
         let again = work.state.load(Ordering::Relaxed) & AGAIN != 0;
-        work.state.store(if again { PENDING } else { 0 }, Ordering::Relaxed);
+        work.state.store(if again { PENDING } else { 0 }, Ordering::Release);
         if again {
             lists.push(&work);
         }
@@ -303,7 +303,8 @@ impl Work {
 
     fn wait_idle(&self) {
         let state = &self.inner.state;
-        self.inner.idle.wait_until(|| state.load(Ordering::Relaxed) == 0);
+        // Acquire: what the work did, on whichever CPU, is there for who has waited.
+        self.inner.idle.wait_until(|| state.load(Ordering::Acquire) == 0);
     }
 }
 

@@ -25,6 +25,7 @@ use crate::locking::dep::Dep;
 use crate::locking::raw_mutex::RawMutex;
 use crate::per_cpu;
 use crate::preempt::{self, SOFTIRQ_DISABLE_OFFSET, SOFTIRQ_OFFSET, need_resched, preempt_count};
+use crate::sched::affinity::{migrate_disable, migrate_enable};
 use crate::sched::core as sched;
 use crate::sched::prio::rt_priority_to_prio;
 #[cfg(target_os = "none")]
@@ -43,7 +44,7 @@ use core::marker::PhantomData;
 use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 #[cfg(target_os = "none")]
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64};
 
 /// What can be raised, in the order in which it runs. Linux's numbers; what is missing is not used here.
@@ -426,7 +427,7 @@ pub(crate) fn start(all_in_thread: bool) {
     online(cpu);
 }
 
-/// Makes the ksoftirqd of `cpu`, which is off; at boot of this one. Thread context or boot.
+/// Makes the ksoftirqd of `cpu`, which is off or has none any more; at boot of this one. Thread context or boot.
 ///
 /// # Errors
 /// Those of making a task.
@@ -448,8 +449,13 @@ pub(crate) fn up(cpu: usize) -> crate::Result<()> {
     thread.sched.set_cpus_allowed(CpuMask::of(cpu));
     this.stop.store(false, Relaxed);
     let before = this.ksoftirqd.swap(TaskRef::into_slot(Some(thread)).cast(), AcqRel);
-    // SAFETY: null, or put here by an earlier call: of a CPU that was about to go, and stayed.
-    drop(unsafe { TaskRef::from_slot(before.cast()) });
+    if !before.is_null() {
+        // Of a CPU that was about to go, and stayed: it may be about to wake that thread, with IRQs masked. An error
+        // says that it is off.
+        let _ = crate::smp::call::call_function_single(cpu, &|| {});
+        // SAFETY: put here by an earlier call; nobody knows it any more.
+        drop(unsafe { TaskRef::from_slot(before.cast()) });
+    }
     Ok(())
 }
 
@@ -534,6 +540,8 @@ fn bh_lock() -> &'static BhLock {
 fn rt_bh_disable() {
     let nesting = thread_info::bh_nesting();
     if nesting == 0 {
+        // The lock is this CPU's, and so is what it keeps off. Until `rt_bh_enable`.
+        core::mem::forget(migrate_disable());
         bh_lock().lock();
     }
     thread_info::set_bh_nesting(nesting + 1);
@@ -548,6 +556,7 @@ fn rt_bh_enable() {
     if nesting == 1 {
         // ksoftirqd may be waiting for it, lent the importance of whoever waits for a softirq's result.
         bh_lock().unlock();
+        migrate_enable();
     }
 }
 

@@ -49,11 +49,29 @@ fn wait_for_interrupt(action: &Action) -> bool {
     loop {
         task::set_current_state(state::INTERRUPTIBLE);
         let run = action.run.swap(false, Ordering::AcqRel);
+        if action.moved.load(Ordering::Relaxed) {
+            task::set_current_state(state::RUNNING);
+            follow(action);
+            if run {
+                return true;
+            }
+            continue;
+        }
         if run || action.stop.load(Ordering::Relaxed) {
             task::set_current_state(state::RUNNING);
             return run;
         }
         sched::schedule();
+    }
+}
+
+/// The line goes to another CPU: so does its thread.
+#[cold]
+fn follow(action: &Action) {
+    action.moved.store(false, Ordering::Relaxed);
+    // That CPU may be gone again; then there is another move.
+    if let Err(error) = task::current_ref().set_affinity(affinity::thread_cpus(action.irq)) {
+        log::debug!("irq {}: its thread stays where it is: {error}", action.irq);
     }
 }
 

@@ -57,6 +57,14 @@ impl Finder {
         }
     }
 
+    /// Adds what another CPU has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        if other.worst.cycles > self.worst.cycles {
+            self.worst = other.worst;
+        }
+    }
+
     /// Somebody asks for a switch. Repeats do not count.
     pub fn request(&mut self, now: u64) {
         if self.since.is_none() {

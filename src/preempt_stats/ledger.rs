@@ -65,6 +65,18 @@ impl Ledger {
         *self = Self { budget_cycles, ..Self::new() };
     }
 
+    /// Adds what another CPU has.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum_cycles = self.sum_cycles.wrapping_add(other.sum_cycles);
+        self.violations += other.violations;
+        self.histogram.iter_mut().zip(other.histogram).for_each(|(mine, theirs)| *mine += theirs);
+        if other.max.cycles > self.max.cycles {
+            self.max = other.max;
+        }
+        other.worst.iter().filter(|section| section.cycles > 0).for_each(|section| self.keep(section));
+    }
+
     /// From now on sections longer than this are violations. The pairs reported so far may be reported again.
     pub fn set_budget(&mut self, cycles: Option<u64>) {
         self.budget_cycles = cycles.unwrap_or(u64::MAX);

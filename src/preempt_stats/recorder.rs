@@ -15,6 +15,7 @@ use super::finder::{Finder, TRACE_MAX, Trace};
 use super::ledger::{ABSURD_CYCLES, Ledger};
 use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
+use crate::smp::AtomicCpuMask;
 use arch::irqflags;
 use core::cell::{Cell, UnsafeCell};
 
@@ -80,6 +81,21 @@ impl CpuStats {
         }
     }
 
+    /// How long it has been recording.
+    #[must_use]
+    pub fn elapsed_cycles(&self) -> u64 {
+        self.until_cycles.wrapping_sub(self.since_cycles)
+    }
+
+    /// Adds what another CPU has recorded in its time: from then on these are the figures of both.
+    pub fn merge(&mut self, other: &Self) {
+        self.until_cycles = self.until_cycles.wrapping_add(other.elapsed_cycles());
+        self.ledger.merge(&other.ledger);
+        worse_of(&mut self.worst_irqs, &other.worst_irqs);
+        worse_of(&mut self.worst_preempt, &other.worst_preempt);
+        self.finder.merge(&other.finder);
+    }
+
     /// Whether sections are timed.
     #[must_use]
     pub fn is_active(&self) -> bool {
@@ -110,6 +126,12 @@ impl CpuStats {
     }
 }
 
+fn worse_of(worst: &mut Section, other: &Section) {
+    if other.cycles > worst.cycles {
+        *worst = *other;
+    }
+}
+
 /// Takes the place of the worst so far, unless its length is that of a counter that was set.
 #[cold]
 #[inline(never)]
@@ -128,6 +150,9 @@ struct Cpu {
 per_cpu! {
     static STATS: Cpu = Cpu { stats: UnsafeCell::new(CpuStats::new()), hook_cycles: Cell::new(0) };
 }
+
+/// The CPUs that have sections over the budget which nobody has been told of.
+pub(super) static REPORTS: AtomicCpuMask = AtomicCpuMask::new();
 
 /// Runs `f` on this CPU's statistics. `f` computes and nothing else: no lock, no log, no allocation.
 pub(super) fn with_stats<R>(f: impl FnOnce(&mut CpuStats) -> R) -> R {
@@ -165,7 +190,7 @@ unsafe extern "C" fn preempt_stats_hook(
         let now = now.wrapping_sub(cpu.hook_cycles.get());
         let task = crate::task::current();
         let who = || Who { id: task.id(), name: task.name_copy() };
-        let idle_count = u32::from(core::ptr::eq(task, crate::task::idle_task()));
+        let idle_count = u32::from(task.sched.class() == crate::sched::Class::Idle);
         let event = HookEvent::from_number(event);
         let kind = match event {
             HookEvent::IdleEnter => Kind::NONE,
@@ -176,6 +201,7 @@ unsafe extern "C" fn preempt_stats_hook(
             HookEvent::Served => stats.finder.served(now, who),
             _ => {
                 if stats.step(now, || Place { site, caller: caller(event, fp) }, kind, who) {
+                    REPORTS.set(crate::percpu::raw_smp_processor_id());
                     crate::klog::ask_for_drain();
                 }
                 if event == HookEvent::IrqExit && stats.finder.wants_trace(now) {

@@ -6,12 +6,14 @@
 //! Context: threads. Locks: none.
 #![forbid(unsafe_code)]
 
-use super::recorder::{CpuStats, with_stats};
+use super::recorder::{CpuStats, REPORTS, with_stats};
 use super::section::{Kind, Place, Section};
-use super::{budget_us, snapshot};
+use super::{budget_us, snapshot_of};
 use crate::ksyms::{ReturnAddress, Symbol};
+use crate::locking::RawSpinLockIrqSave;
 use crate::shell::cpu_clock::cycles_to_ns;
 use crate::shell::units::{Ns, Percent};
+use crate::smp::call;
 use core::fmt::{self, Write};
 
 /// Width of the histogram's longest bar.
@@ -22,17 +24,26 @@ const BAR_CHARS: u64 = 40;
 /// # Errors
 /// Those of `out`.
 pub fn top(out: &mut dyn Write) -> fmt::Result {
-    let stats = snapshot();
-    let ledger = &stats.ledger;
-    let elapsed = stats.until_cycles.wrapping_sub(stats.since_cycles);
-    let state = if stats.is_active() { "on" } else { "off" };
-    writeln!(
-        out,
-        "preempt-stats: {state}; cpu 0: {} sections in {}, {} % of the time",
-        ledger.count,
-        Ns(cycles_to_ns(elapsed)),
-        Percent(ledger.sum_cycles, elapsed)
-    )?;
+    // Of all CPUs; one of them is on the stack at a time.
+    let mut stats: Option<CpuStats> = None;
+    for cpu in crate::smp::online().iter() {
+        let Some(one) = snapshot_of(cpu) else { continue };
+        let state = if one.is_active() { "on" } else { "off" };
+        let elapsed = one.elapsed_cycles();
+        writeln!(
+            out,
+            "preempt-stats: {state}; cpu {cpu}: {} sections in {}, {} % of the time",
+            one.ledger.count,
+            Ns(cycles_to_ns(elapsed)),
+            Percent(one.ledger.sum_cycles, elapsed)
+        )?;
+        match &mut stats {
+            Some(all) => all.merge(&one),
+            none => *none = Some(one),
+        }
+    }
+    let Some(stats) = stats else { return Ok(()) };
+    let (ledger, elapsed) = (&stats.ledger, stats.elapsed_cycles());
     match budget_us() {
         Some(us) => writeln!(out, "budget {us} us: {} sections were longer", ledger.violations)?,
         None => writeln!(out, "no budget; `preempt-stats budget <us>` sets one")?,
@@ -145,24 +156,39 @@ fn results(out: &mut dyn Write, stats: &CpuStats, elapsed: u64) -> fmt::Result {
 
 /// Writes to the log what is over the budget and has not been told yet. Called by whoever drains the log.
 pub fn tell_violations() {
-    while let Some(section) = with_stats(|stats| stats.ledger.take_report()) {
-        // The budget without its lock: this may be the thread that everything waits for.
-        log::warn!(
-            "{} ({} cycles) with {} closed in task {}: over the latency budget",
-            Ns(cycles_to_ns(section.cycles)),
-            section.cycles,
-            match section.kind {
-                Kind::IRQS => "interrupts",
-                Kind::PREEMPT => "preemption",
-                _ => "interrupts and preemption",
-            },
-            section.who
-        );
-        for (what, place) in [("closed", section.from), ("opened", section.to)] {
-            log::warn!("  {what} at {}", Symbol(place.site));
-            if place.caller != 0 {
-                log::warn!("    called from {}", ReturnAddress(place.caller));
-            }
+    for cpu in REPORTS.load().iter() {
+        REPORTS.clear(cpu);
+        while let Some(section) = take_report(cpu) {
+            tell(&section);
+        }
+    }
+}
+
+/// Of a CPU that has gone offline meanwhile, none.
+fn take_report(cpu: usize) -> Option<Section> {
+    let place = RawSpinLockIrqSave::new(None);
+    let take = || *place.lock() = with_stats(|stats| stats.ledger.take_report());
+    call::call_function_single(cpu, &take).ok()?;
+    place.lock().take()
+}
+
+fn tell(section: &Section) {
+    // The budget without its lock: this may be the thread that everything waits for.
+    log::warn!(
+        "{} ({} cycles) with {} closed in task {}: over the latency budget",
+        Ns(cycles_to_ns(section.cycles)),
+        section.cycles,
+        match section.kind {
+            Kind::IRQS => "interrupts",
+            Kind::PREEMPT => "preemption",
+            _ => "interrupts and preemption",
+        },
+        section.who
+    );
+    for (what, place) in [("closed", section.from), ("opened", section.to)] {
+        log::warn!("  {what} at {}", Symbol(place.site));
+        if place.caller != 0 {
+            log::warn!("    called from {}", ReturnAddress(place.caller));
         }
     }
 }

@@ -108,9 +108,15 @@ pub fn migrate_disable() -> MigrateGuard {
 impl Drop for MigrateGuard {
     #[inline]
     fn drop(&mut self) {
-        if static_branch::<SMP_LOCKS>() {
-            migrate_enable();
-        }
+        migrate_enable();
+    }
+}
+
+/// Ends a section whose guard was forgotten.
+#[inline]
+pub(crate) fn migrate_enable() {
+    if static_branch::<SMP_LOCKS>() {
+        migrate_enable_smp();
     }
 }
 
@@ -127,7 +133,7 @@ fn change_depth(by: i16) -> u16 {
 
 #[cold]
 #[inline(never)]
-fn migrate_enable() {
+fn migrate_enable_smp() {
     let task = task::current();
     if task.sched.migrate_disabled() > 1 {
         change_depth(-1);

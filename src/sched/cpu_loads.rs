@@ -72,8 +72,8 @@ impl CpuLoads {
         }
         let curr = rq.curr();
         let fair = rq.cfs().nr_running();
-        // One that runs above the fair class is somebody the fair ones wait for.
-        let nr = fair + u32::from(curr.class() < Class::Fair);
+        // One that runs above the fair class is somebody the fair ones wait for; the stopper does not stay.
+        let nr = fair + u32::from(matches!(curr.class(), Class::Deadline | Class::Rt));
         self.nr_running[cpu].store(nr.min(255) as u8, Ordering::Relaxed);
         let only_idle =
             fair != 0 && rq.cfs().load().weight() == u64::from(fair) * LoadWeight::IDLE_POLICY.weight();

@@ -75,6 +75,8 @@ pub struct SchedEntity {
     has_dl: Cell<bool>,
     /// The part for several CPUs has been written. (Atomic: the running task looks without a lock.)
     has_smp: AtomicBool,
+    /// The load it is has been counted in its run queue's.
+    pub(super) is_counted: Cell<bool>,
 }
 
 impl SchedEntity {
@@ -133,8 +135,6 @@ pub(super) struct SchedSmp {
     /// In the list of those that other CPUs may take.
     pushable: Link,
     pub(super) avg: Cell<LoadAvg>,
-    /// `avg` is part of its run queue's.
-    pub(super) is_counted: Cell<bool>,
     /// `avg` has been begun.
     pub(super) has_avg: Cell<bool>,
     /// Where it last slept before it was woken elsewhere.
@@ -150,7 +150,6 @@ impl SchedSmp {
         Self {
             pushable: Link::new(),
             avg: Cell::new(LoadAvg::new(0)),
-            is_counted: Cell::new(false),
             has_avg: Cell::new(false),
             recent_cpu: Cell::new(u8::MAX),
             wakees: Cell::new(Wakees::new()),
@@ -203,6 +202,7 @@ impl SchedTask {
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
                 has_smp: AtomicBool::new(false),
+                is_counted: Cell::new(false),
             } except);
             emplace!(at => SchedTask {
                 prio: Cell::new(prio),
@@ -246,6 +246,7 @@ impl SchedTask {
                 on_rq: Cell::new(false),
                 has_dl: Cell::new(false),
                 has_smp: AtomicBool::new(false),
+                is_counted: Cell::new(false),
             },
         }
     }
@@ -404,7 +405,7 @@ impl SchedTask {
     /// Its load is part of its run queue's.
     #[inline(always)]
     pub(super) fn is_counted(&self) -> bool {
-        self.try_smp().is_some_and(|smp| smp.is_counted.get())
+        self.se.is_counted.get()
     }
 
     /// What the task has wanted of late, its weight while nobody has counted it. Approximate when asked without the lock

@@ -18,7 +18,7 @@
 //!
 //! Context: any, IRQs masked. Locks: the run queue given, and a second one at a time, which may mean to let go of the first.
 
-use super::class::Resched;
+use super::class::{Class, Resched};
 use super::cpu_loads::CpuLoads;
 use super::cpupri::{self, level_of_prio};
 use super::deadline::dl_time_before;
@@ -50,6 +50,10 @@ pub(super) fn view() -> View<'static> {
 
 /// `hooks::select_task_rq`.
 pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -> usize {
+    if task.sched.class() == Class::Stop {
+        // Its own CPU, also one that is going: it is the last to work there.
+        return task.sched.cpus_allowed().first().unwrap_or(this.cpu());
+    }
     let waker = task::current();
     let here = this_rq().cpu();
     let why = match why {

@@ -143,7 +143,7 @@ impl Rq {
             let mut avg = smp.avg.get();
             let before = avg;
             avg.advance(now, u64::from(p.se.is_on_rq()), self.cfs.curr == Some(p), weight);
-            if !smp.is_counted.replace(true) {
+            if !p.se.is_counted.replace(true) {
                 self.smp.avg.add(&avg);
             } else if !before.is_of_weight(weight) {
                 self.smp.avg.remove(&before);
@@ -158,7 +158,7 @@ impl Rq {
     /// `p` is not part of what is to do here any more.
     fn uncount(&mut self, p: SchedRef) {
         if p.is_counted() {
-            p.smp().is_counted.set(false);
+            p.se.is_counted.set(false);
             let mut avg = p.smp().avg.get();
             avg.advance(self.clock_task_ns(), 0, false, p.se.load.get().unshifted());
             self.smp.avg.remove(&avg);

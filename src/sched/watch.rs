@@ -42,6 +42,24 @@ pub fn switch_stamp(cpu: usize) -> u64 {
     cpu_rq(cpu).switch_stamp()
 }
 
+/// How many tasks are ready on `cpu` or run there, its idle task not counted; for people: the queues are walked. Nothing if
+/// its run queue is locked all the while. The CPU is present and has been started.
+#[must_use]
+pub fn nr_running(cpu: usize) -> Option<usize> {
+    let this = cpu_rq(cpu);
+    let flags = irqflags::local_irq_save();
+    let locked = (0..TRIES).any(|_| this.try_lock());
+    let running = locked.then(|| {
+        // SAFETY: locked above.
+        let running = unsafe { this.rq() }.nr_running();
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+        running
+    });
+    irqflags::local_irq_restore(flags);
+    running
+}
+
 /// Who runs on `cpu`. The CPU is present and has been started.
 #[must_use]
 pub fn peek(cpu: usize) -> CpuPeek {

@@ -22,7 +22,7 @@ use crate::error::Result;
 use crate::irq::{self, softirq};
 use crate::locking::Mutex;
 use crate::sched::{dl_root, evacuate, stop, wake_list};
-use crate::{percpu, task, time};
+use crate::{percpu, task, time, watchdog};
 
 /// One part of the kernel's share in a CPU's coming and going. Threads.
 struct Step {
@@ -49,11 +49,12 @@ static PREPARE: [Step; 6] = [
 ];
 
 /// While the CPU is online.
-static ONLINE: [Step; 3] = [
+static ONLINE: [Step; 4] = [
     // Closed by the last thing that it does.
     Step { name: "stopper", up: |cpu| told(stop::open(cpu)), down: nothing },
     Step { name: "softirqs", up: start_ksoftirqd, down: softirq::going_down },
     Step { name: "interrupts", up: |cpu| told(irq::back_online(cpu)), down: nothing },
+    Step { name: "watchdog", up: |cpu| told(watchdog::cpu_online(cpu)), down: watchdog::cpu_going_down },
 ];
 
 #[expect(clippy::unnecessary_wraps, reason = "what steps answer")]
@@ -71,6 +72,7 @@ fn start_ksoftirqd(cpu: usize) -> Result<()> {
 pub(super) fn starting() {
     time::starting();
     irq::starting();
+    crate::preempt_stats::starting();
     call::open_this_cpu();
     evacuate::publish_this_cpu(true);
 }

@@ -121,9 +121,9 @@ pub(crate) fn leave_irqs_off() {
 /// What there is to do before a wait, whose end is all that counts.
 #[inline(never)]
 fn prepare() {
-    // (The drain thread is the boot CPU's business.)
+    // What a CPU has logged before it stops its tick may be all there is to come. (An isolated one leaves it to others.)
     #[cfg(target_os = "none")]
-    if crate::percpu::raw_smp_processor_id() == 0 {
+    if !crate::smp::isolation::is_isolated(crate::percpu::raw_smp_processor_id()) {
         crate::klog::tick();
     }
     // SAFETY: IRQs are masked.

@@ -14,8 +14,8 @@ use super::share::watched_by;
 use crate::locking::RawSpinLockIrqSave;
 use crate::percpu::raw_smp_processor_id;
 use crate::sched::watch;
+use crate::smp::call::call_function_single;
 use crate::smp::{self, CpuMask, isolation};
-use crate::task;
 use crate::time::hrtimer::{Hrtimer, Restart};
 use crate::time::{now_ns, tick};
 use crate::{MAX_CPUS, per_cpu};
@@ -26,15 +26,12 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// How long a CPU has for its answer.
 pub(super) const ANSWER_NS: u64 = 50_000_000;
 
-/// Of the task that starts or stops a CPU's timer: a busy CPU is to be watched too.
-const PRIORITY: i32 = 99;
-
 /// 0: nobody looks.
 static THRESH_NS: AtomicU64 = AtomicU64::new(0);
 
 /// What is known of each CPU. An entry belongs to whoever watches the CPU, which may change as CPUs come and go.
-static SEEN: [RawSpinLockIrqSave<Seen>; MAX_CPUS] =
-    [const { RawSpinLockIrqSave::new(Seen { watch: CpuWatch::new(), stuck: None }) }; MAX_CPUS];
+static SEEN: [RawSpinLockIrqSave<Seen>; MAX_CPUS] = [const { RawSpinLockIrqSave::new(UNSEEN) }; MAX_CPUS];
+const UNSEEN: Seen = Seen { watch: CpuWatch::new(), stuck: None };
 
 struct Seen {
     watch: CpuWatch,
@@ -55,36 +52,42 @@ struct Watcher {
 
 per_cpu! {
     static WATCHER: Watcher =
-        Watcher { timer: Hrtimer::new(), asked: Cell::new(CpuMask::NONE), next_ns: Cell::new(0), word: Cell::new(0) };
+        Watcher { timer: Hrtimer::new_pinned(), asked: Cell::new(CpuMask::NONE), next_ns: Cell::new(0), word: Cell::new(0) };
 }
 
 /// Looks every half `thresh_ns` from now on; 0: not any more. Thread context.
 pub(super) fn set_threshold(thresh_ns: u64) {
     THRESH_NS.store(thresh_ns, Ordering::Relaxed);
-    for seen in &SEEN {
-        *seen.lock() = Seen { watch: CpuWatch::new(), stuck: None };
-    }
-    for cpu in (isolation::housekeeping() & smp::online()).iter() {
-        set_cpu(cpu);
+    smp::online().iter().for_each(cpu_online);
+}
+
+/// Begins to watch `cpu`, and has it watch others if it keeps house. It is online. Thread context.
+pub(crate) fn cpu_online(cpu: usize) {
+    *SEEN[cpu].lock() = UNSEEN;
+    if isolation::housekeeping().contains(cpu)
+        && let Err(error) = call_function_single(cpu, &set_this_cpu)
+    {
+        log::error!(target: "watchdog", "CPU {cpu} does not watch: {error}");
     }
 }
 
-/// [`set_this_cpu`] on `cpu`, which is online. Thread context.
-fn set_cpu(cpu: usize) {
-    let there = task::build("watchdog").fifo(PRIORITY).affinity(CpuMask::of(cpu)).spawn(set_this_cpu);
-    match there {
-        Ok(there) => drop(there.join()),
-        Err(error) => log::error!(target: "watchdog", "CPU {cpu} does not watch: {error}"),
-    }
+/// `cpu`, which still is online, watches nobody any more. Thread context.
+pub(crate) fn cpu_going_down(cpu: usize) {
+    // Offline: nothing runs there.
+    let _ = call_function_single(cpu, &|| set_timer(0));
 }
 
 /// Starts or stops the timer of this CPU, as [`THRESH_NS`] says.
 fn set_this_cpu() {
+    set_timer(THRESH_NS.load(Ordering::Relaxed) / 2);
+}
+
+/// Looks every `half_ns` from now on; 0: not any more.
+fn set_timer(half_ns: u64) {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs are masked.
     let watcher = unsafe { WATCHER.this_cpu() };
     watcher.asked.set(CpuMask::NONE);
-    let half_ns = THRESH_NS.load(Ordering::Relaxed) / 2;
     if half_ns == 0 {
         watcher.timer.cancel_irqs_off();
     } else {

@@ -50,6 +50,8 @@ pub struct Reports {
 #[cfg(target_os = "none")]
 pub(crate) use answer::write_down;
 #[cfg(target_os = "none")]
+pub(crate) use lockup::{cpu_going_down, cpu_online};
+#[cfg(target_os = "none")]
 pub use report::reports;
 #[cfg(target_os = "none")]
 pub use running::{settings, start, start_from_bootargs, stop};

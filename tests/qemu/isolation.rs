@@ -23,6 +23,7 @@ const KERNEL_TESTS: &[&str] = &[
     "an_ordinary_cpu_takes_its_ticks",
     "the_tick_comes_back_when_a_second_task_does_and_goes_when_it_does",
     "jiffies_follow_the_clock_where_the_tick_is_stopped",
+    "what_is_logged_on_a_cpu_without_a_tick_comes_out",
 ];
 
 /// Boots of the default image with four CPUs: a name, boot arguments, a command, and what must be said.

@@ -119,7 +119,7 @@ impl World {
         if !cpu.need_resched {
             assert_eq!(pri.level(c), rq.level(), "what is told of {c}, where {:?} runs", rq.curr());
         }
-        let nr = rq.cfs().nr_running() + u32::from(rq.curr().class() < Class::Fair);
+        let nr = rq.cfs().nr_running() + u32::from(matches!(rq.curr().class(), Class::Deadline | Class::Rt));
         assert_eq!(loads.nr_running(c), nr.min(255), "what is told of the tasks of {c}");
         let waits =
             if rq.rt_bandwidth().is_throttled() { 0 } else { rq.rt_pushable().map_or(0, |p| level_of(&p)) };

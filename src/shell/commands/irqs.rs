@@ -1,11 +1,13 @@
-//! `irqs`: the interrupt lines, what is on them, and what it costs. `irqs on` times the direct handlers too.
+//! `irqs`: the interrupt lines, what is on them, and what it costs. `irqs on` times the direct handlers too; `irqs cpus`
+//! shows which CPU a line goes to, and how many each has taken.
 #![forbid(unsafe_code)]
 
 use crate::irq::info::{ActionInfo, LineInfo, for_each_line};
-use crate::irq::{IrqFlags, softirq, time_handlers};
+use crate::irq::{IrqFlags, count_on, softirq, time_handlers};
 use crate::ksyms::Symbol;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
+use crate::smp;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use heapless::String;
@@ -13,6 +15,9 @@ use heapless::String;
 pub(super) fn irqs(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     if let ["on" | "off"] = args {
         return time_handlers(args == ["on"]).map_err(|failure| Failure::new(format_args!("{failure}")));
+    }
+    if let ["cpus"] = args {
+        return cpus(terminal);
     }
     no_arguments(args)?;
     let mut lines = Vec::new();
@@ -32,6 +37,42 @@ pub(super) fn irqs(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fai
         }
     }
     writeln!(terminal)?;
+    Ok(())
+}
+
+/// A row for each line: where it goes, where it may go, and the counts that are not 0.
+fn cpus(terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let mut lines = Vec::new();
+    for_each_line(|line| lines.push((line.irq, line.target, line.affinity)));
+    let seen = smp::seen();
+    writeln!(terminal, "{:>4} {:>3} {:<10} COUNTS", "IRQ", "TO", "MAY GO TO")?;
+    for (irq, target, affinity) in lines {
+        match target {
+            Some(cpu) => {
+                let mut may = String::<32>::new();
+                // A list that is too long is cut.
+                let _ = write!(may, "{}", affinity & seen);
+                write!(terminal, "{irq:>4} {cpu:>3} {may:<10}")?;
+            }
+            None => write!(terminal, "{irq:>4} {:>3} {:<10}", "", "its own")?,
+        }
+        for cpu in seen.iter() {
+            let count = count_on(irq, cpu);
+            if count != 0 {
+                write!(terminal, " cpu{cpu} {count}")?;
+            }
+        }
+        writeln!(terminal)?;
+    }
+    for cpu in seen.iter() {
+        write!(terminal, "softirqs of cpu{cpu}:")?;
+        for (name, runs) in NAMES.iter().zip(softirq::runs_on(cpu)) {
+            if !name.is_empty() {
+                write!(terminal, " {name} {runs}")?;
+            }
+        }
+        writeln!(terminal)?;
+    }
     Ok(())
 }
 

@@ -29,7 +29,7 @@ shell_command!("free", "", "how memory is used", machine::free);
 shell_command!("ps", "", "list the tasks, with the CPU time they have had", tasks::ps);
 shell_command!(
     "irqs",
-    "[on | off]",
+    "[on | off | cpus]",
     "list the interrupts: how often, how long (on: direct handlers too), their threads; and softirqs",
     irqs::irqs
 );

@@ -96,17 +96,21 @@ pub(super) fn trace_events(args: &[&str], terminal: &mut dyn Terminal) -> Result
     // Copied out first: printing makes events of its own.
     let mut events = Vec::with_capacity(count);
     let guard = preempt::preempt_disable();
-    trace::for_each_last(count, |entry| {
+    trace::for_each_last(count, |cpu, entry| {
         if events.len() < count {
-            events.push(*entry);
+            events.push((cpu, *entry));
         }
     });
     drop(guard);
+    let many = crate::smp::seen().count() > 1;
     let mut before_ns = None;
-    for entry in events {
+    for (cpu, entry) in events {
         let now_ns = time::ticks_to_ns(entry.ticks);
         let since = Ns(now_ns - before_ns.replace(now_ns).unwrap_or(now_ns));
         write!(terminal, "{:>6}.{:09} +{since:>9}  ", now_ns / 1_000_000_000, now_ns % 1_000_000_000)?;
+        if many {
+            write!(terminal, "CPU {cpu:<2} ")?;
+        }
         match entry.event {
             Event::Switch { prev, next, preempt } => {
                 let how = if preempt { "preempted" } else { "gave way" };

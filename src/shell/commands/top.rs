@@ -101,25 +101,28 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
     tasks.sort_unstable_by_key(|&(cycles, _, task)| (core::cmp::Reverse(cycles), task.info.id));
 
     writeln!(terminal, "in {}:", ExactNs(passed_ns / 1_000_000 * 1_000_000))?;
-    writeln!(terminal, "{:>4} {:>6} {:>11} {:>9}  RUNNING", "CPU", "%IDLE", "SWITCHES/S", "IRQS/S")?;
+    writeln!(
+        terminal,
+        "{:>4} {:>6} {:>11} {:>9} {:>6}  RUNNING",
+        "CPU", "%IDLE", "SWITCHES/S", "IRQS/S", "READY"
+    )?;
     for new in &after.cpus {
         let Some(old) = before.cpus.iter().find(|old| old.cpu == new.cpu) else { continue };
         let idle_ns = (new.idle_ns - old.idle_ns.min(new.idle_ns)).min(passed_ns);
         let switched = tasks.iter().filter(|(_, _, task)| task.cpu == new.cpu).map(|&(_, n, _)| n).sum();
         let (switches, irqs) = (per_second(switched), per_second(new.irqs - old.irqs));
-        let peek = watch::peek(new.cpu);
+        let (peek, ready) = (watch::peek(new.cpu), watch::nr_running(new.cpu).unwrap_or_default());
         writeln!(
             terminal,
-            "{:>4} {:>6} {switches:>11} {irqs:>9}  {}/{}{}",
+            "{:>4} {:>6} {switches:>11} {irqs:>9} {ready:>6}  {}/{}",
             new.cpu,
             Percent(idle_ns, passed_ns),
             peek.name.as_str(),
             peek.id,
-            if peek.waiting { ", and others wait" } else { "" }
         )?;
         writeln!(
             terminal,
-            "result top.cpu{} {} permille_idle switches_per_s={switches} irqs_per_s={irqs}",
+            "result top.cpu{} {} permille_idle switches_per_s={switches} irqs_per_s={irqs} ready={ready}",
             new.cpu,
             permille(idle_ns, passed_ns)
         )?;

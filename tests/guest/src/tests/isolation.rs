@@ -5,6 +5,7 @@
 use crate::framework::clock::{is_exact, spin_ns, tick_ns, work};
 use crate::framework::{Failure, cpus};
 use crate::tests::HIGH;
+use crate::tests::throttling::Limits;
 use crate::{check, check_eq, ktest};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -13,8 +14,8 @@ use stint::jitter::gaps::Cause;
 use stint::jitter::params::Params;
 use stint::jitter::run;
 use stint::smp::{CpuMask, isolation};
-use stint::task;
 use stint::time::{now_ns, tick};
+use stint::{klog, task};
 
 /// Isolated, with a tick.
 const ISOLATED: usize = 2;
@@ -88,6 +89,8 @@ ktest! {
         if !is_exact() {
             return Err(Failure::Ignored("it needs a machine with virtual time"));
         }
+        // What another CPU does is a gap too, where the machine runs one after the other.
+        let _unlimited = Limits::none()?;
         let report = run::start(params(QUIET, 500 * MS))?.join();
         let gaps = &report.gaps;
         for cause in Cause::ALL {
@@ -193,5 +196,28 @@ ktest! {
         })?;
         let (jiffies, by_clock) = passed.join().unwrap_or_default();
         check!(jiffies.abs_diff(by_clock) <= 1, "{jiffies} jiffies in the time of {by_clock}");
+    }
+}
+
+ktest! {
+    needs_cpus(4),
+    fn what_is_logged_on_a_cpu_without_a_tick_comes_out() {
+        on_the_isolated_machine()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let logs = cpus::on(QUIET, task::build("logs").fifo(HIGH)).spawn({
+            let stop = stop.clone();
+            move || {
+                spin_ns(10 * tick_ns());
+                log::info!("out of the silence");
+                while !stop.load(Relaxed) {
+                    work(500);
+                }
+            }
+        })?;
+        task::sleep_ns(40 * tick_ns());
+        let pending = klog::pending();
+        stop.store(true, Relaxed);
+        logs.join();
+        check!(!pending, "the message waits for a tick");
     }
 }

@@ -1,6 +1,7 @@
 //! The trace ring: whole, in order, and complete. Needs `trace=1`.
 
 use crate::framework::clock::TickOff;
+use crate::framework::cpus::here;
 use crate::framework::{Failure, Outcome};
 use crate::tests::HIGH;
 use crate::{check, check_eq, ktest};
@@ -18,11 +19,15 @@ fn need_trace() -> Outcome {
     }
 }
 
-/// The last events, taken where nobody writes.
+/// The last events of this CPU, taken where nobody writes there.
 fn last_events() -> Vec<Entry> {
     let mut events = Vec::with_capacity(RING_EVENTS);
     let flags = arch::irqflags::local_irq_save();
-    trace::for_each_last(RING_EVENTS, |entry| events.push(*entry));
+    trace::for_each_last(RING_EVENTS * stint::MAX_CPUS, |cpu, entry| {
+        if cpu == here() {
+            events.push(*entry);
+        }
+    });
     arch::irqflags::local_irq_restore(flags);
     events
 }

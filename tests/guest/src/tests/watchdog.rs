@@ -9,6 +9,7 @@ use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use stint::locking::{Mutex, Semaphore};
 use stint::watchdog::{self, Reports};
 use stint::{klog, task};
@@ -55,16 +56,24 @@ ktest! {
     fn a_task_that_keeps_others_off_its_cpu_is_reported_once_and_its_end_once() {
         let _unlimited = Limits::none()?;
         let watching = Watching::start(N, 0)?;
-        // This task, ready and of a lower priority, is the one that waits.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(4 * N))?;
-        hog.join();
-        task::sleep_ns(N);
-        check_eq!(watching.told(), (1, 1, 0), "CPUs, ends, tasks told");
-        // A second one is a second report.
-        let hog = task::build("hog").fifo(HIGH).spawn(|| spin_ns(3 * N))?;
-        hog.join();
-        task::sleep_ns(N);
-        check_eq!(watching.told(), (2, 2, 0), "CPUs, ends, tasks told");
+        let stop = Arc::new(AtomicBool::new(false));
+        let waits = cpus::on(0, task::build("waits")).spawn({
+            let stop = stop.clone();
+            move || {
+                while !stop.load(Relaxed) {
+                    task::sleep_ns(N / 20);
+                }
+            }
+        })?;
+        for round in 1..=2 {
+            let hog = cpus::on(0, task::build("hog").fifo(HIGH)).spawn(|| spin_ns(4 * N))?;
+            hog.join();
+            // Another CPU, if there is one, waits for an answer before it tells.
+            task::sleep_ns(5 * N);
+            check_eq!(watching.told(), (round, round, 0), "CPUs, ends, tasks told");
+        }
+        stop.store(true, Relaxed);
+        waits.join();
     }
 }
 
