@@ -69,6 +69,23 @@ fn wake(waiter: task::Builder) -> Bench {
     waiter.join().expect("samples")
 }
 
+/// A fair task of another CPU sleeps, its CPU looks for other work, idles, takes the timer's interrupt and goes on: all
+/// instructions of it but for those that it idled.
+pub fn idle_round_wake() -> Bench {
+    let there = other();
+    let sleeper = task::build("sleeper").affinity(CpuMask::of(there)).spawn(move || {
+        let mut bench = Bench::with_overhead(0);
+        for _ in 0..ROUNDS {
+            let (start, idle) = (now_ns(), stint::time::idle::time_ns_of(there));
+            task::sleep_ns(5 * REST_NS);
+            let (end, idle_end) = (now_ns(), stint::time::idle::time_ns_of(there));
+            bench.add((end - start) - (idle_end - idle));
+        }
+        bench
+    });
+    sleeper.expect("a thread").join().expect("samples")
+}
+
 /// A function called on an idle CPU: from the call's first instruction to the function's.
 pub fn cross_call() -> Bench {
     let there = other();

@@ -10,7 +10,8 @@ use crate::{check, check_eq};
 use alloc::string::String;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use stint::smp::hotplug::{CpuError, cpu_down, cpu_up};
+use stint::smp::bringup::CpuError;
+use stint::smp::hotplug::{cpu_down, cpu_up};
 use stint::task;
 
 pub const SCENE: Scene = Scene { name: "hotplug", start, release: || (), check };
