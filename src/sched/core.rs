@@ -369,7 +369,20 @@ pub fn nr_switches() -> u64 {
     sum
 }
 
-/// Runs `f` on this CPU's run queue, locked: for `runq`, tests and debuggers. `f` is short.
+/// Runs `f` on the run queue of `cpu`, which is online, locked: for `runq`. `f` is short.
+pub fn with_rq_of<R>(cpu: usize, f: impl FnOnce(&Rq) -> R) -> R {
+    let flags = irqflags::local_irq_save();
+    let this = super::runqueue::cpu_rq(cpu);
+    this.lock.lock();
+    // SAFETY: locked above.
+    let result = f(unsafe { this.rq() });
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    irqflags::local_irq_restore(flags);
+    result
+}
+
+/// Runs `f` on this CPU's run queue, locked: for tests and debuggers. `f` is short.
 pub fn with_rq<R>(f: impl FnOnce(&Rq) -> R) -> R {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.
