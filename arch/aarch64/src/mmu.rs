@@ -110,7 +110,8 @@ pub fn idmap_enter() {
     set_lower_table(crate::boot::idmap_root());
 }
 
-/// Installs a table for the lower half.
+/// Installs a table for the lower half, which is this CPU's alone: so are the TLB entries made of it (CnP is not used), and
+/// their invalidation is not broadcast. What all CPUs share is the upper half; there it is (`space.rs`).
 pub fn set_lower_table(root: PhysAddr) {
     // SAFETY: kernel code and data live in the upper half, so no reference depends on the lower half.
     unsafe {
