@@ -102,6 +102,7 @@ impl Rq {
     }
 
     /// Tells the tables all there is to tell: after an event (`Rq::event`), a change of [`Self::set_off`], a tick.
+    #[inline(never)]
     pub fn publish(&mut self, pri: &CpuPri, loads: &CpuLoads) {
         pri.set(self.smp.cpu, self.level());
         loads.runs(self.smp.cpu, &self.curr);

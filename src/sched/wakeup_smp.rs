@@ -69,9 +69,9 @@ unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_and_switch`.
+/// `wakeup::wake_up_and_switch_alone`.
 #[inline(never)]
-pub(super) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     match lock_or_hand_over(task) {
         // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
         Some(this) => unsafe { activate_and_switch(this, task, flags) },
@@ -140,7 +140,9 @@ fn hand_over(task: &Task) -> bool {
 unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
     let is_asleep = !p.is_queued() && !this.is_curr(task);
-    let cpu = if is_asleep { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
+    // One that is bound to where it is need not be asked about.
+    let may_choose = is_asleep && (p.is_migratable() || !p.may_move_to(this.cpu()));
+    let cpu = if may_choose { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
     if cpu != this.cpu() {
         // SAFETY: passed on; it is on no queue and its registers are saved.
         return unsafe { activate_elsewhere(this, task, cpu) };
@@ -226,7 +228,7 @@ fn settle(this: &'static RunQueue, task: &Task, decision: Resched) {
 }
 
 /// The end of a wake-up with a preemption point: if the task is to run on this CPU, and may at once, switches to it
-/// (`wakeup::wake_up_and_switch`).
+/// (`wakeup::wake_up_and_switch_alone`).
 ///
 /// # Safety
 /// As [`activate`].
