@@ -21,9 +21,11 @@ pub const TEXT_OFFSET: usize = 0x8_0000;
 /// Device registers.
 pub const MMIO_BASE: usize = 0xffff_ffd0_0000_0000;
 /// Bytes of the device window.
-pub const MMIO_BYTES: usize = (1 << 30) - PAGE_BYTES;
-/// The page behind the device window: where text that is being patched is writable (`patch.rs`).
-pub const PATCH_PAGE: usize = MMIO_BASE + MMIO_BYTES;
+pub const MMIO_BYTES: usize = (1 << 30) - PATCH_PAGES * PAGE_BYTES;
+/// The pages behind the device window: where text that is being patched is writable (`patch.rs`).
+pub const PATCH_WINDOW: usize = MMIO_BASE + MMIO_BYTES;
+/// How many they are.
+pub const PATCH_PAGES: usize = 32;
 /// Kernel stacks.
 pub const STACK_BASE: usize = 0xffff_ffe0_0000_0000;
 /// Bytes of a page.
