@@ -329,11 +329,14 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     unsafe { switch_or_settle(this, task, decision, flags) };
 }
 
-/// The rest of `wakeup::scheduler_tick`: releases `this`. Hard interrupt, IRQs masked.
+/// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.
 #[cold]
 #[inline(never)]
-pub(super) fn tick(this: &'static RunQueue, decision: Resched) {
-    if decision == Resched::Yes {
+pub(super) fn scheduler_tick() {
+    // SAFETY: IRQs masked.
+    let this = unsafe { super::runqueue::lock_this_rq() };
+    // SAFETY: locked above.
+    if unsafe { this.rq() }.task_tick_lazily(crate::time::now_ns) == Resched::Yes {
         resched_curr(this);
     }
     let balance = hooks::tick(this);
