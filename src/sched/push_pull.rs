@@ -76,7 +76,12 @@ pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
 /// `hooks::event`.
 pub(super) fn event(this: &'static RunQueue) {
     // SAFETY: locked by the caller, who has no reference.
-    unsafe { this.rq() }.publish(&CPUPRI, &LOADS);
+    let rq = unsafe { this.rq() };
+    rq.publish(&CPUPRI, &LOADS);
+    fence(Ordering::SeqCst);
+    // Where real-time tasks are not held back any more there may be none, and some may wait elsewhere: the pick pulls.
+    let waits = select::pull_source(&view(), rq, CpuMask::NONE).is_some();
+    super::wakeup::resched_rq_if(this, Resched::when(waits));
     push(this);
 }
 
@@ -87,17 +92,13 @@ pub(super) fn push(this: &'static RunQueue) {
     if !view().domain.contains(this.cpu()) {
         return;
     }
-    let mut unsuitable = CpuMask::of(this.cpu());
+    let mut unsuitable = CpuMask::NONE;
     for _ in 0..PUSHES {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
         let mut view = view();
         view.domain = view.domain & !unsuitable;
-        let here = this_rq().cpu();
-        let target = |p: SchedRef| Some((p, select::push_target(&view, &p, this.cpu(), here)?));
-        let Some((p, cpu)) = rq.pushables().filter(|&p| !rq.is_next(p)).find_map(target) else {
-            return;
-        };
+        let Some((p, cpu)) = select::find_push(&view, rq, this_rq().cpu()) else { return };
         let to = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; `cpu` is another one.
         let is_same = unsafe { lock_second_rq(this, to) };
@@ -161,40 +162,20 @@ fn pull(this: &'static RunQueue) {
     for _ in 0..PULLS {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
-        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
-        let others = LOADS.overloaded() & !tried & smp::online();
-        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
-            return;
-        };
+        let Some(cpu) = select::pull_source(&view(), rq, tried) else { return };
         tried = tried.with(cpu);
         let from = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; another CPU's.
         unsafe { lock_second_rq(this, from) };
         // SAFETY: both locked.
         let (rq, from_rq) = unsafe { (this.rq(), from.rq()) };
-        // Ours may have been let go of.
-        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
-        let deadline = (prio >= MAX_DL_PRIO).then(|| from_rq.dl_pushable_for(this.cpu(), earliest)).flatten();
-        if let Some(p) = deadline.or_else(|| from_rq.rt_pushable_for(this.cpu(), prio)) {
+        // Ours may have been let go of: it is looked at again.
+        if let Some(p) = select::find_pull(rq, from_rq) {
             move_queued_task(task_of(p), from, this);
         }
         // SAFETY: locked above.
         unsafe { from.unlock() };
     }
-}
-
-/// Where the earliest deadline waits, if it is earlier than ours.
-fn find_deadline(others: CpuMask, prio: i32, ours: Option<u64>) -> Option<usize> {
-    let waits = |cpu| Some((LOADS.pushable_deadline(cpu)?, cpu));
-    let first =
-        others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
-    (prio >= MAX_DL_PRIO && ours.is_none_or(|ours| dl_time_before(first.0, ours))).then_some(first.1)
-}
-
-/// Where the most important real-time task waits, if it is more important than `prio`.
-fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
-    let (level, cpu) = others.iter().map(|cpu| (LOADS.pushable(cpu), cpu)).max()?;
-    (level > level_of_prio(prio)).then_some(cpu)
 }
 
 /// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
@@ -238,9 +219,7 @@ pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
     }
     fence(Ordering::SeqCst);
     // It may have sunk below what waits elsewhere: the next pick pulls that.
-    let others = LOADS.overloaded().without(this.cpu());
-    let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
-    if find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)).is_some() {
+    if select::pull_source(&view(), rq, CpuMask::NONE).is_some() {
         super::wakeup::resched_rq_if(this, Resched::Yes);
     }
 }
