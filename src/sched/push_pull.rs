@@ -25,7 +25,7 @@ use super::deadline::dl_time_before;
 use super::entity::SchedRef;
 use super::hooks::Ready;
 use super::migrate::{lock_second_rq, move_queued_task};
-use super::prio::{MAX_DL_PRIO, MAX_RT_PRIO};
+use super::prio::{MAX_DL_PRIO, MAX_PRIO, MAX_RT_PRIO};
 use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
@@ -68,9 +68,25 @@ pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -
 
 /// `hooks::task_woken`: `task` waits on `this`, which is locked.
 pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
-    if task.sched.prio() < MAX_RT_PRIO && task.sched.is_migratable() {
+    if task.sched.prio() >= MAX_RT_PRIO {
+        return;
+    }
+    let p = sched_ref(task);
+    // SAFETY: locked by the caller, who has no reference.
+    let rq = unsafe { this.rq() };
+    if p.is_rt() && p.prio() == rq.curr().prio() && preempts_equal(rq, p) {
+        super::wakeup::resched_rq_if(this, Resched::Yes);
+    } else if p.is_migratable() {
         push(this);
     }
+}
+
+/// Should `p`, as important as what runs on the CPU of `rq`, run there because only the other can go elsewhere?
+fn preempts_equal(rq: &mut Rq, p: SchedRef) -> bool {
+    let view = view();
+    let can_go = |p: SchedRef| select::push_target(&view, &p, rq.cpu(), rq.cpu()).is_some();
+    let (curr_can_go, p_can_go) = (can_go(rq.curr()), can_go(p));
+    rq.check_preempt_equal(p, curr_can_go, p_can_go) == Resched::Yes
 }
 
 /// `hooks::event`.
@@ -92,13 +108,17 @@ pub(super) fn push(this: &'static RunQueue) {
     if !view().domain.contains(this.cpu()) {
         return;
     }
-    let mut unsuitable = CpuMask::NONE;
+    let mut unsuitable = CpuMask::of(this.cpu());
     for _ in 0..PUSHES {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
         let mut view = view();
         view.domain = view.domain & !unsuitable;
-        let Some((p, cpu)) = select::find_push(&view, rq, this_rq().cpu()) else { return };
+        let here = this_rq().cpu();
+        let target = |p: SchedRef| Some((p, select::push_target(&view, &p, this.cpu(), here)?));
+        let Some((p, cpu)) = rq.pushables().filter(|&p| !rq.is_next(p)).find_map(target) else {
+            return;
+        };
         let to = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; `cpu` is another one.
         let is_same = unsafe { lock_second_rq(this, to) };
@@ -140,18 +160,22 @@ pub(super) fn pull_before_pick(this: &'static RunQueue) {
     if prio < MAX_DL_PRIO {
         return;
     }
-    let level = level_of_prio(prio);
-    if level < cpupri::DEADLINE {
-        // What will run is published before it is looked for something better (module).
-        this.publish_level(level);
-    }
-    fence(Ordering::SeqCst);
+    publish_what_will_run(this, prio);
     if !LOADS.overloaded().without(this.cpu()).is_empty() {
         pull(this);
     }
-    if level == cpupri::IDLE {
+    if prio == MAX_PRIO {
         rebalance::newly_idle(this);
     }
+}
+
+/// Something of priority `prio` will run on `this`, locked. Before it is looked for something better (module).
+fn publish_what_will_run(this: &RunQueue, prio: i32) {
+    let level = level_of_prio(prio);
+    if level < cpupri::DEADLINE {
+        this.publish_level(level);
+    }
+    fence(Ordering::SeqCst);
 }
 
 /// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
@@ -162,20 +186,42 @@ fn pull(this: &'static RunQueue) {
     for _ in 0..PULLS {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
-        let Some(cpu) = select::pull_source(&view(), rq, tried) else { return };
+        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+        // Each time: the move before has published what runs as yet.
+        publish_what_will_run(this, prio);
+        let others = LOADS.overloaded() & !tried & view().domain;
+        let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
+            return;
+        };
         tried = tried.with(cpu);
         let from = cpu_rq(cpu);
         // SAFETY: IRQs masked, `this` locked; another CPU's.
         unsafe { lock_second_rq(this, from) };
         // SAFETY: both locked.
         let (rq, from_rq) = unsafe { (this.rq(), from.rq()) };
-        // Ours may have been let go of: it is looked at again.
-        if let Some(p) = select::find_pull(rq, from_rq) {
+        // Ours may have been let go of.
+        let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+        let deadline = (prio >= MAX_DL_PRIO).then(|| from_rq.dl_pushable_for(this.cpu(), earliest)).flatten();
+        if let Some(p) = deadline.or_else(|| from_rq.rt_pushable_for(this.cpu(), prio)) {
             move_queued_task(task_of(p), from, this);
         }
         // SAFETY: locked above.
         unsafe { from.unlock() };
     }
+}
+
+/// Where the earliest deadline waits, if it is earlier than ours.
+fn find_deadline(others: CpuMask, prio: i32, ours: Option<u64>) -> Option<usize> {
+    let waits = |cpu| Some((LOADS.pushable_deadline(cpu)?, cpu));
+    let first =
+        others.iter().filter_map(waits).reduce(|a, b| if dl_time_before(b.0, a.0) { b } else { a })?;
+    (prio >= MAX_DL_PRIO && ours.is_none_or(|ours| dl_time_before(first.0, ours))).then_some(first.1)
+}
+
+/// Where the most important real-time task waits, if it is more important than `prio`.
+fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
+    let (level, cpu) = others.iter().map(|cpu| (LOADS.pushable(cpu), cpu)).max()?;
+    (level > level_of_prio(prio)).then_some(cpu)
 }
 
 /// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
@@ -219,7 +265,9 @@ pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
     }
     fence(Ordering::SeqCst);
     // It may have sunk below what waits elsewhere: the next pick pulls that.
-    if select::pull_source(&view(), rq, CpuMask::NONE).is_some() {
+    let others = (LOADS.overloaded() & view().domain).without(this.cpu());
+    let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
+    if find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)).is_some() {
         super::wakeup::resched_rq_if(this, Resched::Yes);
     }
 }

@@ -249,6 +249,10 @@ fn periodic<const SOFT: bool>(timer: &Hrtimer) -> Restart {
     // SAFETY: only `Timer::start` starts a timer with this callback.
     let inner = unsafe { inner_of(timer) };
     let period_ns = inner.period_ns.load(Ordering::Relaxed);
+    if period_ns == 0 {
+        // Another CPU has stopped it, or started it to call once, since it was taken off its tree.
+        return Restart::No;
+    }
     // This call stands for every point up to now.
     let late = forward(timer.expires_ns(), super::now_ns(), period_ns).saturating_sub(1);
     let served_ns = timer.expires_ns().saturating_add(late.saturating_mul(period_ns));

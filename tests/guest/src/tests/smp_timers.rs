@@ -73,20 +73,22 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
     let (go, started) = (Arc::new(AtomicU32::new(u32::MAX)), Arc::new(AtomicU32::new(u32::MAX)));
     let starter = {
         let (timer, go, started) = (Arc::clone(&timer), Arc::clone(&go), Arc::clone(&started));
-        on(1, task::build("starter")).fifo(LOW).spawn(move || loop {
-            match go.load(Ordering::Acquire) {
-                0 => return,
-                round if round != started.load(Ordering::Relaxed) => {
-                    timer.start_once(2_000);
-                    started.store(round, Ordering::Release);
+        on(1, task::build("starter")).fifo(LOW).spawn(move || {
+            loop {
+                match go.load(Ordering::Acquire) {
+                    0 => return,
+                    round if round != started.load(Ordering::Relaxed) => {
+                        timer.start_once(2_000);
+                        started.store(round, Ordering::Release);
+                    }
+                    _ => arch::cpu::relax(),
                 }
-                _ => arch::cpu::relax(),
+                stint::preempt::cond_resched();
             }
-            stint::preempt::cond_resched();
         })?
     };
     let (mut before, mut after) = (0, 0);
-    for round in 1..=rounds(3000) {
+    for round in 1..=rounds(300) {
         let runs = watched.runs();
         go.store(round, Ordering::Release);
         check!(until(|| started.load(Ordering::Acquire) == round), "CPU 1 does not start the timer");
@@ -94,7 +96,11 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         let was_started = timer.cancel();
         check!(!watched.inside.load(Ordering::SeqCst), "cancel returned while the function was running");
         let runs_then = watched.runs();
-        if was_started { before += 1 } else { after += 1 }
+        if was_started {
+            before += 1
+        } else {
+            after += 1
+        }
         if was_started {
             check_eq!(runs_then, runs, "calls of a timer that was cancelled before");
         }
@@ -148,7 +154,7 @@ ktest! {
     fn a_timer_that_three_cpus_start_and_cancel_never_runs_in_two_places() {
         static WATCHED: [Watched; 2] = [const { Watched::new() }; 2];
         let timers = Arc::new([Timer::new_hard(|| WATCHED[0].call()), Timer::new(|| WATCHED[1].call())]);
-        let rounds = rounds(4000);
+        let rounds = rounds(2000);
         let play = |cpu: usize| {
             let timers = Arc::clone(&timers);
             on(cpu, task::build("player")).fifo(LOW).spawn(move || {
