@@ -28,7 +28,7 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench sweep stress debug check image docs fmt clean setup setup-some setup-rust setup-gdb
+.PHONY: help run test bench scaling sweep stress debug check image docs fmt clean setup setup-some setup-rust setup-gdb
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
@@ -57,6 +57,9 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
+
+scaling: setup ## Measure wake-ups with 1 to 64 CPUs, and with 10 to 100,000 tasks that are ready
+	@$(TOOLS) scaling
 
 sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json
 	@$(TOOLS) sweep

@@ -25,6 +25,8 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/spin_table.rs"]
+mod spin_table;
 #[path = "qemu/stress.rs"]
 mod stress;
 #[path = "qemu/worlds.rs"]
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         figures::bench_trials(&mut leaders, &mut followers);
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
+        spin_table::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

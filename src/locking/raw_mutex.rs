@@ -17,6 +17,7 @@ use crate::sched::wait::{self, Timeout, WaitStatus};
 use crate::task::{self, Task, TaskRef, state};
 use crate::time::hrtimer::{Hrtimer, Restart};
 use arch::irqflags;
+use arch::patch::{SMP_LOCKS, static_branch};
 use core::mem::offset_of;
 use core::ptr;
 
@@ -176,12 +177,20 @@ impl RawMutex {
             return;
         };
         let next = waiter.task();
-        wait::mark_waking(&next);
-        pi::hand_over(&self.lock, me, waiter);
-        next.wait.end(WaitStatus::Granted);
-        let (_, flags) = pi.unlock_irqs_off();
-        sched::wake_up_and_switch(&next, flags);
-        irqflags::local_irq_restore(flags);
+        if static_branch::<SMP_LOCKS>() {
+            wait::mark_waking(&next);
+            pi::hand_over(&self.lock, me, waiter);
+            next.wait.end(WaitStatus::Granted);
+            let (_, flags) = pi.unlock_irqs_off();
+            sched::wake_up_and_switch_smp(&next, flags);
+            irqflags::local_irq_restore(flags);
+        } else {
+            pi::hand_over(&self.lock, me, waiter);
+            next.wait.end(WaitStatus::Granted);
+            let flags = pi.unlock_alone_irqs_off();
+            sched::wake_up_and_switch_alone(&next, flags);
+            irqflags::local_irq_restore(flags);
+        }
     }
 }
 
@@ -256,7 +265,9 @@ fn lock_timed_out(timer: &Hrtimer) -> Restart {
     if task.wait.is_waiting()
         && let Some(waiter) = task.pi.blocked_on()
     {
-        wait::mark_waking(task);
+        if static_branch::<SMP_LOCKS>() {
+            wait::mark_waking(task);
+        }
         let rest = give_up(task, waiter, WaitStatus::TimedOut);
         task.wait.set_slot(TaskRef::into_slot(rest));
         sched::wake_up_granted(task);

@@ -114,6 +114,15 @@ impl<'a, T, R: Reach> SchedLockGuard<'a, T, R> {
         (lock, flags)
     }
 
+    /// [`Self::unlock_irqs_off`] on a CPU that is alone, for a caller that has asked.
+    #[inline(always)]
+    pub(crate) fn unlock_alone_irqs_off(self) -> Flags {
+        let (lock, flags) = (self.lock, self.flags);
+        core::mem::forget(self);
+        lock.raw.unlock_without_word();
+        flags
+    }
+
     /// The flags that will be restored.
     #[inline(always)]
     pub(crate) fn flags(&self) -> Flags {

@@ -44,11 +44,14 @@ pub(crate) fn set_affinity(task: &Task, cpus: CpuMask) -> Result<()> {
     loop {
         match settle_irqs_open(task) {
             Settled::Yes => return Ok(()),
-            // A CPU that went offline meanwhile has got rid of its tasks itself.
             Settled::Runs(cpu) => {
-                let _ = stop_one_cpu(cpu, &|| {
+                let moved = stop_one_cpu(cpu, &|| {
                     let _ = settle_irqs_open(task);
                 });
+                if moved.is_err() {
+                    // The CPU is coming, or going; whoever sees to that is not to be kept from it.
+                    task::sleep_ms(1);
+                }
             }
             Settled::Bound => SECTION_ENDS.wait_until(|| settle_irqs_open(task) != Settled::Bound),
         }

@@ -25,7 +25,7 @@ use super::deadline::dl_time_before;
 use super::entity::SchedRef;
 use super::hooks::Ready;
 use super::migrate::{lock_second_rq, move_queued_task};
-use super::prio::{MAX_DL_PRIO, MAX_RT_PRIO};
+use super::prio::{MAX_DL_PRIO, MAX_PRIO, MAX_RT_PRIO};
 use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
@@ -68,9 +68,25 @@ pub(super) fn select_task_rq(task: &Task, this: &'static RunQueue, why: Ready) -
 
 /// `hooks::task_woken`: `task` waits on `this`, which is locked.
 pub(super) fn task_woken(this: &'static RunQueue, task: &Task) {
-    if task.sched.prio() < MAX_RT_PRIO && task.sched.is_migratable() {
+    if task.sched.prio() >= MAX_RT_PRIO {
+        return;
+    }
+    let p = sched_ref(task);
+    // SAFETY: locked by the caller, who has no reference.
+    let rq = unsafe { this.rq() };
+    if p.is_rt() && p.prio() == rq.curr().prio() && preempts_equal(rq, p) {
+        super::wakeup::resched_rq_if(this, Resched::Yes);
+    } else if p.is_migratable() {
         push(this);
     }
+}
+
+/// Should `p`, as important as what runs on the CPU of `rq`, run there because only the other can go elsewhere?
+fn preempts_equal(rq: &mut Rq, p: SchedRef) -> bool {
+    let view = view();
+    let can_go = |p: SchedRef| select::push_target(&view, &p, rq.cpu(), rq.cpu()).is_some();
+    let (curr_can_go, p_can_go) = (can_go(rq.curr()), can_go(p));
+    rq.check_preempt_equal(p, curr_can_go, p_can_go) == Resched::Yes
 }
 
 /// `hooks::event`.
@@ -139,18 +155,22 @@ pub(super) fn pull_before_pick(this: &'static RunQueue) {
     if prio < MAX_DL_PRIO {
         return;
     }
-    let level = level_of_prio(prio);
-    if level < cpupri::DEADLINE {
-        // What will run is published before it is looked for something better (module).
-        this.publish_level(level);
-    }
-    fence(Ordering::SeqCst);
+    publish_what_will_run(this, prio);
     if !LOADS.overloaded().without(this.cpu()).is_empty() {
         pull(this);
     }
-    if level == cpupri::IDLE {
+    if prio == MAX_PRIO {
         rebalance::newly_idle(this);
     }
+}
+
+/// Something of priority `prio` will run on `this`, locked. Before it is looked for something better (module).
+fn publish_what_will_run(this: &RunQueue, prio: i32) {
+    let level = level_of_prio(prio);
+    if level < cpupri::DEADLINE {
+        this.publish_level(level);
+    }
+    fence(Ordering::SeqCst);
 }
 
 /// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
@@ -162,7 +182,9 @@ fn pull(this: &'static RunQueue) {
         // SAFETY: locked: by the caller, or again by the step before.
         let rq = unsafe { this.rq() };
         let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
-        let others = LOADS.overloaded() & !tried & smp::online();
+        // Each time: the move before has published what runs as yet.
+        publish_what_will_run(this, prio);
+        let others = LOADS.overloaded() & !tried & view().domain;
         let Some(cpu) = find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)) else {
             return;
         };
@@ -238,7 +260,7 @@ pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
     }
     fence(Ordering::SeqCst);
     // It may have sunk below what waits elsewhere: the next pick pulls that.
-    let others = LOADS.overloaded().without(this.cpu());
+    let others = (LOADS.overloaded() & view().domain).without(this.cpu());
     let (prio, earliest) = (rq.prio_to_beat(), rq.earliest_deadline());
     if find_deadline(others, prio, earliest).or_else(|| find_rt(others, prio)).is_some() {
         super::wakeup::resched_rq_if(this, Resched::Yes);

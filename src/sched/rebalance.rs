@@ -86,6 +86,7 @@ fn move_one(from: &'static RunQueue, to: &'static RunQueue, imbalance: &mut Imba
 
 /// `this` CPU, whose run queue is locked, is about to pick: if there is nothing, a task of another. May let go of the lock
 /// and take it again.
+#[inline(never)]
 pub(super) fn newly_idle(this: &'static RunQueue) {
     // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
@@ -120,6 +121,7 @@ pub(super) fn newly_idle(this: &'static RunQueue) {
 }
 
 /// `this` CPU, whose run queue is locked, ceases to idle.
+#[inline(never)]
 pub(super) fn idle_ends(this: &RunQueue) {
     with_balancer(this, |balancer| balancer.idle_ends(time::now_ns()));
 }

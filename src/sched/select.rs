@@ -107,8 +107,8 @@ pub fn select_task_rq(
     waker: &SchedTask,
     why: Wakeup,
 ) -> usize {
-    // A stopper is its CPU's, above all when that goes.
-    if p.migrate_disabled() != 0 || p.class() == Class::Stop {
+    // A stopper is its CPU's, above all when that goes; only a new one, made elsewhere, has still to get there.
+    if p.migrate_disabled() != 0 || p.class() == Class::Stop && why != Wakeup::Fork {
         return prev;
     }
     let chosen = if p.is_deadline() {

@@ -182,6 +182,8 @@ pub(crate) fn block<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &
     // SAFETY: task context, count 0 (checked above in debug builds), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
+    #[cfg(debug_assertions)]
+    let _ = result_of(task::current());
 }
 
 /// As [`block`], but gives up at `deadline_ns` (monotonic).
@@ -297,15 +299,32 @@ pub(crate) fn grant_and_unlock<T>(
     queue: impl FnOnce(&T) -> &PlistHead,
     task: &Task,
 ) {
-    unqueue(queue(&guard), task);
+    if static_branch::<SMP_LOCKS>() {
+        let queue = ptr::from_ref(queue(&guard));
+        // SAFETY: inside the data that the guard holds.
+        unsafe { grant_and_unlock_smp(guard, queue, task) };
+    } else {
+        unqueue(queue(&guard), task);
+        let flags = guard.unlock_alone_irqs_off();
+        sched::wake_up_and_switch_alone(task, flags);
+        irqflags::local_irq_restore(flags);
+    }
+}
+
+/// # Safety
+/// `queue` is part of what the guard guards.
+#[inline(never)]
+unsafe fn grant_and_unlock_smp<T>(guard: SchedLockGuard<'_, T>, queue: *const PlistHead, task: &Task) {
+    mark_waking(task);
+    // SAFETY: by contract.
+    unqueue(unsafe { &*queue }, task);
     let (_, flags) = guard.unlock_irqs_off();
-    sched::wake_up_and_switch(task, flags);
+    sched::wake_up_and_switch_smp(task, flags);
     irqflags::local_irq_restore(flags);
 }
 
 #[inline(always)]
 fn unqueue(queue: &PlistHead, task: &Task) {
-    mark_waking(task);
     // SAFETY: the task waits on this queue, and the lock is held.
     unsafe { queue.del(NonNull::from(&task.wait.node)) };
     task.wait.status.set(WaitStatus::Granted);
@@ -315,10 +334,8 @@ fn unqueue(queue: &PlistHead, task: &Task) {
 /// there no more, with its run queue locked, finds this too.
 #[inline(always)]
 pub(crate) fn mark_waking(task: &Task) {
-    if static_branch::<SMP_LOCKS>() {
-        task.set_state(state::WAKING);
-        fence(Ordering::Release);
-    }
+    task.set_state(state::WAKING);
+    fence(Ordering::Release);
 }
 
 /// Takes a ready-made timeout: the timer of a waiting task.
@@ -332,7 +349,9 @@ fn wait_timed_out(timer: &Hrtimer) -> Restart {
     lock.lock();
     let is_late = wait.status.get() == WaitStatus::Waiting;
     if is_late {
-        mark_waking(task);
+        if static_branch::<SMP_LOCKS>() {
+            mark_waking(task);
+        }
         // SAFETY: `Waiting` means queued, and the lock is held.
         unsafe { queue.del(NonNull::from(&wait.node)) };
         wait.status.set(WaitStatus::TimedOut);

@@ -93,17 +93,15 @@ pub(crate) fn wake_up_granted(task: &Task) {
 }
 
 /// [`wake_up_granted`] as the last thing before the caller restores `flags`, with the preemption point that
-/// this is. IRQs masked, no lock held.
+/// this is. IRQs masked, no lock held. For a caller that has asked, and is on a CPU that is alone; where there are several
+/// it is `wakeup_smp::wake_up_and_switch`.
 ///
 /// A real-time task that beats the running one, where nothing forbids the switch and nobody else has asked
 /// for one, is by that alone the task that `__schedule` would pick: the request, its check and the pick fall
 /// together, and it is switched to at once.
 #[inline(always)]
-pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+pub(crate) fn wake_up_and_switch_alone(task: &Task, flags: irqflags::Flags) {
     debug_assert!(irqflags::irqs_disabled());
-    if static_branch::<SMP_LOCKS>() {
-        return wakeup_smp::wake_up_and_switch(task, flags);
-    }
     if !task.sched.is_rt() {
         return wake_up_not_rt(task, flags);
     }
@@ -158,7 +156,10 @@ unsafe fn unlock_and_run_rt(
 
 #[inline(never)]
 fn wake_up_not_rt(task: &Task, flags: irqflags::Flags) {
-    wake_up_granted(task);
+    let this = rq_of(task);
+    this.lock.lock_without_word();
+    activate_not_rt(this, task);
+    this.lock.unlock_without_word();
     check_resched(flags);
 }
 
@@ -200,7 +201,7 @@ fn try_to_wake_up(task: &Task) -> bool {
     let wakes = if static_branch::<SMP_LOCKS>() {
         wakeup_smp::wake_up_interruptible(task, flags)
     } else if task.state.load(Ordering::Relaxed) == state::INTERRUPTIBLE {
-        wake_up_and_switch(task, flags);
+        wake_up_and_switch_alone(task, flags);
         true
     } else {
         false
@@ -281,14 +282,14 @@ pub(super) fn started_twice(task: &Task) -> ! {
 /// `scheduler_tick`: from the timer interrupt, `hz` times a second.
 #[inline(always)]
 pub(crate) fn scheduler_tick() {
+    if static_branch::<SMP_LOCKS>() {
+        return wakeup_smp::scheduler_tick();
+    }
     // SAFETY: hard interrupt, IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let decision = rq.task_tick_lazily(crate::time::now_ns);
-    if static_branch::<SMP_LOCKS>() {
-        return wakeup_smp::tick(this, decision);
-    }
     resched_if(rq, decision);
     // SAFETY: locked above.
     unsafe { this.unlock() };

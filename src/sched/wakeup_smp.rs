@@ -19,6 +19,7 @@ use super::runqueue::{
 };
 use super::wake_list;
 use super::wakeup::{check_resched, request_here};
+use crate::smp::online;
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
@@ -69,9 +70,9 @@ unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_and_switch`.
+/// `wakeup::wake_up_and_switch_alone`.
 #[inline(never)]
-pub(super) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     match lock_or_hand_over(task) {
         // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
         Some(this) => unsafe { activate_and_switch(this, task, flags) },
@@ -125,7 +126,7 @@ fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
 #[cold]
 #[inline(never)]
 fn hand_over(task: &Task) -> bool {
-    let serves = crate::smp::online().contains(super::runqueue::task_cpu(task));
+    let serves = online().contains(super::runqueue::task_cpu(task));
     if serves {
         wake_list::hand_over(task);
     }
@@ -140,7 +141,10 @@ fn hand_over(task: &Task) -> bool {
 unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
     let is_asleep = !p.is_queued() && !this.is_curr(task);
-    let cpu = if is_asleep { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
+    // One that is bound to where it is need not be asked about, if its CPU is still there.
+    let is_bound_here = !p.is_migratable() && p.may_move_to(this.cpu()) && online().contains(this.cpu());
+    let may_choose = is_asleep && !is_bound_here;
+    let cpu = if may_choose { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
     if cpu != this.cpu() {
         // SAFETY: passed on; it is on no queue and its registers are saved.
         return unsafe { activate_elsewhere(this, task, cpu) };
@@ -226,7 +230,7 @@ fn settle(this: &'static RunQueue, task: &Task, decision: Resched) {
 }
 
 /// The end of a wake-up with a preemption point: if the task is to run on this CPU, and may at once, switches to it
-/// (`wakeup::wake_up_and_switch`).
+/// (`wakeup::wake_up_and_switch_alone`).
 ///
 /// # Safety
 /// As [`activate`].
@@ -284,7 +288,7 @@ pub(super) fn fork(task: &Task) {
         here.cpu()
     } else {
         // Nothing of it is online any more: it is moved when it starts.
-        (allowed & crate::smp::online()).first().unwrap_or(here.cpu())
+        (allowed & online()).first().unwrap_or(here.cpu())
     };
     let this = cpu_rq(cpu);
     this.lock.lock();
@@ -325,11 +329,14 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     unsafe { switch_or_settle(this, task, decision, flags) };
 }
 
-/// The rest of `wakeup::scheduler_tick`: releases `this`. Hard interrupt, IRQs masked.
+/// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.
 #[cold]
 #[inline(never)]
-pub(super) fn tick(this: &'static RunQueue, decision: Resched) {
-    if decision == Resched::Yes {
+pub(super) fn scheduler_tick() {
+    // SAFETY: IRQs masked.
+    let this = unsafe { super::runqueue::lock_this_rq() };
+    // SAFETY: locked above.
+    if unsafe { this.rq() }.task_tick_lazily(crate::time::now_ns) == Resched::Yes {
         resched_curr(this);
     }
     let balance = hooks::tick(this);

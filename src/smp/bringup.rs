@@ -219,9 +219,10 @@ pub(super) fn boot(cpu: usize) -> Result<(), CpuError> {
     wait_online(cpu)
 }
 
-/// Waits until `cpu` has said that it is online. Not asleep: it takes less time than that would.
+/// Waits until `cpu` has said that it is online. At first not asleep: it takes less time than that would.
 fn wait_online(cpu: usize) -> Result<(), CpuError> {
-    let limit = arch::timer::counter() + boot_info().timer_hz * WAIT_MS / 1000;
+    let (start, hz) = (arch::timer::counter(), boot_info().timer_hz);
+    let (patience, limit) = (start + hz / 1000, start + hz * WAIT_MS / 1000);
     loop {
         match state(cpu) {
             State::Online => return Ok(()),
@@ -232,7 +233,8 @@ fn wait_online(cpu: usize) -> Result<(), CpuError> {
             {
                 return Err(CpuError::TimedOut);
             }
-            _ => arch::cpu::relax(),
+            _ if arch::timer::counter() < patience => arch::cpu::relax(),
+            _ => task::sleep_ns(100_000),
         }
         preempt::cond_resched();
     }

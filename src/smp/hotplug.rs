@@ -8,7 +8,7 @@
 //! 3. [`ONLINE`]: the CPU schedules tasks. Backwards before it ceases to.
 //!
 //! **Going down.** First the CPU is taken out of `smp::online()`, so that nobody chooses it for anything new; who has
-//! chosen it a moment ago with IRQs masked is waited for by having every CPU schedule once. Then its tasks are moved
+//! chosen it a moment ago with IRQs masked is waited for by interrupting every CPU once. Then its tasks are moved
 //! away, its stopper closes it, and its idle task, which is picked when nothing else is there, ends it. A task that has
 //! forbidden its migration, or does not let the idle task come, is waited for, and after [`WAIT_MS`] the CPU stays.
 //!
@@ -158,11 +158,9 @@ pub fn cpu_down(cpu: usize) -> core::result::Result<(), CpuError> {
 /// From "not chosen any more" to "off".
 fn take_down(cpu: usize) -> core::result::Result<(), CpuError> {
     let limit_ns = time::now_ns() + WAIT_MS * 1_000_000;
-    // Whoever chose the CPU before it was taken out did so with IRQs masked, and was not displaced by the stopper. Not
-    // the CPU itself: its stopper is next.
-    for other in super::online().iter() {
-        let _ = stop::stop_one_cpu(other, &|| {});
-    }
+    // Whoever chose the CPU before it was taken out did so with IRQs masked: a CPU that answers has done with that. (The
+    // one that goes answers by its stopper.)
+    let _ = call::call_function_many(super::online(), &|| {});
     irq::migrate_irqs_away(cpu);
     while let Some(bound) = evacuate::move_tasks_away(cpu) {
         if time::now_ns() > limit_ns {

@@ -13,7 +13,7 @@
 //!
 //! Context: any. Locks: none. Modelled by tests/loom, which compiles this very file.
 
-use crate::sync::{AtomicPtr, Ordering};
+use super::sync::{AtomicPtr, Ordering};
 use core::ptr;
 
 /// A node, part of what is pushed.

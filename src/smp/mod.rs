@@ -35,6 +35,8 @@ pub use cpulist::NoCpuList;
 pub use cpumask::{AtomicCpuMask, CpuMask};
 pub use ipi::send_reschedule;
 
+use crate::sync;
+
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static PRESENT: AtomicCpuMask = AtomicCpuMask::new();
 static SEEN: AtomicCpuMask = AtomicCpuMask::new();

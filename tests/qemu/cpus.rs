@@ -33,7 +33,7 @@ const BOOTS: &[Row] = &[
     (4, 3, "maxcpus=2", 2, ""),
     (4, 2, "nr_cpus=3", 3, ""),
     (4, 3, "nr_cpus=1", 0, ""),
-    (4, 3, "maxcpus=1", 1, ""),
+    (4, 3, "maxcpus=1", 0, ""),
     (2, 3, "nr_cpus=8 maxcpus=9", 2, ""),
     (2, 3, "nr_cpus=0", 2, "nr_cpus=0: expected 1 to 64"),
     (2, 3, "maxcpus=65", 2, "maxcpus=65: expected 1 to 64"),

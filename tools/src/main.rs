@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use stint_tools::debug::DebugOptions;
 use stint_tools::run::{MachineOptions, RunOptions};
-use stint_tools::{bench, cargo, debug, image, licences, run, sweep, testrun};
+use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -49,6 +49,8 @@ enum Task {
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
+    /// Measure wake-ups with 1 to 64 CPUs and with 10 to 100,000 tasks
+    Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
     /// Boot under gdb
@@ -83,6 +85,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
+        Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,

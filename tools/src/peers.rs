@@ -90,6 +90,7 @@ pub const OURS: &[(&str, &str)] = &[
     ("bench.isr_give_wake", "the handler's give in irq_to_thread"),
     ("bench.pi_chain_8", "a lock boosts eight holders → the first goes on"),
     ("bench.softirq_raise_to_run", "raised in a handler → its function"),
+    ("bench.fair_give_wake", "give to a waiting fair thread, the giver goes on"),
     ("bench.irq_thread_wake", "one-shot line pending → its thread's function"),
     ("bench.bh_enable_idle", "local_bh_enable, nothing raised"),
     ("bench.dl_replenish", "period begins → throttled deadline thread"),
@@ -107,6 +108,7 @@ pub const OURS: &[(&str, &str)] = &[
     ("bench.cross_wake_fair", "the same, a fair thread"),
     ("bench.cross_call", "call → function on an idle CPU"),
     ("bench.cross_call_round", "call → the caller goes on"),
+    ("bench.idle_round_wake", "sleep → idle → timer → goes on, idling not counted"),
     ("bench.migrate", "set_affinity of oneself → goes on, on an idle CPU"),
 ];
 

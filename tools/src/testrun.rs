@@ -55,7 +55,18 @@ struct Part {
 /// What runs on the PC: the kernel's portable parts, the host's arch crate, these tools.
 const HOST: Part = Part {
     title: "on the PC",
-    arguments: &["test", "--no-fail-fast", "-p", "stint", "-p", "stint-arch-host", "-p", "stint-tools"],
+    arguments: &[
+        "test",
+        "--no-fail-fast",
+        "-p",
+        "stint",
+        "-p",
+        "stint-arch-host",
+        "-p",
+        "stint-tools",
+        "-p",
+        "stint-loom",
+    ],
 };
 
 /// What runs in QEMU; see tests/qemu.rs.

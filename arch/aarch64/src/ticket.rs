@@ -200,7 +200,9 @@ impl TicketLock {
         self.tickets_out() > 1
     }
 
-    fn tickets_out(&self) -> u16 {
+    /// How many have it or wait for it.
+    #[must_use]
+    pub fn tickets_out(&self) -> u16 {
         let word = self.word.load(Ordering::Relaxed);
         ((word >> 16) as u16).wrapping_sub(word as u16)
     }

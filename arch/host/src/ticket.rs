@@ -4,7 +4,7 @@
 //! acquire is that of the same `ldaxr`, or `ldaxrh` in the wait; the release is `stlrh`. (Here the two halves are read
 //! one after the other, which allows more than one load of the word does.) The model (tests/loom) includes this file.
 
-use crate::sync::{AtomicU16, Ordering, relax};
+use super::sync::{AtomicU16, Ordering, relax};
 
 /// See `arch/aarch64`.
 #[derive(Debug)]
@@ -79,7 +79,9 @@ impl TicketLock {
         self.tickets_out() > 1
     }
 
-    fn tickets_out(&self) -> u16 {
+    /// How many have it or wait for it.
+    #[must_use]
+    pub fn tickets_out(&self) -> u16 {
         let next = self.next.load(Ordering::Relaxed);
         next.wrapping_sub(self.owner.load(Ordering::Relaxed))
     }

@@ -10,6 +10,7 @@ use crate::HIGH;
 use crate::sample::{Bench, REPETITIONS, WARM_UP};
 use core::sync::atomic::{AtomicU64, Ordering};
 use stint::locking::Semaphore;
+use stint::smp::call::call_function_single;
 use stint::smp::{self, CpuMask};
 use stint::task;
 use stint::time::{now_ns, tick};
@@ -66,6 +67,53 @@ fn wake(waiter: task::Builder) -> Bench {
         let _ = GATE.give();
     }
     waiter.join().expect("samples")
+}
+
+/// A fair task of another CPU sleeps, its CPU looks for other work, idles, takes the timer's interrupt and goes on: all
+/// instructions of it but for those that it idled.
+pub fn idle_round_wake() -> Bench {
+    let there = other();
+    let sleeper = task::build("sleeper").affinity(CpuMask::of(there)).spawn(move || {
+        let mut bench = Bench::with_overhead(0);
+        for _ in 0..ROUNDS {
+            let (start, idle) = (now_ns(), stint::time::idle::time_ns_of(there));
+            task::sleep_ns(5 * REST_NS);
+            let (end, idle_end) = (now_ns(), stint::time::idle::time_ns_of(there));
+            bench.add((end - start) - (idle_end - idle));
+        }
+        bench
+    });
+    sleeper.expect("a thread").join().expect("samples")
+}
+
+/// A function called on an idle CPU: from the call's first instruction to the function's.
+pub fn cross_call() -> Bench {
+    let there = other();
+    let mut bench = bench();
+    for _ in 0..ROUNDS {
+        task::sleep_ns(REST_NS);
+        let ran_ns = AtomicU64::new(0);
+        let start = now_ns();
+        let asked = call_function_single(there, &|| ran_ns.store(now_ns(), Ordering::Relaxed));
+        assert!(asked.is_ok(), "the CPU is online");
+        bench.add(ran_ns.load(Ordering::Relaxed) - start);
+    }
+    bench
+}
+
+/// The same until the caller goes on: it waits, on a CPU that the emulator counts too.
+pub fn cross_call_round() -> Bench {
+    let there = other();
+    let mut bench = bench();
+    for _ in 0..ROUNDS {
+        task::sleep_ns(REST_NS);
+        let start = now_ns();
+        let asked = call_function_single(there, &|| ());
+        let end = now_ns();
+        assert!(asked.is_ok(), "the CPU is online");
+        bench.add(end - start);
+    }
+    bench
 }
 
 /// A task moves itself to an idle CPU, there and back: from the call to its first instruction there.

@@ -40,6 +40,32 @@ pub fn sem_give_wake() -> Bench {
     waiter.join().expect("samples")
 }
 
+/// What a wake-up of a fair thread costs a real-time one, which goes on.
+pub fn fair_give_wake() -> Bench {
+    static DONE: Semaphore = Semaphore::new(0);
+    let waiter = task::build("fair").spawn(|| {
+        for _ in 0..ROUNDS {
+            SEMAPHORE.take();
+            let _ = DONE.give();
+        }
+    });
+    let waiter = waiter.expect("a thread");
+    // It runs up to its first wait.
+    task::sleep_ns(50_000);
+    let mut bench = Bench::new();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        let given = SEMAPHORE.give();
+        bench.add(cycles() - start);
+        let _ = black_box(given);
+        DONE.take();
+        // Behind its next wait.
+        task::sleep_ns(20_000);
+    }
+    waiter.join();
+    bench
+}
+
 pub fn block_to_giver() -> Bench {
     let mut bench = Bench::with_overhead(stamp_overhead());
     let waiter = high(|| {

@@ -15,6 +15,7 @@
 //! | `births` | tasks made, joined, left alone and aborted |
 //! | `travel` | tasks that move themselves; yielding |
 //! | `calls` | functions called on other CPUs |
+//! | `hotplug` | CPUs that go off and come back |
 //! | `shake` | changes of priority, policy and CPU set |
 //! | `watch` | who has no pulse any more, and the dump |
 //!
@@ -26,6 +27,7 @@ mod boost;
 mod calls;
 mod cast;
 mod handover;
+mod hotplug;
 mod race;
 mod shake;
 mod timers;
@@ -64,6 +66,7 @@ const SCENES: &[Scene] = &[
     births::SCENE,
     travel::SCENE,
     calls::SCENE,
+    hotplug::SCENE,
     // Last: it shakes the tasks that were made before.
     shake::SCENE,
 ];
@@ -135,6 +138,7 @@ fn run_watching(wishes: &Wishes<'_>) -> Outcome {
     }
     // First those that change others, so that what is left at the end is nobody's doing.
     cast::STOP_SHAKERS.store(true, Ordering::Release);
+    kprintln!("stress: all operations done after {} ms", (stint::time::now_ns() - began_ns) / 1_000_000);
     while cast.lives(|scene| scene == shake::NAME) {
         watch.look(&cast);
     }

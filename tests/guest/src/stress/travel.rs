@@ -4,6 +4,7 @@
 
 use super::Scene;
 use super::cast::{Cast, Me};
+use super::hotplug::DEPARTURES;
 use crate::check_eq;
 use crate::framework::{Outcome, cpus};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -30,10 +31,11 @@ fn travel(mut me: Me) {
     let own = task::current_ref();
     while !me.is_over() {
         let mask = me.random.cpus();
+        let departures = DEPARTURES.load(Ordering::SeqCst);
         let moved = own.set_affinity(mask);
         let here = cpus::here();
         // A CPU that has gone meanwhile takes the tasks that are for it alone with it.
-        if moved.is_ok() && !mask.contains(here) && mask == mask & stint::smp::online() {
+        if moved.is_ok() && !mask.contains(here) && departures == DEPARTURES.load(Ordering::SeqCst) {
             ASTRAY.fetch_add(1, Ordering::Relaxed);
         }
         me.beat();

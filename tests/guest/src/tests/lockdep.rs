@@ -263,10 +263,11 @@ ktest! {
 
 ktest! {
     /// The documented order (docs/locking.md), as far as it was learnt until now: what is inside the run queue is the
-    /// timer base, and inside that is nothing.
+    /// timer base or the sum of the deadline tasks, and inside those is nothing.
     fn the_run_queue_and_the_timer_base_are_the_innermost_locks() {
         const RUN_QUEUE: &str = "src/sched/runqueue.rs";
         const TIMER_BASE: &str = "src/time/hrtimer.rs";
+        const DEADLINE_SUM: &str = "src/sched/dl_root.rs";
         let edges = core::iter::successors(lockdep::edge_from(0), |&(next, _)| lockdep::edge_from(next));
         let made_in = |class: lockdep::ClassId| {
             lockdep::class(class.index()).map_or("", |info| info.class.made_at.file())
@@ -274,8 +275,9 @@ ktest! {
         let mut seen = 0;
         for (outer, inner) in edges.map(|(_, edge)| (made_in(edge.from), made_in(edge.to))) {
             seen += usize::from(inner == RUN_QUEUE);
-            check!(outer != TIMER_BASE, "{inner} is taken inside the timer base");
-            check!(outer != RUN_QUEUE || inner == TIMER_BASE, "{inner} is taken inside the run queue");
+            let is_leaf = |place| place == TIMER_BASE || place == DEADLINE_SUM;
+            check!(!is_leaf(outer), "{inner} is taken inside {outer}");
+            check!(outer != RUN_QUEUE || is_leaf(inner), "{inner} is taken inside the run queue");
         }
         check!(seen > 0, "no lock was held while the run queue was taken: is it hooked?");
     }

@@ -358,7 +358,7 @@ ktest! {
 }
 
 ktest! {
-    panics = "a spin lock is taken twice",
+    panics = "is taken twice on CPU 0",
     fn taking_a_spin_lock_twice_panics_also_where_there_is_no_lock_word() {
         static LOCK: SpinLock<u32> = SpinLock::new(0);
         let _first = LOCK.lock();

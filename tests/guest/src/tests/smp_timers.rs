@@ -74,16 +74,18 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
     let (go, started) = (Arc::new(AtomicU32::new(u32::MAX)), Arc::new(AtomicU32::new(u32::MAX)));
     let starter = {
         let (timer, go, started) = (Arc::clone(&timer), Arc::clone(&go), Arc::clone(&started));
-        on(1, task::build("starter")).fifo(LOW).spawn(move || loop {
-            match go.load(Ordering::Acquire) {
-                0 => return,
-                round if round != started.load(Ordering::Relaxed) => {
-                    timer.start_once(2_000);
-                    started.store(round, Ordering::Release);
+        on(1, task::build("starter")).fifo(LOW).spawn(move || {
+            loop {
+                match go.load(Ordering::Acquire) {
+                    0 => return,
+                    round if round != started.load(Ordering::Relaxed) => {
+                        timer.start_once(2_000);
+                        started.store(round, Ordering::Release);
+                    }
+                    _ => arch::cpu::relax(),
                 }
-                _ => arch::cpu::relax(),
+                stint::preempt::cond_resched();
             }
-            stint::preempt::cond_resched();
         })?
     };
     let (mut before, mut after) = (0, 0);
@@ -101,7 +103,11 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         let was_started = timer.cancel();
         check!(!watched.inside.load(Ordering::SeqCst), "cancel returned while the function was running");
         let runs_then = watched.runs();
-        if was_started { before += 1 } else { after += 1 }
+        if was_started {
+            before += 1
+        } else {
+            after += 1
+        }
         if was_started {
             check_eq!(runs_then, runs, "calls of a timer that was cancelled before");
         }

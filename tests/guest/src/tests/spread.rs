@@ -3,20 +3,24 @@
 //! Each task counts while it runs. Who has counted on between two looks of the test's task has run in between; that task
 //! sleeps meanwhile, so that all CPUs are the others'.
 
-use crate::framework::{Failure, Outcome, cpus};
+use crate::framework::{Failure, Outcome, clock, cpus};
 use crate::{check, check_eq, ktest};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use stint::Error;
 use stint::locking::Semaphore;
 use stint::sched::prio::SchedAttr;
 use stint::smp::CpuMask;
 use stint::task::{self, Builder, JoinHandle};
 
-/// Leaves a test that needs more CPUs than there are.
+/// Leaves a test that needs more CPUs than there are, or a clock that says how far each CPU has come.
 macro_rules! need_cpus {
     ($count:expr) => {
         if cpus::online() < $count {
             return Err(Failure::Ignored("not enough CPUs"));
+        }
+        if !clock::is_exact() {
+            return Err(Failure::Ignored("who runs in a millisecond is the host's to say here"));
         }
     };
 }
@@ -158,16 +162,15 @@ ktest! {
         let second = workers[1].task().clone();
         with_workers(workers, || {
             check_eq!(running(2 * MS), [0, 1]);
-            for (cpu, other) in [(2, 1), (1, 2)] {
+            for _ in 0..3 {
                 WORKER[1].rests.store(true, SeqCst);
-                let _ = running(MS);
-                // The better one comes to where it sleeps, or leaves it.
                 WORKER[0].rests.store(true, SeqCst);
                 let _ = running(MS);
                 check_eq!(running(MS), Vec::<usize>::new());
-                let _ = (cpu, other);
-                WORKER[0].gate.give()?;
+                // It wakes where nothing runs, maybe on CPU 1; then the better one comes, which can run there alone.
                 WORKER[1].gate.give()?;
+                let _ = running(MS);
+                WORKER[0].gate.give()?;
                 let _ = running(MS);
                 check_eq!(running(MS), [0, 1]);
                 check_eq!(second.cpu(), 2, "where the second is while the first has CPU 1");
@@ -187,7 +190,8 @@ ktest! {
             workers.push(begin(n, cpus::among(four, task::build("hog").nice(0)))?);
         }
         with_workers(workers, || {
-            task::sleep_ns(60 * MS);
+            // Two rounds of looking around for busy CPUs, 64 ms to 128 ms each.
+            task::sleep_ns(260 * MS);
             let progress = progress(100 * MS);
             let mean = progress.iter().sum::<u64>() / WORKERS as u64;
             for (n, part) in progress.iter().enumerate() {
@@ -216,10 +220,109 @@ ktest! {
             let _ = running(20 * MS);
             check_eq!((tasks[1].cpu(), tasks[2].cpu()), (1, 1), "where the fair tasks are");
             WORKER[0].rests.store(true, SeqCst);
-            let _ = running(20 * MS);
+            // At once, unless the CPU has not idled long as a rule; then when a tick of CPU 1 has it woken, and one that is
+            // not warm waits.
+            let _ = running(60 * MS);
             check!(tasks[1].cpu() != tasks[2].cpu(), "both fair tasks are on CPU {}", tasks[1].cpu());
             check_eq!(running(2 * MS), [1, 2]);
             Ok(())
         })?;
+    }
+}
+
+ktest! {
+    fn of_equals_the_one_that_cannot_go_elsewhere_runs_and_the_other_goes() {
+        need_cpus!(3);
+        let _in_charge = InCharge::begin()?;
+        let pair = CpuMask::of(1).with(2);
+        let workers = Vec::from([
+            begin(0, cpus::among(pair, task::build("free").fifo(50)))?,
+            begin(1, cpus::on(1, task::build("bound").fifo(50)))?,
+        ]);
+        let free = workers[0].task().clone();
+        with_workers(workers, || {
+            for _ in 0..3 {
+                WORKER[1].rests.store(true, SeqCst);
+                let _ = running(MS);
+                free.set_affinity(CpuMask::of(1))?;
+                free.set_affinity(pair)?;
+                check_eq!((running(MS), free.cpu()), (Vec::from([0]), 1), "before");
+                WORKER[1].gate.give()?;
+                let _ = running(MS);
+                check_eq!((running(MS), free.cpu()), (Vec::from([0, 1]), 2), "when the bound one is back");
+            }
+            Ok(())
+        })?;
+    }
+}
+
+ktest! {
+    fn deadline_tasks_run_wherever_there_is_a_cpu_and_the_earliest_deadlines_first() {
+        need_cpus!(4);
+        let _in_charge = InCharge::begin()?;
+        let three = CpuMask::first_n(4);
+        let mut workers = Vec::new();
+        for n in 0..4 {
+            // Each has a third of a CPU: 3 ms of every 9, with deadlines that differ.
+            let period = (9 + n as u64) * MS;
+            workers.push(begin(n, cpus::among(three, task::build("dl").deadline(3 * MS, period, period)))?);
+        }
+        let tasks: Vec<_> = workers.iter().map(|worker| worker.task().clone()).collect();
+        with_workers(workers, || {
+            let _ = running(20 * MS);
+            // Up to the last switch: a budget has been had when the next begins.
+            let had_ns = || tasks.iter().map(|task| task.info().runtime_cycles).collect::<Vec<_>>();
+            let before = had_ns();
+            task::sleep_ns(99 * MS);
+            let after = had_ns();
+            for n in 0..4 {
+                let (had, periods) = ((after[n] - before[n]) / MS, 99 / (9 + n as u64));
+                let least = (periods - 1) * 3;
+                let most = (periods + 2) * 3;
+                check!((least..=most).contains(&had), "task {n} had {had} ms, expected {least} to {most}");
+            }
+            Ok(())
+        })?;
+    }
+}
+
+ktest! {
+    fn a_deadline_task_may_run_on_all_cpus_or_on_one() {
+        need_cpus!(3);
+        let reserve = |cpus: CpuMask| cpus::among(cpus, task::build("dl").deadline(MS, 10 * MS, 10 * MS)).create(|_| {}, 0);
+        for (cpus, fits) in [(CpuMask::ALL, true), (CpuMask::of(1), true), (CpuMask::first_n(2), false)] {
+            match reserve(cpus) {
+                Ok(task) => {
+                    check!(fits, "a deadline task was let in on {cpus}");
+                    check_eq!(task.set_affinity(CpuMask::first_n(2)), Err(Error::DeadlineAffinity));
+                    task.start();
+                    task.wait_exited();
+                }
+                Err(error) => {
+                    check!(!fits, "on {cpus}: {error}");
+                    check_eq!(error, Error::DeadlineAffinity);
+                }
+            }
+        }
+    }
+}
+
+ktest! {
+    fn deadline_tasks_reserve_of_all_cpus_together_and_of_one_what_it_has() {
+        need_cpus!(4);
+        let reserve = |cpus: CpuMask| cpus::among(cpus, task::build("dl").deadline(6 * MS, 10 * MS, 10 * MS)).create(|_| {}, 0);
+        let mut tasks = Vec::new();
+        let per_cpu = reserve(CpuMask::of(1))?;
+        check!(matches!(reserve(CpuMask::of(1)), Err(Error::NoBandwidth { .. })), "120 % of CPU 1");
+        // 95 % of each CPU, in parts of 60 %, one of which is CPU 1's.
+        let room = cpus::online() * 95 / 60 - 1;
+        for _ in 0..room {
+            tasks.push(reserve(CpuMask::ALL)?);
+        }
+        check!(matches!(reserve(CpuMask::ALL), Err(Error::NoBandwidth { .. })), "one more than {room} of all CPUs");
+        drop(per_cpu);
+        // It never ran, so nothing of it is on its way out.
+        tasks.push(reserve(CpuMask::ALL)?);
+        drop(tasks);
     }
 }

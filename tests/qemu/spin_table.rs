@@ -1,0 +1,58 @@
+//! A board whose CPUs wait in a spin table: QEMU's Raspberry Pi 4, with a device tree that says so.
+//!
+//! The tree (tests/data/rpi4-spin-table.dtb) has memory, GIC, timer, console and five cpu nodes: three that are there, one
+//! with an `enable-method` that nobody knows, and one for a CPU that the board does not have.
+//!
+//! Invariants: the CPUs of the table come; one that cannot be started, and one that does not come, are left out and
+//! named; a CPU that was let out once goes into the kernel's own pen and comes back from there.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use stint_tools::bootargs::{self, Wishes};
+use stint_tools::machine;
+use stint_tools::qemu::{self, End};
+use stint_tools::suite::excerpt;
+
+use crate::boot::{SHORT, STINT, built, keep, message};
+
+const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-spin-table.dtb");
+const COMMAND: &str = "cpu off 2; cpu; cpu on 2; cpu; cpu on 3";
+/// What the console says, in this order.
+const SAYS: &[&str] = &[
+    "the CPU with mpidr 0x3 is left out: enable-method \"magic\"; expected psci or spin-table",
+    "CPU 3 (mpidr 0x4) did not come within 1000 ms; left out",
+    "smp: 3 CPUs online",
+    "0x2  off        spin-table",
+    "online: 0-1",
+    "0x2  online     spin-table",
+    "0x4  left out   spin-table",
+    "online: 0-2",
+    "CPU 3 did not come when it was started, and is left out",
+];
+
+/// One trial: the boot.
+pub fn trials(followers: &mut Vec<Trial>) {
+    followers.push(Trial::test("cpus::spin_table", || {
+        let wishes = Wishes { command: Some(COMMAND), extra: "", interactive: false };
+        let bootargs = bootargs::compose(&wishes).map_err(message)?;
+        let image = &built(&STINT).map_err(message)?.image;
+        let mut command = Command::new(machine::program());
+        command.args(["-M", "raspi4b", "-cpu", "cortex-a72,cntfrq=54000000", "-dtb", TREE]);
+        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
+        command.args(["-append", &bootargs, "-kernel"]).arg(image);
+        let captured = qemu::capture(command, SHORT).map_err(message)?;
+        keep("cpus-spin_table", &captured.console).map_err(message)?;
+        let mut rest = &*captured.console;
+        for phrase in SAYS {
+            let Some((_, behind)) = rest.split_once(phrase) else {
+                let console = excerpt(&captured.console);
+                return Err(format!("{}; expected `{phrase}`\n{console}", captured.end).into());
+            };
+            rest = behind;
+        }
+        // The last command fails, and so does the run.
+        if matches!(captured.end, End::Exited(_)) { Ok(()) } else { Err(captured.end.to_string().into()) }
+    }));
+}
