@@ -41,7 +41,7 @@ pub fn set_key(key: Key, on: bool) -> Result<usize, PatchFailure> {
 }
 
 /// Sites that are changed while all CPUs wait.
-const SITES: usize = 32;
+const SITES: usize = 128;
 
 /// All other CPUs, in their stoppers.
 #[cfg(target_os = "none")]

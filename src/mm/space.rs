@@ -6,7 +6,8 @@
 //! Context: thread, boot. Locks: SPACE; the page allocator's is never taken while it is held.
 
 use arch::mmu::{
-    KernelSpace, MMIO_BASE, MMIO_BYTES, MmuError, PAGE_BYTES, PATCH_PAGE, PhysAddr, Prot, linear_to_phys,
+    KernelSpace, MMIO_BASE, MMIO_BYTES, MmuError, PAGE_BYTES, PATCH_PAGES, PATCH_WINDOW, PhysAddr, Prot,
+    linear_to_phys,
 };
 use arch::patch::TextWindow;
 use heapless::Vec;
@@ -136,40 +137,51 @@ fn pages(va: usize, bytes: usize) -> Result<impl Iterator<Item = usize>, SpaceEr
     if whole { Ok((0..bytes).step_by(PAGE_BYTES)) } else { Err(error) }
 }
 
-/// The page behind the device window, at which text can be written to while it is patched. One at a time: whoever has
-/// it has the lock of its static.
+/// The pages behind the device window, at which text can be written to while it is patched. One at a time: whoever has
+/// them has the lock of their static.
 pub(crate) struct PatchWindow {
-    mapped: bool,
+    shown: usize,
 }
 
 impl PatchWindow {
     /// Shows nothing yet.
     pub(crate) const fn new() -> Self {
-        Self { mapped: false }
+        Self { shown: 0 }
     }
 }
 
-// SAFETY: `map` makes a readable and writable mapping of the physical page behind `page`; it stays until the next `show`
-// or the drop, because nobody else maps at PATCH_PAGE.
+// SAFETY: `map` makes a readable and writable mapping of the physical page behind `page`; it stays until `hide_all` or the
+// drop, because nobody else maps in the window.
 unsafe impl TextWindow for PatchWindow {
     type Error = SpaceError;
 
+    fn pages(&self) -> usize {
+        PATCH_PAGES
+    }
+
     fn show(&mut self, page: usize) -> Result<*mut u8, SpaceError> {
-        if core::mem::take(&mut self.mapped) {
-            unmap(PATCH_PAGE, PAGE_BYTES)?;
+        let bytes = PATCH_PAGES * PAGE_BYTES;
+        if self.shown == PATCH_PAGES {
+            return Err(SpaceError::Mmu(MmuError::BadRange { va: PATCH_WINDOW + bytes, bytes: PAGE_BYTES }));
         }
-        map(PATCH_PAGE, arch::boot::image_to_phys(page), PAGE_BYTES)?;
-        self.mapped = true;
-        Ok(PATCH_PAGE as *mut u8)
+        let va = PATCH_WINDOW + self.shown * PAGE_BYTES;
+        map(va, arch::boot::image_to_phys(page), PAGE_BYTES)?;
+        self.shown += 1;
+        Ok(va as *mut u8)
+    }
+
+    fn hide_all(&mut self) -> Result<(), SpaceError> {
+        match core::mem::take(&mut self.shown) {
+            0 => Ok(()),
+            pages => unmap(PATCH_WINDOW, pages * PAGE_BYTES),
+        }
     }
 }
 
 impl Drop for PatchWindow {
     fn drop(&mut self) {
-        if self.mapped {
-            // It was mapped, so it can be unmapped; if not, the next `show` says so.
-            let _ = unmap(PATCH_PAGE, PAGE_BYTES);
-        }
+        // It was mapped, so it can be unmapped; if not, the next `show` says so.
+        let _ = self.hide_all();
     }
 }
 

@@ -39,7 +39,9 @@ pub use super::event::set_rt_bandwidth;
 pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
-pub(crate) use super::wakeup::{fork, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task};
+pub(crate) use super::wakeup::{
+    fork, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
+};
 pub(crate) use super::wakeup_smp::wake_up_and_switch as wake_up_and_switch_smp;
 
 /// Why `__schedule` is called.
@@ -369,7 +371,20 @@ pub fn nr_switches() -> u64 {
     sum
 }
 
-/// Runs `f` on this CPU's run queue, locked: for `runq`, tests and debuggers. `f` is short.
+/// Runs `f` on the run queue of `cpu`, which is online, locked: for `runq`. `f` is short.
+pub fn with_rq_of<R>(cpu: usize, f: impl FnOnce(&Rq) -> R) -> R {
+    let flags = irqflags::local_irq_save();
+    let this = super::runqueue::cpu_rq(cpu);
+    this.lock.lock();
+    // SAFETY: locked above.
+    let result = f(unsafe { this.rq() });
+    // SAFETY: locked above.
+    unsafe { this.unlock() };
+    irqflags::local_irq_restore(flags);
+    result
+}
+
+/// Runs `f` on this CPU's run queue, locked: for tests and debuggers. `f` is short.
 pub fn with_rq<R>(f: impl FnOnce(&Rq) -> R) -> R {
     let flags = irqflags::local_irq_save();
     // SAFETY: IRQs masked.

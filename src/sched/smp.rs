@@ -188,6 +188,12 @@ impl Rq {
         // Where a real-time task follows a real-time task there is little to tell.
         self.smp.coming = cpupri::IDLE;
         let is_counted = prev.is_counted() || next.is_counted();
+        if prev.is_bound_rt() && next.is_bound_rt() && !is_counted {
+            // And nothing of whom others may take.
+            pri.set(self.smp.cpu, self.level());
+            loads.runs(self.smp.cpu, &next);
+            return;
+        }
         self.sync_task(prev);
         self.sync_task(next);
         if prev.is_rt() && next.is_rt() && !is_counted {
@@ -206,7 +212,9 @@ impl Rq {
         if decision.is_yes() {
             self.smp.coming = self.smp.coming.max(level_of(&p));
         }
-        if p.is_rt() && !p.is_counted() {
+        if p.is_bound_rt() && !p.is_counted() {
+            pri.set(self.smp.cpu, self.level());
+        } else if p.is_rt() && !p.is_counted() {
             self.sync_task(p);
             pri.set(self.smp.cpu, self.level());
             self.publish_pushable(loads);
@@ -409,5 +417,13 @@ impl Rq {
                 may_go(&p) && p.is_queued() && p.is_rt() && i32::from(p.rt.pushable_at.get()) == p.prio() + 1
             })
             && RtRq::is_consistent(&self.rt)
+    }
+}
+
+impl SchedRef {
+    /// A real-time task that other CPUs may not take, and that is not among those they may.
+    #[inline(always)]
+    fn is_bound_rt(self) -> bool {
+        self.is_rt() && !self.is_migratable() && self.rt.pushable_at.get() == 0
     }
 }

@@ -64,6 +64,7 @@ impl Rq {
         }
     }
 
+    #[inline(always)]
     fn enqueue_above_rt(&mut self, p: SchedRef, flags: EnqueueFlags) {
         if p.is_deadline() {
             self.dl.enqueue(p, flags, self.clock_ns());
@@ -75,11 +76,14 @@ impl Rq {
     }
 
     /// Does `p`, a deadline task or the stopper, displace `curr`?
+    #[inline(always)]
     pub(super) fn check_preempt_above_rt(&self, curr: SchedRef, p: SchedRef) -> Resched {
         if p.is_deadline() { self.dl.check_preempt(curr, p) } else { Resched::when(p != curr) }
     }
 
     /// The stopper runs. What it takes is not counted as real-time tasks'.
+    #[cold]
+    #[inline(never)]
     fn pick_stopper(&mut self) -> SchedRef {
         if self.cfs.curr.is_some() {
             self.cfs.put_prev(self.clock_task_ns());

@@ -67,6 +67,12 @@ fn stopper(cpu: usize) -> &'static Stopper {
     unsafe { STOPPERS.of(cpu) }
 }
 
+/// How often the stopper of `cpu`, whose per-CPU data is there, has left it again. Any context.
+pub(super) fn switches(cpu: usize) -> u64 {
+    // SAFETY: a stopper lives for ever.
+    unsafe { stopper(cpu).task.load(Ordering::Acquire).as_ref() }.map_or(0, Task::switches)
+}
+
 /// Gives `work` to the stopper of `cpu`. False if that takes none.
 ///
 /// # Safety

@@ -182,6 +182,8 @@ pub(crate) fn block<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &
     // SAFETY: task context, count 0 (checked above in debug builds), IRQs masked.
     unsafe { sched::sleep_irqs_off() };
     irqflags::local_irq_restore(flags);
+    #[cfg(debug_assertions)]
+    let _ = result_of(task::current());
 }
 
 /// As [`block`], but gives up at `deadline_ns` (monotonic).

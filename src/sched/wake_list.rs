@@ -17,11 +17,12 @@
 use super::runqueue::task_cpu;
 use super::{event, hooks, wakeup_smp};
 use crate::per_cpu;
+use crate::smp::online;
 use crate::task::Task;
 use core::cell::Cell;
 use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering, fence};
 
 /// The most tasks that one interrupt wakes.
 pub const WOKEN_PER_IRQ: usize = 16;
@@ -65,18 +66,23 @@ pub(super) fn hand_over(task: &Task) {
     let mut head = list.pushed.load(Ordering::Relaxed);
     loop {
         task.wake_link.set(MaybeUninit::new(head));
-        // Release: whoever takes the list sees the link, and what was granted.
+        // A release, so that whoever takes the list sees the link, and what was granted; and a full barrier, for below.
         match list.pushed.compare_exchange_weak(
             head,
             ptr::from_ref(task).cast_mut(),
-            Ordering::Release,
+            Ordering::SeqCst,
             Ordering::Relaxed,
         ) {
             Ok(_) => break,
             Err(now) => head = now,
         }
     }
-    if head.is_null() {
+    fence(Ordering::SeqCst);
+    if !online().contains(cpu) {
+        // It slept there when the CPU went, whose list was emptied (`take_from`) before or after this push: in the one case
+        // the CPU is seen here not to be online, in the other the push is seen there.
+        wake_all(take(list));
+    } else if head.is_null() {
         hooks::send_wake_list(cpu);
     }
 }
@@ -123,16 +129,17 @@ pub(crate) fn take_from(cpu: usize) {
     let flags = arch::irqflags::local_irq_save();
     // SAFETY: the CPU was there; it has stopped, so its half is nobody's.
     let list = unsafe { WAKE_LIST.of(cpu) };
-    let mut rest = list.taken.replace(ptr::null_mut());
-    loop {
-        if rest.is_null() {
-            rest = take(list);
-        }
-        // SAFETY: as in `run_pending`.
-        let Some(task) = (unsafe { rest.as_ref() }) else { break };
+    wake_all(list.taken.replace(ptr::null_mut()));
+    wake_all(take(list));
+    arch::irqflags::local_irq_restore(flags);
+}
+
+/// Wakes the tasks of a list that was taken. IRQs masked.
+fn wake_all(mut rest: *mut Task) {
+    // SAFETY: as in `run_pending`.
+    while let Some(task) = unsafe { rest.as_ref() } {
         // SAFETY: on the list that was taken.
         rest = unsafe { next_of(task) };
         wakeup_smp::wake_up_handed_over(task);
     }
-    arch::irqflags::local_irq_restore(flags);
 }

@@ -282,14 +282,14 @@ pub(super) fn started_twice(task: &Task) -> ! {
 /// `scheduler_tick`: from the timer interrupt, `hz` times a second.
 #[inline(always)]
 pub(crate) fn scheduler_tick() {
+    if static_branch::<SMP_LOCKS>() {
+        return wakeup_smp::scheduler_tick();
+    }
     // SAFETY: hard interrupt, IRQs masked.
     let this = unsafe { lock_this_rq() };
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     let decision = rq.task_tick_lazily(crate::time::now_ns);
-    if static_branch::<SMP_LOCKS>() {
-        return wakeup_smp::tick(this, decision);
-    }
     resched_if(rq, decision);
     // SAFETY: locked above.
     unsafe { this.unlock() };

@@ -19,6 +19,7 @@ use super::runqueue::{
 };
 use super::wake_list;
 use super::wakeup::{check_resched, request_here};
+use crate::smp::online;
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
@@ -125,7 +126,7 @@ fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
 #[cold]
 #[inline(never)]
 fn hand_over(task: &Task) -> bool {
-    let serves = crate::smp::online().contains(super::runqueue::task_cpu(task));
+    let serves = online().contains(super::runqueue::task_cpu(task));
     if serves {
         wake_list::hand_over(task);
     }
@@ -140,8 +141,9 @@ fn hand_over(task: &Task) -> bool {
 unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
     let is_asleep = !p.is_queued() && !this.is_curr(task);
-    // One that is bound to where it is need not be asked about.
-    let may_choose = is_asleep && (p.is_migratable() || !p.may_move_to(this.cpu()));
+    // One that is bound to where it is need not be asked about, if its CPU is still there.
+    let is_bound_here = !p.is_migratable() && p.may_move_to(this.cpu()) && online().contains(this.cpu());
+    let may_choose = is_asleep && !is_bound_here;
     let cpu = if may_choose { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
     if cpu != this.cpu() {
         // SAFETY: passed on; it is on no queue and its registers are saved.
@@ -286,7 +288,7 @@ pub(super) fn fork(task: &Task) {
         here.cpu()
     } else {
         // Nothing of it is online any more: it is moved when it starts.
-        (allowed & crate::smp::online()).first().unwrap_or(here.cpu())
+        (allowed & online()).first().unwrap_or(here.cpu())
     };
     let this = cpu_rq(cpu);
     this.lock.lock();
@@ -327,11 +329,14 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     unsafe { switch_or_settle(this, task, decision, flags) };
 }
 
-/// The rest of `wakeup::scheduler_tick`: releases `this`. Hard interrupt, IRQs masked.
+/// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.
 #[cold]
 #[inline(never)]
-pub(super) fn tick(this: &'static RunQueue, decision: Resched) {
-    if decision == Resched::Yes {
+pub(super) fn scheduler_tick() {
+    // SAFETY: IRQs masked.
+    let this = unsafe { super::runqueue::lock_this_rq() };
+    // SAFETY: locked above.
+    if unsafe { this.rq() }.task_tick_lazily(crate::time::now_ns) == Resched::Yes {
         resched_curr(this);
     }
     let balance = hooks::tick(this);

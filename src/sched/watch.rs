@@ -1,7 +1,7 @@
 //! A look at a CPU's run queue from outside, for the watchers and for people: does it get on, who runs, who waits.
 //!
-//! [`switch_stamp`] is the look that is made all the time: one load, no lock, nothing that the watched CPU pays for. Only
-//! where it has not changed for long is the run queue locked, and then tried: the CPU may be stuck with it locked.
+//! The watched CPU pays nothing for it but that its run queue is locked for a moment, and that is only tried: the CPU may
+//! be stuck with it locked.
 //!
 //! Context: any. Lock: the run queue of the CPU, tried.
 
@@ -9,7 +9,8 @@ use super::entity::SchedRef;
 use super::prio::Policy;
 use super::rq::Rq;
 use super::runqueue::{RunQueue, cpu_rq, task_of};
-use crate::task::Name;
+use super::stop;
+use crate::task::{Name, Task};
 use arch::irqflags;
 
 /// How often a run queue that is locked is tried.
@@ -28,18 +29,15 @@ pub struct CpuPeek {
     pub rt_priority: u8,
     /// Its preempt word, as far as memory shows it: the CPU may be changing it.
     pub preempt_word: u64,
+    /// Changes when another task gets the CPU, the stopper excepted: it comes and goes and leaves the CPU to whom it has
+    /// displaced.
+    pub stamp: u64,
     /// It is the idle task.
     pub is_idle: bool,
     /// Somebody else is ready to run there.
     pub waiting: bool,
     /// The run queue was locked all the while: what is said here may be out of date.
     pub unlocked: bool,
-}
-
-/// Changes with every switch on `cpu`, and otherwise does not. The CPU is present and has been started.
-#[must_use]
-pub fn switch_stamp(cpu: usize) -> u64 {
-    cpu_rq(cpu).switch_stamp()
 }
 
 /// How many tasks are ready on `cpu` or run there, its idle task not counted; for people: the queues are walked. Nothing if
@@ -74,7 +72,7 @@ pub fn peek(cpu: usize) -> CpuPeek {
     });
     // SAFETY: locked; or else, as the text of `unlocked` says, the queue is read while its CPU has it locked, which it
     // has had for long: a value may be torn, the task that runs is there.
-    let peek = look(unsafe { this.rq() }, !locked);
+    let peek = look(cpu, unsafe { this.rq() }, !locked);
     if locked {
         // SAFETY: taken above.
         unsafe { this.unlock() };
@@ -84,7 +82,7 @@ pub fn peek(cpu: usize) -> CpuPeek {
 }
 
 /// While the run queue is locked its running task is not freed.
-fn look(rq: &Rq, unlocked: bool) -> CpuPeek {
+fn look(cpu: usize, rq: &Rq, unlocked: bool) -> CpuPeek {
     let curr = rq.curr();
     let task = task_of(curr);
     CpuPeek {
@@ -93,11 +91,17 @@ fn look(rq: &Rq, unlocked: bool) -> CpuPeek {
         policy: curr.policy(),
         rt_priority: curr.attr().rt_priority(),
         preempt_word: task.arch.thread_info.preempt_word(),
+        stamp: stamp(cpu, task),
         is_idle: curr == rq.idle(),
         // The lists are not walked while they may change.
         waiting: !unlocked && somebody_waits(rq, curr),
         unlocked,
     }
+}
+
+/// Who runs, and how often it has been switched away from, but for the times when the stopper was switched to.
+fn stamp(cpu: usize, curr: &Task) -> u64 {
+    (u64::from(curr.id()) << 40) ^ curr.switches().wrapping_sub(stop::switches(cpu))
 }
 
 /// Whether anybody but `curr`, which runs, is ready. At most two steps into each queue.
@@ -107,12 +111,6 @@ fn somebody_waits(rq: &Rq, curr: SchedRef) -> bool {
 }
 
 impl RunQueue {
-    /// See [`switch_stamp`]: the cycle counter at the last switch.
-    fn switch_stamp(&self) -> u64 {
-        // SAFETY: an aligned word that its CPU alone writes; an old value is one that was true a moment ago.
-        unsafe { self.switch_cycles.as_ptr().read_volatile() }
-    }
-
     fn try_lock(&self) -> bool {
         self.lock.try_lock()
     }

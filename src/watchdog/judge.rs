@@ -1,8 +1,7 @@
 //! Does a CPU get on? The decision, without a clock or a CPU: from one look to the next.
 //!
-//! A look ([`Sight`]) is what can be seen from outside at no cost for the CPU: whether it has switched and whether its
-//! tick has come since the look before, and, only where it has not switched, whether it idles and whether anybody
-//! waits for it. From these follow two verdicts:
+//! A look ([`Sight`]) is what can be seen from outside: whether it has switched and whether its tick has come since the
+//! look before, whether it idles and whether anybody waits for it. From these follow two verdicts:
 //!
 //! * **stalled**: a CPU that is not idle and whose tick runs has taken no tick: it has its interrupts masked, or hangs.
 //! * **locked up**: it has not switched while others wait for it (Linux's soft lockup), or it idles while they wait.
@@ -18,7 +17,7 @@
 /// What one look at a CPU shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sight {
-    /// Changes with every switch.
+    /// Changes when another task gets the CPU.
     pub switch_stamp: u64,
     /// Ticks taken; nothing while the tick is stopped on purpose.
     pub ticks: Option<u64>,
@@ -66,12 +65,6 @@ impl CpuWatch {
     #[must_use]
     pub const fn new() -> Self {
         Self { last: None, got_on_ns: 0, ticked_ns: 0, told: false }
-    }
-
-    /// Whether `switch_stamp` has changed since the last look: then nothing else need be known.
-    #[must_use]
-    pub fn has_switched(&self, switch_stamp: u64) -> bool {
-        self.last.is_none_or(|last| last.switch_stamp != switch_stamp)
     }
 
     /// A look at `now_ns`; what goes on for `thresh_ns` is told.

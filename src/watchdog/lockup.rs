@@ -134,30 +134,28 @@ fn look(_: &Hrtimer) -> Restart {
 
 /// Looks at `cpu`. If that is to be reported, it has been noted.
 fn is_stuck(me: usize, cpu: usize, now: u64, thresh_ns: u64) -> bool {
-    let switch_stamp = watch::switch_stamp(cpu);
     let mut seen = SEEN[cpu].lock();
-    // A CPU that has switched is let alone.
-    let peek = (!seen.watch.has_switched(switch_stamp)).then(|| watch::peek(cpu));
+    let peek = watch::peek(cpu);
     let sight = Sight {
-        switch_stamp,
+        switch_stamp: peek.stamp,
         // This CPU takes an interrupt at this moment.
         ticks: if cpu == me { None } else { tick::taken_by(cpu) },
-        is_idle: peek.is_some_and(|peek| peek.is_idle),
+        is_idle: peek.is_idle,
         // Stuck with its run queue locked: nobody gets on it, whether there is somebody or not.
-        waiting: peek.is_some_and(|peek| peek.waiting || peek.unlocked),
+        waiting: peek.waiting || peek.unlocked,
     };
     let verdict = seen.watch.look(now, sight, thresh_ns);
-    match (verdict, peek) {
-        (Verdict::LockedUp { .. } | Verdict::Stalled { .. }, Some(peek)) => {
+    match verdict {
+        Verdict::LockedUp { .. } | Verdict::Stalled { .. } => {
             seen.stuck = Some(Stuck { verdict, peek });
             true
         }
-        (Verdict::Recovered { after_ns }, _) => {
+        Verdict::Recovered { after_ns } => {
             drop(seen);
             report::recovered(cpu, after_ns);
             false
         }
-        _ => false,
+        Verdict::Fine => false,
     }
 }
 

@@ -181,7 +181,7 @@ el1_setup:
         msr     tpidr_el1, xzr
         msr     tpidr_el0, xzr
         msr     tpidrro_el0, xzr
-        tlbi    vmalle1
+        tlbi    vmalle1                         // this CPU's own, before its MMU is on: nobody else has any
         ic      iallu
         dsb     nsh
         isb
@@ -396,7 +396,7 @@ enable_mmu:
 stint_replace_ttbr1:
         msr     ttbr1_el1, x1
         isb
-        tlbi    vmalle1
+        tlbi    vmalle1                         // local: the boot CPU is alone
         dsb     nsh
         isb
         msr     ttbr1_el1, x0

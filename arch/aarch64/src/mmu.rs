@@ -21,9 +21,11 @@ pub const TEXT_OFFSET: usize = 0x8_0000;
 /// Device registers.
 pub const MMIO_BASE: usize = 0xffff_ffd0_0000_0000;
 /// Bytes of the device window.
-pub const MMIO_BYTES: usize = (1 << 30) - PAGE_BYTES;
-/// The page behind the device window: where text that is being patched is writable (`patch.rs`).
-pub const PATCH_PAGE: usize = MMIO_BASE + MMIO_BYTES;
+pub const MMIO_BYTES: usize = (1 << 30) - PATCH_PAGES * PAGE_BYTES;
+/// The pages behind the device window: where text that is being patched is writable (`patch.rs`).
+pub const PATCH_WINDOW: usize = MMIO_BASE + MMIO_BYTES;
+/// How many they are.
+pub const PATCH_PAGES: usize = 32;
 /// Kernel stacks.
 pub const STACK_BASE: usize = 0xffff_ffe0_0000_0000;
 /// Bytes of a page.
@@ -110,7 +112,8 @@ pub fn idmap_enter() {
     set_lower_table(crate::boot::idmap_root());
 }
 
-/// Installs a table for the lower half.
+/// Installs a table for the lower half, which is this CPU's alone: so are the TLB entries made of it (CnP is not used), and
+/// their invalidation is not broadcast. What all CPUs share is the upper half; there it is (`space.rs`).
 pub fn set_lower_table(root: PhysAddr) {
     // SAFETY: kernel code and data live in the upper half, so no reference depends on the lower half.
     unsafe {

@@ -208,19 +208,26 @@ pub unsafe fn apply() -> usize {
     patched
 }
 
-/// A writable view of sealed text, one page at a time.
+/// A writable view of sealed text, page by page.
 ///
 /// # Safety
 /// What [`show`](Self::show) returns is a mapping of the page of text at the given address, readable and writable until the
-/// next call of it.
+/// next call of [`hide_all`](Self::hide_all).
 pub unsafe trait TextWindow {
     /// Why a page cannot be shown.
     type Error;
-    /// Maps the page of text at `page` writable, somewhere; the one before may go.
+    /// How many pages can be shown at once: one at least.
+    fn pages(&self) -> usize;
+    /// Maps the page of text at `page` writable, somewhere.
     ///
     /// # Errors
     /// The owner of the page tables refuses.
     fn show(&mut self, page: usize) -> Result<*mut u8, Self::Error>;
+    /// All pages that are shown may go.
+    ///
+    /// # Errors
+    /// As [`show`](Self::show).
+    fn hide_all(&mut self) -> Result<(), Self::Error>;
 }
 
 /// Why a key was not switched.
@@ -273,7 +280,7 @@ unsafe impl Standstill for OneCpu {
 }
 
 /// The most sites that are changed in one go.
-const BATCH: usize = 32;
+const BATCH: usize = 128;
 const NOP: u32 = 0xd503_201f;
 
 /// A change that is still to be made.
@@ -285,14 +292,14 @@ struct Change {
     instruction: u32,
 }
 
-/// Changes of one page, collected so that the other CPUs need not stand still for each.
+/// Changes of the pages that are shown, collected so that the other CPUs need not stand still for each.
 struct Batch {
     changes: [Change; BATCH],
     count: usize,
 }
 
 impl Batch {
-    /// Makes the changes. The window still shows their page.
+    /// Makes the changes. The window still shows their pages.
     fn make<S: Standstill>(&mut self, stop: &mut S) {
         let changes = &self.changes[..core::mem::take(&mut self.count)];
         if !changes.is_empty() {
@@ -323,6 +330,7 @@ pub fn set<W: TextWindow, S: Standstill>(
         return Err(PatchError::BootOnly(key));
     }
     let mut shown = None;
+    let mut shown_pages = 0;
     let mut changed = 0;
     let mut batch = Batch { changes: [Change { at: 0, site: 0, instruction: 0 }; BATCH], count: 0 };
     let limit = stop.sites().clamp(1, BATCH);
@@ -336,8 +344,13 @@ pub fn set<W: TextWindow, S: Standstill>(
         let base = match shown {
             Some((known, base)) if known == page => base,
             _ => {
-                // While their page is still there.
-                batch.make(stop);
+                if shown_pages == window.pages() {
+                    // While their pages are still there.
+                    batch.make(stop);
+                    window.hide_all().map_err(PatchError::Window)?;
+                    shown_pages = 0;
+                }
+                shown_pages += 1;
                 window.show(page).map_err(PatchError::Window)?
             }
         };

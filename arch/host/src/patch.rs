@@ -87,6 +87,13 @@ pub unsafe trait TextWindow {
     /// # Errors
     /// As the implementation says.
     fn show(&mut self, page: usize) -> Result<*mut u8, Self::Error>;
+    /// How many pages at once.
+    fn pages(&self) -> usize;
+    /// Hides them.
+    ///
+    /// # Errors
+    /// As the implementation says.
+    fn hide_all(&mut self) -> Result<(), Self::Error>;
 }
 
 /// Keeps other CPUs away from text.
@@ -172,6 +179,12 @@ mod tests {
         type Error = &'static str;
         fn show(&mut self, _page: usize) -> Result<*mut u8, Self::Error> {
             Err("not on a PC")
+        }
+        fn pages(&self) -> usize {
+            1
+        }
+        fn hide_all(&mut self) -> Result<(), Self::Error> {
+            Ok(())
         }
     }
 

@@ -1,6 +1,7 @@
 //! `ps`, `runq`: the tasks, and those of them that want the CPU.
 #![forbid(unsafe_code)]
 
+use crate::sched::Class;
 use crate::sched::core as sched;
 use crate::sched::prio::Policy;
 use crate::shell::banner::cpu_time;
@@ -124,16 +125,23 @@ fn stack(task: &TaskInfo) -> String<16> {
 
 pub(super) fn runq(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
-    let (ready, curr_prio, clock_ns, fair_ready, min_vruntime) = sched::with_rq(|rq| {
+    for cpu in smp::online().iter() {
+        runq_of(cpu, terminal)?;
+    }
+    Ok(())
+}
+
+fn runq_of(cpu: usize, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let (ready, curr_prio, clock_ns, fair_ready, min_vruntime) = sched::with_rq_of(cpu, |rq| {
         let cfs = rq.cfs();
         (rq.nr_running(), rq.curr().prio(), rq.clock_ns(), cfs.nr_running(), cfs.min_vruntime())
     });
-    writeln!(terminal, "cpu 0: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}")?;
+    writeln!(terminal, "cpu {cpu}: {ready} ready, {fair_ready} of them fair; running prio {curr_prio}")?;
     writeln!(terminal, "  clock {clock_ns} ns, min_vruntime {min_vruntime}")?;
     let mut lines = Vec::new();
     task::for_each(|task| {
-        // The idle task is always there, behind all classes.
-        if task.sched.is_queued() && task.id() != 0 {
+        // The idle tasks are always there, behind all classes.
+        if task.cpu() == cpu && task.sched.is_queued() && task.sched.class() != Class::Idle {
             let vruntime = task.sched.is_fair().then(|| task.sched.se().vruntime());
             lines.push((task.info(), vruntime));
         }

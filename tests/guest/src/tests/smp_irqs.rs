@@ -129,7 +129,7 @@ ktest! {
             }
             moves
         })?;
-        let rounds = rounds(5000);
+        let rounds = rounds(1000);
         let mut lost = 0;
         for round in 1..=rounds {
             irqchip::set_pending(0, SPI);
@@ -161,7 +161,7 @@ ktest! {
             SERVED.fetch_add(1, Ordering::Release);
             IrqReturn::Handled
         }, flags, "oneshot")?;
-        let rounds = rounds(2000);
+        let rounds = rounds(500);
         for round in 1..=rounds {
             irqchip::set_pending(0, SPI);
             // Disabled and enabled from here in the middle of it.

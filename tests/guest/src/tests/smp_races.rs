@@ -9,12 +9,13 @@ use crate::framework::clock;
 use crate::framework::cpus::on;
 use crate::tests::{HIGH, LOW, MIDDLE};
 use crate::{check, check_eq, ktest};
+use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use stint::locking::{Completion, Condvar, Mutex, Semaphore};
-use stint::sched::core::{schedule, wake_up_process};
+use stint::sched::core::{schedule, wake_up_process, with_rq};
 use stint::sched::prio::SchedAttr;
 use stint::sched::wait::Timeout;
 use stint::task::{self, JoinHandle, Name, TaskMem, state};
@@ -449,5 +450,46 @@ ktest! {
         changer.join();
         giver.join();
         check_eq!(TAKEN.load(Ordering::Relaxed), u64::from(rounds), "units taken");
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    /// Were it to wait, it would wait for what comes behind it.
+    fn a_waker_does_not_wait_for_a_run_queue_that_is_locked() {
+        static GATES: [Semaphore; 20] = [const { Semaphore::new(0) }; 20];
+        static LOCKED: AtomicBool = AtomicBool::new(false);
+        static GIVEN: AtomicBool = AtomicBool::new(false);
+        LOCKED.store(false, Ordering::Relaxed);
+        GIVEN.store(false, Ordering::Relaxed);
+        // More than one interrupt wakes.
+        let mut waiters = Vec::new();
+        for gate in &GATES {
+            waiters.push(there(1, HIGH, || gate.take_timeout(PATIENCE))?);
+        }
+        for waiter in &waiters {
+            while waiter.task().info().queued {
+                arch::cpu::relax();
+            }
+        }
+        let holder = there(1, LOW, || {
+            with_rq(|_| {
+                LOCKED.store(true, Ordering::Release);
+                while !GIVEN.load(Ordering::Acquire) {
+                    arch::cpu::relax();
+                }
+            });
+        })?;
+        while !LOCKED.load(Ordering::Acquire) {
+            arch::cpu::relax();
+        }
+        for gate in &GATES {
+            check_eq!(gate.give(), Ok(()));
+        }
+        GIVEN.store(true, Ordering::Release);
+        for waiter in waiters {
+            check_eq!(waiter.join(), Some(Ok(())), "a task that was handed over to its CPU");
+        }
+        holder.join();
     }
 }

@@ -88,7 +88,7 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         })?
     };
     let (mut before, mut after) = (0, 0);
-    for round in 1..=rounds(3000) {
+    for round in 1..=rounds(300) {
         let runs = watched.runs();
         go.store(round, Ordering::Release);
         check!(until(|| started.load(Ordering::Acquire) == round), "CPU 1 does not start the timer");
@@ -154,7 +154,7 @@ ktest! {
     fn a_timer_that_three_cpus_start_and_cancel_never_runs_in_two_places() {
         static WATCHED: [Watched; 2] = [const { Watched::new() }; 2];
         let timers = Arc::new([Timer::new_hard(|| WATCHED[0].call()), Timer::new(|| WATCHED[1].call())]);
-        let rounds = rounds(4000);
+        let rounds = rounds(2000);
         let play = |cpu: usize| {
             let timers = Arc::clone(&timers);
             on(cpu, task::build("player")).fifo(LOW).spawn(move || {
