@@ -193,7 +193,17 @@ fn set_limits(cpu: usize, (runtime_ns, period_ns): (u64, u64)) -> Result<()> {
             rq.set_rt_bandwidth(runtime_ns, period_ns)
         }
     };
-    change_rq(|| lock_cpu_rq(cpu), set).map_err(crate::Error::from)
+    change_rq(|| lock_cpu_rq(cpu), set)?;
+    if static_branch::<SMP_LOCKS>() {
+        // What is not held back any more is to be seen by the others.
+        let flags = arch::irqflags::local_irq_save();
+        let this = lock_cpu_rq(cpu);
+        hooks::event(this);
+        // SAFETY: locked above.
+        unsafe { this.unlock() };
+        arch::irqflags::local_irq_restore(flags);
+    }
+    Ok(())
 }
 
 fn limits_of(cpu: usize) -> (u64, u64) {
