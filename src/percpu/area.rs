@@ -53,7 +53,9 @@ pub(crate) fn make(cpu: usize) -> Result<usize> {
     let stack = |bytes| Stack::new(bytes).map_err(|_| Error::NoMemory { bytes: bytes as u32 });
     let (irq, overflow) = (stack(IRQ_STACK_BYTES)?, stack(OVERFLOW_STACK_BYTES)?);
     let (start, bytes) = section();
-    let layout = Layout::from_size_align(bytes.next_multiple_of(ALIGN), ALIGN);
+    // Aligned by hand: the one caller that wanted more than 16 from the heap would make every allocation ask for it (nine
+    // instructions, where the compiler now sees that nobody does). It is never given back.
+    let layout = Layout::from_size_align(bytes.next_multiple_of(ALIGN) + ALIGN, 16);
     let no_memory = Error::NoMemory { bytes: bytes as u32 };
     let layout = layout.map_err(|_| no_memory)?;
     // SAFETY: the section is not empty.
@@ -61,6 +63,8 @@ pub(crate) fn make(cpu: usize) -> Result<usize> {
     if copy.is_null() {
         return Err(no_memory);
     }
+    // SAFETY: less than ALIGN, which was asked for on top.
+    let copy = unsafe { copy.add(copy.align_offset(ALIGN)) };
     // SAFETY: as many bytes as were kept, to memory that was just allocated.
     unsafe { ptr::copy_nonoverlapping(&raw const __percpu_initial, copy, bytes) };
     let offset = (copy as usize).wrapping_sub(start as usize);
