@@ -88,17 +88,21 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
     let passed_ns = after.at_ns - before.at_ns;
     let per_second =
         |count: u64| (u128::from(count) * u128::from(NSEC_PER_SEC) / u128::from(passed_ns.max(1))) as u64;
-    // What each task did, the busiest first; one that is new did all it has done.
+    // What each task did in nanoseconds and switches; one that is new did all it has done. What an idle task does, the
+    // first table says.
     let mut tasks: Vec<(u64, u64, &TaskFigures)> = Vec::new();
-    // What an idle task does, the first table says.
     for task in after.tasks.iter().filter(|task| !task.is_idle) {
         let old = before.tasks.iter().find(|old| old.info.id == task.info.id).map(|old| &old.info);
         let cycles =
             task.info.runtime_cycles - old.map_or(0, |old| old.runtime_cycles.min(task.info.runtime_cycles));
         let switches = switches(&task.info) - old.map_or(0, switches);
-        tasks.push((cycles, switches, task));
+        tasks.push((cycles_to_ns(cycles), switches, task));
     }
-    tasks.sort_unstable_by_key(|&(cycles, _, task)| (core::cmp::Reverse(cycles), task.info.id));
+    for new in &after.cpus {
+        credit_the_running(&mut tasks, new, passed_ns - idle_ns(before, new, passed_ns));
+    }
+    // The busiest first.
+    tasks.sort_unstable_by_key(|&(ns, _, task)| (core::cmp::Reverse(ns), task.info.id));
 
     writeln!(terminal, "in {}:", ExactNs(passed_ns / 1_000_000 * 1_000_000))?;
     writeln!(
@@ -108,7 +112,7 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
     )?;
     for new in &after.cpus {
         let Some(old) = before.cpus.iter().find(|old| old.cpu == new.cpu) else { continue };
-        let idle_ns = (new.idle_ns - old.idle_ns.min(new.idle_ns)).min(passed_ns);
+        let idle_ns = idle_ns(before, new, passed_ns);
         let switched = tasks.iter().filter(|(_, _, task)| task.cpu == new.cpu).map(|&(_, n, _)| n).sum();
         let (switches, irqs) = (per_second(switched), per_second(new.irqs - old.irqs));
         let (peek, ready) = (watch::peek(new.cpu), watch::nr_running(new.cpu).unwrap_or_default());
@@ -132,7 +136,7 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
         "{:>4} {:<15} {:<9} {:>3} {:>6} {:>11}",
         "ID", "NAME", "POLICY", "CPU", "%CPU", "SWITCHES/S"
     )?;
-    for &(cycles, switches, task) in tasks.iter().filter(|&&(cycles, ..)| cycles != 0).take(TASKS_SHOWN) {
+    for &(ns, switches, task) in tasks.iter().filter(|&&(ns, ..)| ns != 0).take(TASKS_SHOWN) {
         writeln!(
             terminal,
             "{:>4} {:<15} {:<9} {:>3} {:>6} {:>11}",
@@ -140,11 +144,28 @@ fn show(before: &Snapshot, after: &Snapshot, terminal: &mut dyn Terminal) -> Res
             task.info.name,
             policy(&task.info),
             task.cpu,
-            Percent(cycles_to_ns(cycles), passed_ns),
+            Percent(ns, passed_ns),
             per_second(switches)
         )?;
     }
     Ok(())
+}
+
+/// How long a CPU idled. One that was not online before has idled all of it.
+fn idle_ns(before: &Snapshot, new: &CpuFigures, passed_ns: u64) -> u64 {
+    let old = before.cpus.iter().find(|old| old.cpu == new.cpu);
+    old.map_or(passed_ns, |old| (new.idle_ns - old.idle_ns.min(new.idle_ns)).min(passed_ns))
+}
+
+/// A task is charged when it is switched away from, so one that runs elsewhere has not been for its last stretch: it gets
+/// what its CPU was busy with and nobody was charged for.
+fn credit_the_running(tasks: &mut [(u64, u64, &TaskFigures)], cpu: &CpuFigures, busy_ns: u64) {
+    let charged_ns: u64 = tasks.iter().filter(|(.., task)| task.cpu == cpu.cpu).map(|&(ns, ..)| ns).sum();
+    let running = watch::peek(cpu.cpu);
+    if let Some((ns, ..)) = tasks.iter_mut().find(|(.., task)| !running.is_idle && task.info.id == running.id)
+    {
+        *ns += busy_ns.saturating_sub(charged_ns);
+    }
 }
 
 fn switches(task: &TaskInfo) -> u64 {
