@@ -292,13 +292,16 @@ fn sixty_four_cpus_run_the_right_tasks() {
     episodes(Config { cpus: 64, isolated: 4, tasks: 100, ..SHAPE }, 5);
 }
 
-/// The shares of one CPU that equal hogs get on several, all of them forked on one.
+/// The shares of one CPU that equal hogs get on several, all of them bound to one at first.
 fn shares(cpus: usize, hogs: usize, ns: u64) -> Vec<f64> {
     let mut world = World::new(Config { seed: 1, cpus, tasks: hogs, ..SHAPE });
     for _ in 0..hogs {
-        world.fork(SchedAttr::NORMAL, CpuMask::ALL, 0);
+        world.fork(SchedAttr::NORMAL, CpuMask::of(0), 0);
     }
     world.settle();
+    for i in 0..hogs {
+        world.set_affinity(i, CpuMask::ALL);
+    }
     // The first second is for finding one's place.
     world.pass(1_000_000_000);
     let before: Vec<u64> = world.slots.iter().map(|s| s.ran_ns).collect();
@@ -327,6 +330,7 @@ fn no_cpu_idles_and_no_hog_starves_when_they_do_not_divide_evenly() {
         assert!((sum / cpus as f64 - 1.0).abs() < 0.001, "{cpus} CPUs and {hogs} hogs: {sum:.4} CPUs used");
         let fair = cpus as f64 / hogs as f64;
         let least = shares.iter().copied().fold(f64::MAX, f64::min);
-        assert!(least > fair * 0.5, "{cpus} CPUs and {hogs} hogs: {shares:.3?}, {fair:.3} would be fair");
+        println!("{cpus} CPUs and {hogs} hogs: {shares:.3?}");
+        assert!(least > fair * 0.75, "{cpus} CPUs and {hogs} hogs: {shares:.3?}, {fair:.3} would be fair");
     }
 }

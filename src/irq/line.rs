@@ -30,7 +30,7 @@ use crate::time::ticks_to_ns;
 use arch::gic;
 use arch::patch::{IRQ_STATS, Key, SMP_LOCKS, static_branch};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
 pub const NR_IRQS: usize = 1020;
@@ -41,7 +41,8 @@ pub type Handler = fn(usize);
 /// One line. 32 bytes, so that the entry finds it with a shift.
 pub(super) struct Desc {
     handler: Cell<Handler>,
-    arg: AtomicUsize,
+    /// With the handler in one load.
+    arg: Cell<usize>,
     /// Of the one CPU; where there are more, they count for themselves.
     count: AtomicU64,
     /// What `request_irq` keeps about it; null for a line with a direct handler or none.
@@ -51,7 +52,7 @@ const _: () = assert!(size_of::<Desc>() == 32);
 
 struct Table([Desc; NR_IRQS]);
 
-// SAFETY: `handler` is written while the interrupt is disabled and no CPU is in its handler, and the enabling comes
+// SAFETY: `handler` and `arg` are written while the interrupt is disabled and no CPU is in its handler, and the enabling comes
 // after it (`gic::enable`); the rest is atomic.
 unsafe impl Sync for Table {}
 
@@ -59,7 +60,7 @@ static TABLE: Table = {
     let mut table = [const {
         Desc {
             handler: Cell::new(nobody),
-            arg: AtomicUsize::new(0),
+            arg: Cell::new(0),
             count: AtomicU64::new(0),
             line: AtomicPtr::new(core::ptr::null_mut()),
         }
@@ -67,7 +68,7 @@ static TABLE: Table = {
     // A line that nobody has requested finds its own number as the argument.
     let mut irq = 0;
     while irq < NR_IRQS {
-        table[irq].arg = AtomicUsize::new(irq);
+        table[irq].arg = Cell::new(irq);
         irq += 1;
     }
     Table(table)
@@ -95,7 +96,7 @@ impl Desc {
 
     /// LINES is held; the interrupt is disabled, and no CPU is in its handler.
     pub(super) fn set(&self, handler: Handler, arg: usize) {
-        self.arg.store(arg, Ordering::Relaxed);
+        self.arg.set(arg);
         self.handler.set(handler);
     }
 
@@ -223,14 +224,14 @@ fn nobody(irq: usize) {
 /// Calls the handler; counts behind it, where nobody waits.
 #[inline(always)]
 fn handle<const SMP: bool>(desc: &Desc, irq: u32) {
-    (desc.handler.get())(desc.arg.load(Ordering::Relaxed));
-    let count = if SMP {
+    (desc.handler.get())(desc.arg.get());
+    if SMP {
         // SAFETY: hard interrupt, IRQs masked.
-        &unsafe { COUNTS.this_cpu() }.0[irq as usize]
+        let count = &unsafe { COUNTS.this_cpu() }.0[irq as usize];
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     } else {
-        &desc.count
-    };
-    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        desc.count.store(desc.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
     #[cfg(debug_assertions)]
     {
         assert_masked(desc);

@@ -61,6 +61,8 @@ pub enum Vector {
     Sched = 7,
     /// The functions of timers.
     Hrtimer = 8,
+    /// Nobody's: for tests. (Linux has RCU there.)
+    Spare = 9,
 }
 
 /// Places in the table.

@@ -239,8 +239,10 @@ enum Verdict {
     Yes,
     /// It runs, has not begun, is dead, or holds a lock.
     No,
-    /// Another CPU is about to wake it, or to say that its time is over.
-    Wait,
+    /// Another CPU has what it waits on locked, or runs its timer: at once again.
+    Again,
+    /// It has been granted what it waits for, and is about to be woken, maybe by this CPU's interrupt.
+    Waking,
 }
 
 /// Takes a task that does not run off the run queue, and off what it waits for, for ever.
@@ -305,7 +307,8 @@ fn abort_smp(task: &Task) -> Result<()> {
                 let _ = walk(rest, Follow::Change, None);
                 return Ok(());
             }
-            Verdict::Wait if !irqflags::irqs_disabled_flags(pi.flags()) => pi.unlock_no_resched(),
+            Verdict::Again => pi.unlock_no_resched(),
+            Verdict::Waking if !irqflags::irqs_disabled_flags(pi.flags()) => pi.unlock_no_resched(),
             _ => {
                 pi.unlock_no_resched();
                 return Err(Error::Busy);
@@ -323,14 +326,14 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
     if !lives || holds_a_lock || this.is_curr(task) {
         return Verdict::No;
     }
-    if !wait::try_leave(task) {
-        return Verdict::Wait;
+    // Off the queue that it waits on, if nobody has that; and no interrupt on its way to say that its time is over.
+    if !wait::try_leave(task) || !task.timer.try_cancel_irqs_off() {
+        return Verdict::Again;
     }
-    // It is on no queue. If that is because somebody was faster and has granted it, the state says so, to who looks at it
-    // behind the look at the queue (`wait::mark_waking`). And no interrupt is on its way to say that its time is over.
+    // If somebody was faster, the state says so to who looks at it behind both (`wait::mark_waking`).
     fence(Ordering::Acquire);
-    if task.state() == state::WAKING || !task.timer.try_cancel_irqs_off() {
-        return Verdict::Wait;
+    if task.state() == state::WAKING {
+        return Verdict::Waking;
     }
     let p = sched_ref(task);
     if !p.is_rt() {

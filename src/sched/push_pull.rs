@@ -92,7 +92,12 @@ fn preempts_equal(rq: &mut Rq, p: SchedRef) -> bool {
 /// `hooks::event`.
 pub(super) fn event(this: &'static RunQueue) {
     // SAFETY: locked by the caller, who has no reference.
-    unsafe { this.rq() }.publish(&CPUPRI, &LOADS);
+    let rq = unsafe { this.rq() };
+    rq.publish(&CPUPRI, &LOADS);
+    fence(Ordering::SeqCst);
+    // Where real-time tasks are not held back any more there may be none, and some may wait elsewhere: the pick pulls.
+    let waits = select::pull_source(&view(), rq, CpuMask::NONE).is_some();
+    super::wakeup::resched_rq_if(this, Resched::when(waits));
     push(this);
 }
 

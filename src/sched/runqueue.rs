@@ -17,7 +17,7 @@
 //! Context: any, IRQs masked. Lock: this is the innermost but the timer base (docs/locking.md). Two of them: that of the
 //! lower CPU number first.
 
-use super::cpupri::{self, CpuPri};
+use super::cpupri::CpuPri;
 use super::entity::SchedRef;
 use super::event::EventTimer;
 use super::rq::Rq;
@@ -202,14 +202,6 @@ impl RunQueue {
     pub(super) fn is_curr(&self, task: &Task) -> bool {
         // SAFETY: locked by contract; the reference ends here.
         unsafe { self.rq() }.curr() == sched_ref(task)
-    }
-
-    /// Locked: says in [`CPUPRI`] that `next` runs here.
-    #[inline(always)]
-    pub(super) fn publish(&self, next: &Task) {
-        if self.is_published.get() {
-            CPUPRI.set(self.cpu(), cpupri::level_of(&next.sched));
-        }
     }
 
     /// Locked: says in [`CPUPRI`] that something of `level` runs here.

@@ -4,6 +4,7 @@ use super::{Task, state};
 use crate::sched::core as sched;
 use crate::time::hrtimer::{Hrtimer, Restart};
 use arch::irqflags;
+use arch::patch::{SMP_LOCKS, static_branch};
 use core::mem::offset_of;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -129,6 +130,9 @@ pub fn sleep_ms(ms: u64) {
 fn wake_sleeper(timer: &Hrtimer) -> Restart {
     // SAFETY: only `sleep_until` starts a timer with this callback, and it is the task's.
     let task = unsafe { &*ptr::from_ref(timer).byte_sub(offset_of!(Task, timer)).cast::<Task>() };
+    if static_branch::<SMP_LOCKS>() {
+        crate::sched::wait::mark_waking(task);
+    }
     sched::wake_up_granted(task);
     Restart::No
 }

@@ -303,7 +303,12 @@ impl Base {
 /// Sets the hardware to what comes first: a timer or the tick.
 #[inline(always)]
 pub(super) fn program(base: &Base) {
-    arch::timer::set_compare(base.tick.next_ticks().min(base.next_ticks.load(Ordering::Relaxed)));
+    arch::timer::set_compare(first_ticks(base));
+}
+
+#[inline(always)]
+fn first_ticks(base: &Base) -> u64 {
+    base.tick.next_ticks().min(base.next_timer_ticks())
 }
 
 /// Runs `f` with this CPU's tick.
@@ -345,7 +350,8 @@ pub(crate) fn timer_interrupt(_: usize) {
         }
     }
     base.tick.run_if_due(now_ticks);
-    program(base);
+    // It is on, or has been turned off because there is nothing to come.
+    arch::timer::move_compare(first_ticks(base));
 }
 
 #[cold]

@@ -32,18 +32,31 @@ impl World {
     }
 
     /// `p`, whose distance to `min_vruntime` was `distance` on the way, and which had `budget`, has come to the CPU `to`.
-    pub fn check_move(&self, p: SchedRef, distance: u64, budget: Option<(u64, i64)>, to: usize) {
+    pub fn check_move(&self, p: SchedRef, distance: u64, budget: Option<(u64, i64, bool)>, to: usize) {
         if p.is_fair() {
             let now = p.se().vruntime().wrapping_sub(self.cpus[to].rq.cfs().min_vruntime());
             assert_eq!(now, distance, "{p:?} keeps its distance in virtual time over a move");
         }
-        if let Some((deadline, runtime)) = budget.filter(|&(_, runtime)| runtime > 0) {
+        let Some((deadline, runtime, was_throttled)) = budget else { return };
+        let dl = p.dl();
+        if runtime > 0 {
             assert_eq!(
-                (p.dl().deadline_ns(), p.dl().runtime_ns()),
+                (dl.deadline_ns(), dl.runtime_ns()),
                 (deadline, runtime),
                 "{p:?} was renewed by a move"
             );
         }
+        let next_period = deadline - dl.params().deadline_ns() + dl.params().period_ns();
+        if was_throttled && self.now < next_period && !dl.is_boosted() {
+            assert!(dl.is_throttled(), "{p:?} is not held back any more, by a move");
+        }
+    }
+
+    /// `p` is to be pushed to, or pulled by, `to`.
+    pub fn check_open(&self, p: SchedRef, to: usize) {
+        let holds_back = self.cpus[to].rq.rt_bandwidth().is_throttled();
+        assert!(!p.is_rt() || !holds_back, "{p:?} goes to {to}, where real-time tasks are held back");
+        assert!(self.domain().contains(to), "{p:?} goes to {to}, which takes no part");
     }
 
     pub fn check_selected(&self, i: usize, to: usize) {

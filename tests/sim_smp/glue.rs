@@ -56,13 +56,15 @@ impl World {
         assert!(p != self.cpus[from].rq.curr(), "{p:?} runs on {from} and is moved");
         let i = self.slots.iter().position(|s| s.is_alive && s.p == p).expect("a task that nobody knows");
         assert_eq!(self.slots[i].cpu, from);
-        assert!(p.may_move_to(to), "{p:?} is moved to {to}, not in {}", p.cpus_allowed());
+        assert!(p.cpus_allowed().contains(to), "{p:?} is moved to {to}, not in {}", p.cpus_allowed());
+        assert_eq!(p.migrate_disabled(), 0, "{p:?} forbids its migration and is moved");
         self.charge(from);
         self.charge(to);
         self.clock(from);
         self.clock(to);
         let (vruntime, min) = (p.se().vruntime(), self.cpus[from].rq.cfs().min_vruntime());
-        let budget = p.is_deadline().then(|| (p.dl().deadline_ns(), p.dl().runtime_ns()));
+        let budget =
+            p.is_deadline().then(|| (p.dl().deadline_ns(), p.dl().runtime_ns(), p.dl().is_throttled()));
         self.cpus[from].rq.detach_task(p);
         let distance = p.se().vruntime();
         if p.is_fair() {
@@ -83,6 +85,7 @@ impl World {
     pub fn push(&mut self, c: usize) {
         for _ in 0..64 {
             let Some((p, to)) = find_push(&self.view(), &self.cpus[c].rq, c) else { return };
+            self.check_open(p, to);
             self.move_task(p, c, to);
             self.counts.pushed += 1;
         }
@@ -94,6 +97,7 @@ impl World {
         while let Some(source) = pull_source(&self.view(), &self.cpus[c].rq, tried) {
             match find_pull(&self.cpus[c].rq, &self.cpus[source].rq) {
                 Some(p) => {
+                    self.check_open(p, c);
                     self.move_task(p, source, c);
                     self.counts.pulled += 1;
                 }
@@ -341,7 +345,8 @@ impl World {
         self.cpus[c].is_online = true;
         self.set_next_tick(c);
         self.root.set_cpus(self.domain().count(), self.now).expect("more is never refused");
-        self.cpus[c].rq.set_off(false);
+        let is_isolated = !self.domain().contains(c);
+        self.cpus[c].rq.set_off(is_isolated);
         self.clock(c);
         let (pri, loads) = (&self.pri, &self.loads);
         self.cpus[c].rq.publish(pri, loads);

@@ -44,6 +44,13 @@ pub fn set_compare(cval: u64) {
     }
 }
 
+/// [`set_compare`] where the timer is known to be on: in its own interrupt.
+#[inline(always)]
+pub fn move_compare(cval: u64) {
+    // SAFETY: as in `set_compare`.
+    unsafe { asm!("msr cntv_cval_el0, {}", "isb", in(reg) cval, options(nostack, preserves_flags)) };
+}
+
 /// No interrupt until the next [`set_compare`].
 #[inline(always)]
 pub fn stop() {

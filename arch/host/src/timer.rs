@@ -17,6 +17,8 @@ pub fn freq_hz() -> u64 {
 }
 /// Nothing fires on a PC.
 pub fn set_compare(_cval: u64) {}
+/// As [`set_compare`].
+pub fn move_compare(_cval: u64) {}
 /// Nothing to stop.
 pub fn stop() {}
 

@@ -118,10 +118,10 @@ pub fn isr_give_wake() -> Bench {
 
 /// A handler raises a softirq as its last act; the first instruction of the softirq's function.
 pub fn softirq_raise_to_run() -> Bench {
-    open_softirq(Vector::Sched, || IN_HANDLER.now());
+    open_softirq(Vector::Spare, || IN_HANDLER.now());
     let raising = |_| {
         RAISED.now();
-        raise_softirq_irqoff(Vector::Sched);
+        raise_softirq_irqoff(Vector::Spare);
     };
     with_handler(raising, || {
         let sgi = prepared();

@@ -21,10 +21,17 @@ const PRIORITY: i32 = 55;
 /// The longest pause between two changes.
 const SPAN_NS: u64 = 4_000_000;
 
-/// Counts CPUs that were about to go: while it stands still, all that were there are.
-pub static DEPARTURES: AtomicU64 = AtomicU64::new(0);
+/// Odd while a CPU is about to go: while it is even and stands still, all that were there are.
+static DEPARTURES: AtomicU64 = AtomicU64::new(0);
 static CPUS: AtomicUsize = AtomicUsize::new(0);
 static WRONG: spin::Mutex<String> = spin::Mutex::new(String::new());
+
+/// Whether no CPU went while `f` ran; and its answer.
+pub fn nobody_leaves<R>(f: impl FnOnce() -> R) -> (R, bool) {
+    let before = DEPARTURES.load(Ordering::SeqCst);
+    let answer = f();
+    (answer, before % 2 == 0 && before == DEPARTURES.load(Ordering::SeqCst))
+}
 
 fn start(cast: &mut Cast) -> stint::Result<()> {
     CPUS.store(cpus::online(), Ordering::Relaxed);
@@ -40,7 +47,9 @@ fn turn_off_and_on(mut me: Me) {
         let others = stint::smp::online().without(0);
         let Some(cpu) = others.next_from(me.random.below(64) as usize) else { continue };
         DEPARTURES.fetch_add(1, Ordering::SeqCst);
-        match cpu_down(cpu) {
+        let gone = cpu_down(cpu);
+        DEPARTURES.fetch_add(1, Ordering::SeqCst);
+        match gone {
             Ok(()) => {}
             // Something keeps it, for this time.
             Err(CpuError::Stays { .. }) => continue,

@@ -4,7 +4,7 @@
 
 use super::Scene;
 use super::cast::{Cast, Me};
-use super::hotplug::DEPARTURES;
+use super::hotplug::nobody_leaves;
 use crate::check_eq;
 use crate::framework::{Outcome, cpus};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +31,10 @@ fn travel(mut me: Me) {
     let own = task::current_ref();
     while !me.is_over() {
         let mask = me.random.cpus();
-        let departures = DEPARTURES.load(Ordering::SeqCst);
-        let moved = own.set_affinity(mask);
-        let here = cpus::here();
-        // A CPU that has gone meanwhile takes the tasks that are for it alone with it.
-        if moved.is_ok() && !mask.contains(here) && departures == DEPARTURES.load(Ordering::SeqCst) {
+        let (is_astray, all_stayed) =
+            nobody_leaves(|| own.set_affinity(mask).is_ok() && !mask.contains(cpus::here()));
+        // A CPU that goes takes no heed of who is for it alone.
+        if is_astray && all_stayed {
             ASTRAY.fetch_add(1, Ordering::Relaxed);
         }
         me.beat();

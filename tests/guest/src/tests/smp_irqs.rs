@@ -8,7 +8,7 @@ use crate::{check, check_eq, ktest};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use stint::Error;
 use stint::drivers::irqchip;
-use stint::irq::softirq::{Vector, open_softirq, raise_softirq, runs_on};
+use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq, runs_on};
 use stint::irq::tasklet::Tasklet;
 use stint::irq::{self, IrqFlags, IrqReturn};
 use stint::smp::{self, CpuMask};
@@ -208,7 +208,8 @@ ktest! {
             if INSIDE.swap(true, Ordering::SeqCst) {
                 OVERLAPS.fetch_add(1, Ordering::Relaxed);
             }
-            for _ in 0..50 {
+            let limit = now_ns() + 3_000;
+            while now_ns() < limit {
                 arch::cpu::relax();
             }
             WHERE.fetch_or(1 << here(), Ordering::Relaxed);
@@ -217,19 +218,21 @@ ktest! {
         }, 0);
         let scheduler = |cpu| on(cpu, task::build("scheduler")).fifo(LOW).spawn(|| {
             while !STOP.load(Ordering::Relaxed) {
+                // It runs when the section ends, or in `rt` while this task sleeps.
+                let bh = local_bh_disable();
                 TASKLET.schedule();
-                spin_ns(500);
-                stint::preempt::cond_resched();
+                drop(bh);
+                task::sleep_ns(2_000);
             }
         });
         let schedulers = [scheduler(1)?, scheduler(2)?];
-        for _ in 0..rounds(400) {
+        for _ in 0..rounds(200) {
             let runs = RUNS.load(Ordering::SeqCst);
             check!(until(|| RUNS.load(Ordering::SeqCst) > runs), "it does not run");
             TASKLET.disable();
             let disabled = RUNS.load(Ordering::SeqCst);
             check!(!INSIDE.load(Ordering::SeqCst), "disable returned while it was running");
-            spin_ns(3_000);
+            spin_ns(6_000);
             check_eq!(RUNS.load(Ordering::SeqCst), disabled, "runs while disabled");
             TASKLET.enable();
         }

@@ -493,3 +493,37 @@ ktest! {
         holder.join();
     }
 }
+
+ktest! {
+    needs_cpus(2),
+    /// The waker has seen that the task waits, and waits for its run queue, while the task finds its condition and goes on.
+    fn a_wake_up_by_hand_that_comes_too_late_wakes_nobody() {
+        static COMES: AtomicBool = AtomicBool::new(false);
+        static READY: AtomicBool = AtomicBool::new(false);
+        for _ in 0..rounds(200) {
+            COMES.store(false, Ordering::Relaxed);
+            READY.store(false, Ordering::Relaxed);
+            let waiter = there(1, LOW, || {
+                task::set_current_state(state::INTERRUPTIBLE);
+                with_rq(|_| {
+                    READY.store(true, Ordering::Release);
+                    while !COMES.load(Ordering::Acquire) {
+                        arch::cpu::relax();
+                    }
+                    // Long enough for the waker to be at the lock, as a rule; if it is not, it finds the same.
+                    clock::work(2000);
+                    task::set_current_state(state::RUNNING);
+                });
+            })?;
+            while !READY.load(Ordering::Acquire) {
+                arch::cpu::relax();
+            }
+            let flags = arch::irqflags::local_irq_save();
+            COMES.store(true, Ordering::Release);
+            let woken = wake_up_process(waiter.task());
+            arch::irqflags::local_irq_restore(flags);
+            waiter.join();
+            check!(!woken, "a task that had gone on by itself was woken");
+        }
+    }
+}

@@ -41,7 +41,8 @@ impl Watched {
         }
         self.cpu.store(here(), Ordering::Relaxed);
         // Long enough to be found inside.
-        for _ in 0..50 {
+        let limit = now_ns() + 3_000;
+        while now_ns() < limit {
             arch::cpu::relax();
         }
         self.runs.fetch_add(1, Ordering::SeqCst);
@@ -92,7 +93,13 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         let runs = watched.runs();
         go.store(round, Ordering::Release);
         check!(until(|| started.load(Ordering::Acquire) == round), "CPU 1 does not start the timer");
-        spin_ns(u64::from(round) * 137 % 4_000);
+        // Every other time in the middle of its function.
+        let in_function = round % 2 == 0;
+        if in_function {
+            check!(until(|| watched.inside.load(Ordering::SeqCst) || watched.runs() > runs), "it does not go off");
+        } else {
+            spin_ns(u64::from(round) * 137 % 4_000);
+        }
         let was_started = timer.cancel();
         check!(!watched.inside.load(Ordering::SeqCst), "cancel returned while the function was running");
         let runs_then = watched.runs();
@@ -104,7 +111,7 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         if was_started {
             check_eq!(runs_then, runs, "calls of a timer that was cancelled before");
         }
-        spin_ns(3_000);
+        spin_ns(6_000);
         check_eq!(watched.runs(), runs_then, "calls after cancel has returned");
     }
     go.store(0, Ordering::Release);
@@ -165,7 +172,7 @@ ktest! {
                     match dice >> 16 & 7 {
                         0 => drop(timer.cancel()),
                         1 => drop(timer.try_cancel()),
-                        2 => drop(timer.start_periodic(3_000)),
+                        2 => drop(timer.start_periodic(10_000)),
                         _ => timer.start_once(u64::from(dice >> 20 & 0x7ff)),
                     }
                     spin_ns(u64::from(dice >> 8 & 0x3ff));

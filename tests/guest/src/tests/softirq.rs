@@ -1,6 +1,6 @@
 //! K5, K3: softirqs run with interrupts open, once, in order, before the kernel goes on; and never too long.
 //!
-//! The tests borrow the vectors Timer and Sched, which the kernel itself does not use.
+//! The tests borrow the vectors Timer and Spare, which the kernel itself does not use.
 
 use crate::framework::clock::{TickOff, is_exact, spin_ns, work};
 use crate::framework::events::Events;
@@ -47,12 +47,12 @@ ktest! {
         not_in_rt()?;
         let _tick = TickOff::new();
         open_softirq(Vector::Timer, || LOG.mark('1'));
-        open_softirq(Vector::Sched, || LOG.mark('7'));
+        open_softirq(Vector::Spare, || LOG.mark('7'));
         let raiser = Interrupt::request(8, || {
             LOG.mark('[');
-            raise_softirq_irqoff(Vector::Sched);
+            raise_softirq_irqoff(Vector::Spare);
             raise_softirq_irqoff(Vector::Timer);
-            raise_softirq_irqoff(Vector::Sched);
+            raise_softirq_irqoff(Vector::Spare);
             LOG.mark(']');
         })?;
         raiser.raise();
@@ -385,12 +385,12 @@ ktest! {
 ktest! {
     fn softirqs_are_counted_by_vector() {
         let before = softirq::runs();
-        open_softirq(Vector::Sched, || {});
+        open_softirq(Vector::Spare, || {});
         for _ in 0..3 {
-            raise_softirq(Vector::Sched);
+            raise_softirq(Vector::Spare);
             task::sleep_ms(1);
         }
-        check_eq!(softirq::runs()[Vector::Sched as usize] - before[Vector::Sched as usize], 3);
+        check_eq!(softirq::runs()[Vector::Spare as usize] - before[Vector::Spare as usize], 3);
     }
 }
 

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use stint::Error;
 use stint::locking::Semaphore;
+use stint::sched::core::set_rt_bandwidth;
 use stint::sched::prio::SchedAttr;
 use stint::smp::CpuMask;
 use stint::task::{self, Builder, JoinHandle};
@@ -70,6 +71,8 @@ struct InCharge(SchedAttr);
 impl InCharge {
     fn begin() -> stint::Result<Self> {
         let before = task::current_ref().scheduler();
+        // The workers have all that there is.
+        set_rt_bandwidth(None, 1_000_000)?;
         task::current_ref().set_scheduler(SchedAttr::fifo(98).map_err(stint::Error::from)?)?;
         Ok(Self(before))
     }
@@ -78,6 +81,7 @@ impl InCharge {
 impl Drop for InCharge {
     fn drop(&mut self) {
         let _ = task::current_ref().set_scheduler(self.0);
+        let _ = set_rt_bandwidth(Some(950_000), 1_000_000);
     }
 }
 
@@ -311,6 +315,8 @@ ktest! {
     fn deadline_tasks_reserve_of_all_cpus_together_and_of_one_what_it_has() {
         need_cpus!(4);
         let reserve = |cpus: CpuMask| cpus::among(cpus, task::build("dl").deadline(6 * MS, 10 * MS, 10 * MS)).create(|_| {}, 0);
+        // What the tasks before had is free again.
+        task::sleep_ms(50);
         let mut tasks = Vec::new();
         let per_cpu = reserve(CpuMask::of(1))?;
         check!(matches!(reserve(CpuMask::of(1)), Err(Error::NoBandwidth { .. })), "120 % of CPU 1");

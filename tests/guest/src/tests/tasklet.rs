@@ -25,9 +25,9 @@ ktest! {
         static SECOND: Tasklet = Tasklet::new(|_| LOG.mark('b'), 0);
         let _tick = TickOff::new();
         open_softirq(Vector::Timer, || LOG.mark('1'));
-        open_softirq(Vector::Sched, || LOG.mark('7'));
+        open_softirq(Vector::Spare, || LOG.mark('7'));
         let raiser = Interrupt::request(8, || {
-            raise_softirq_irqoff(Vector::Sched);
+            raise_softirq_irqoff(Vector::Spare);
             FIRST.schedule();
             SECOND.schedule();
             raise_softirq_irqoff(Vector::Timer);

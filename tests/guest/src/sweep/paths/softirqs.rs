@@ -76,7 +76,7 @@ static WAITS: Flag = Flag::new();
 static WORK: Semaphore = Semaphore::new(0);
 
 pub fn init() -> Result<(), &'static str> {
-    open_softirq(Vector::Sched, || {
+    open_softirq(Vector::Spare, || {
         RAN.set(RAN.get() + 1);
         RAISED_BEFORE_RUN.set(RAISED.get());
         mark(b's');
@@ -89,7 +89,7 @@ pub fn init() -> Result<(), &'static str> {
         SGI,
         |_| {
             mark(b'i');
-            raise_softirq_irqoff(Vector::Sched);
+            raise_softirq_irqoff(Vector::Spare);
         },
         0,
     )
@@ -134,7 +134,7 @@ fn mark(letter: u8) {
 
 fn raise_in_interrupt() {
     RAISED.set(RAISED.get() + 1);
-    raise_softirq_irqoff(Vector::Sched);
+    raise_softirq_irqoff(Vector::Spare);
 }
 
 fn high_waits() {
@@ -160,7 +160,7 @@ fn section() {
 
 fn raised_in_section() {
     let guard = local_bh_disable();
-    raise_softirq(Vector::Sched);
+    raise_softirq(Vector::Spare);
     mark(b'a');
     drop(guard);
     mark(b'v');
