@@ -159,7 +159,7 @@ ktest! {
         for text in ["CPU 1 stuck for 20 ms in task hog one/", "(FIFO 90), preempt_count 0x0: it has not", "CPU 1   #0"] {
             check_eq!(kept_lines_with(text), 1, "lines with {text:?}");
         }
-        check!(kept_lines_with("task::job::run") > 0, "no line names what every task begins with");
+        check!(kept_lines_with("ret_from_fork") > 0, "no line names what every task begins with");
     }
 }
 
