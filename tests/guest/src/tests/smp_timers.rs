@@ -96,7 +96,10 @@ fn cancel_from_here(watched: &'static Watched, timer: Timer) -> Outcome {
         // Every other time in the middle of its function.
         let in_function = round % 2 == 0;
         if in_function {
-            check!(until(|| watched.inside.load(Ordering::SeqCst) || watched.runs() > runs), "it does not go off");
+            check!(
+                until(|| watched.inside.load(Ordering::SeqCst) || watched.runs() > runs),
+                "it does not go off"
+            );
         } else {
             spin_ns(u64::from(round) * 137 % 4_000);
         }
