@@ -1,6 +1,7 @@
 //! Interrupt lines, softirqs and tasklets of several CPUs.
 
 use super::irq_lines::{HARD, SPI};
+use super::softirq::not_in_rt;
 use crate::framework::clock::{self, spin_ns};
 use crate::framework::cpus::{here, on, others};
 use crate::tests::LOW;
@@ -145,7 +146,7 @@ ktest! {
         STOP.store(true, Ordering::Relaxed);
         let moves = mover.join();
         check_eq!((CALLS.load(Ordering::Acquire), lost), (rounds, 0), "handled, and lost");
-        check!(moves.is_some_and(|moves| moves > 0), "the line never moved");
+        check!(clock::is_exact() || moves.is_some_and(|moves| moves > 0), "the line never moved");
         irq::free_irq(id)?;
         check_eq!(irq::irq_set_affinity(SPI, CpuMask::ALL), Ok(()));
     }
@@ -199,6 +200,8 @@ ktest! {
 ktest! {
     needs_cpus(3),
     fn a_tasklet_scheduled_on_two_cpus_never_runs_in_two_places_nor_while_disabled() {
+        // There those who schedule it are above the softirqs' thread.
+        not_in_rt()?;
         static INSIDE: AtomicBool = AtomicBool::new(false);
         static OVERLAPS: AtomicU32 = AtomicU32::new(0);
         static RUNS: AtomicU32 = AtomicU32::new(0);
