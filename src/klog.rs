@@ -161,7 +161,7 @@ impl Write for Clipped {
 }
 
 crate::per_cpu! {
-    #[expect(unsafe_code, reason = "it is in a section of its own")]
+    #[cfg_attr(target_os = "none", expect(unsafe_code, reason = "it is in a section of its own"))]
     static RING: Ring = Ring::new();
 }
 

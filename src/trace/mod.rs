@@ -106,7 +106,7 @@ impl Ring {
 }
 
 per_cpu! {
-    #[expect(unsafe_code, reason = "it is in a section of its own")]
+    #[cfg_attr(target_os = "none", expect(unsafe_code, reason = "it is in a section of its own"))]
     static RING: Ring = Ring {
         slots: [const { Slot([const { AtomicU64::new(0) }; 3]) }; RING_EVENTS],
         begun: AtomicUsize::new(0),

@@ -22,4 +22,5 @@ pub fn move_compare(_cval: u64) {}
 /// Nothing to stop.
 pub fn stop() {}
 
+/// Gives the calling CPU its timer: a PC has none.
 pub fn init_cpu() {}
