@@ -119,13 +119,12 @@ unsafe fn schedule_smp<const WHY: u8>() {
     if sleeps {
         rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
     }
-    hooks::pull_before_pick(this, prev);
-    // SAFETY: locked, still or again.
-    let rq = unsafe { this.rq() };
-    let next = if rq.special().is_empty() {
-        rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
-    } else {
-        pick_special(this)
+    let next = match rq.plain_pick() {
+        Some(next) if hooks::has_nothing_to_pull(rq, next) => {
+            rq.set_next_rt(sched_ref(prev), next, |_| crate::time::now_ns());
+            next
+        }
+        _ => pull_and_pick(this, prev),
     };
     let next = task_of(next);
 
@@ -142,6 +141,19 @@ unsafe fn schedule_smp<const WHY: u8>() {
         unsafe { context_switch::<true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch_smp();
+}
+
+/// The pick of `schedule_smp` where it is not known before what it returns. The run queue is locked.
+#[inline(never)]
+fn pull_and_pick(this: &'static RunQueue, prev: &Task) -> SchedRef {
+    hooks::pull_before_pick(this, prev);
+    // SAFETY: locked, still or again.
+    let rq = unsafe { this.rq() };
+    if rq.special().is_empty() {
+        rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
+    } else {
+        pick_special(this)
+    }
 }
 
 /// Tells those who look at several CPUs that `next` runs on this one instead of `prev`. The run queue is locked, `next` its

@@ -6,8 +6,10 @@
 //! Context: IRQs masked, as each function says. Locks: the run queue named, which some may let go of for a moment.
 
 use super::class::Resched;
+use super::entity::SchedRef;
 use super::push_pull;
 use super::rebalance;
+use super::rq::Rq;
 use super::runqueue::RunQueue;
 use crate::task::Task;
 
@@ -43,6 +45,13 @@ pub(super) fn pull_before_pick(this: &'static RunQueue, prev: &Task) {
     push_pull::pull_before_pick(this);
 }
 
+/// [`pull_before_pick`], if the pick is going to return the real-time task `next` of `rq` and nothing is to be pulled. False:
+/// that is to be asked.
+#[inline(always)]
+pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
+    push_pull::has_nothing_to_pull(rq, next)
+}
+
 /// The priority of `task` has changed, which runs or waits on `this`, locked: may let go of the lock and take it again.
 #[inline]
 pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
@@ -51,14 +60,14 @@ pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {
 
 /// `this` CPU, its run queue locked, is about to switch from `prev` to `next`, its `curr`: tells those who look at several
 /// CPUs. Whether `balance_callback` has something to do behind the switch.
-#[inline]
+#[inline(always)]
 pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
     push_pull::switched(this, prev, next)
 }
 
 /// `task` of `this`, locked, has been made ready, with this decision about the running one: tells those who look at several
 /// CPUs.
-#[inline]
+#[inline(always)]
 pub(super) fn readied(this: &RunQueue, task: &Task, decision: Resched) {
     push_pull::readied(this, task, decision);
 }

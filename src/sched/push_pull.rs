@@ -172,10 +172,27 @@ pub(super) fn pull_before_pick(this: &'static RunQueue) {
 /// Something of priority `prio` will run on `this`, locked. Before it is looked for something better (module).
 fn publish_what_will_run(this: &RunQueue, prio: i32) {
     let level = level_of_prio(prio);
-    if level < cpupri::DEADLINE {
-        this.publish_level(level);
+    // SAFETY: locked by the caller, who uses no reference of its own meanwhile.
+    let rq = unsafe { this.rq() };
+    if level < cpupri::DEADLINE && !rq.is_off() {
+        rq.tell_level(&CPUPRI, level);
     }
     fence(Ordering::SeqCst);
+}
+
+/// [`pull_before_pick`] of a CPU that is going to run the real-time task `next`, if nothing is there to be pulled: it is
+/// told what runs. False: ask that.
+#[inline(always)]
+pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
+    if rq.does_not_sink(next) {
+        return true;
+    }
+    if rq.is_off() {
+        return false;
+    }
+    rq.tell_level(&CPUPRI, level_of_prio(next.prio()));
+    fence(Ordering::SeqCst);
+    LOADS.overloaded().without(rq.cpu()).is_empty()
 }
 
 /// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
@@ -226,9 +243,16 @@ fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
 
 /// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
 /// `hooks::balance_callback` has something to do behind the switch.
-#[inline]
+#[inline(always)]
 pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
     // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
+    let rq = unsafe { this.rq() };
+    !rq.is_told_switch(sched_ref(prev), sched_ref(next)) && tell_switch(this, prev, next)
+}
+
+#[inline(never)]
+fn tell_switch(this: &RunQueue, prev: &Task, next: &Task) -> bool {
+    // SAFETY: as in `switched`.
     let rq = unsafe { this.rq() };
     rq.publish_switch(&CPUPRI, &LOADS, sched_ref(prev), sched_ref(next));
     if sched_ref(prev) == rq.idle() {
@@ -238,8 +262,17 @@ pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
 }
 
 /// `task` of `this`, locked, has been made ready, with this decision about the running one.
-#[inline]
+#[inline(always)]
 pub(super) fn readied(this: &RunQueue, task: &Task, decision: Resched) {
+    // SAFETY: as in `switched`.
+    let rq = unsafe { this.rq() };
+    if !rq.tell_plain_wakeup(&CPUPRI, sched_ref(task), decision) {
+        tell_wakeup(this, task, decision);
+    }
+}
+
+#[inline(never)]
+fn tell_wakeup(this: &RunQueue, task: &Task, decision: Resched) {
     // SAFETY: as in `switched`.
     unsafe { this.rq() }.publish_wakeup(&CPUPRI, &LOADS, sched_ref(task), decision);
 }

@@ -41,8 +41,6 @@ pub(crate) struct RunQueue {
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
     cpu: Cell<u32>,
-    /// What runs here is published in [`CPUPRI`]. Under the lock.
-    is_published: Cell<bool>,
     /// There is something for `hooks::balance_callback` behind the next switch. Under the lock.
     pub(super) needs_balance: Cell<bool>,
 }
@@ -55,7 +53,6 @@ per_cpu! {
             switch_cycles: Cell::new(0),
             event: EventTimer::new(),
             cpu: Cell::new(0),
-            is_published: Cell::new(true),
             needs_balance: Cell::new(false),
         };
 }
@@ -204,18 +201,9 @@ impl RunQueue {
         unsafe { self.rq() }.curr() == sched_ref(task)
     }
 
-    /// Locked: says in [`CPUPRI`] that something of `level` runs here.
-    #[inline(always)]
-    pub(super) fn publish_level(&self, level: u8) {
-        if self.is_published.get() {
-            CPUPRI.set(self.cpu(), level);
-        }
-    }
-
     /// Locked: from here on, or no more, the CPU is one that others may look for.
     pub(super) fn set_published(&self, is_published: bool) {
         let is_published = is_published && !crate::smp::isolation::is_isolated(self.cpu());
-        self.is_published.set(is_published);
         // SAFETY: locked by contract; the reference ends here.
         let rq = unsafe { self.rq() };
         rq.set_off(!is_published);

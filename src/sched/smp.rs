@@ -25,7 +25,7 @@ use super::deadline::dl_time_before;
 use super::deadline_admit::DlBandwidth;
 use super::entity::{OnRq, SchedRef};
 use super::pelt::LoadAvg;
-use super::prio::{DEFAULT_PRIO, MAX_DL_PRIO, MAX_PRIO, STOP_PRIO};
+use super::prio::{DEFAULT_PRIO, MAX_DL_PRIO, MAX_PRIO, MAX_RT_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
 use super::rt::RtRq;
@@ -47,6 +47,8 @@ pub(super) struct RqSmp {
     told_pushable: u8,
     /// The level of what has been woken and is to run here, until the switch.
     coming: u8,
+    /// What the table of levels says of this CPU.
+    told_level: u8,
 }
 
 impl RqSmp {
@@ -58,6 +60,7 @@ impl RqSmp {
             is_off: false,
             told_pushable: 0,
             coming: cpupri::IDLE,
+            told_level: cpupri::OFF,
         }
     }
 }
@@ -91,6 +94,75 @@ impl Rq {
         }
     }
 
+    /// Something of this level runs here from now on, or is about to.
+    #[inline(always)]
+    pub(super) fn tell_level(&mut self, pri: &CpuPri, level: u8) {
+        self.smp.told_level = level;
+        pri.set(self.smp.cpu, level);
+    }
+
+    /// Others are to see this CPU as [`cpupri::OFF`].
+    #[inline(always)]
+    pub(super) fn is_off(&self) -> bool {
+        self.smp.is_off
+    }
+
+    /// The real-time task that the next pick returns, if nothing is out of the ordinary.
+    #[inline(always)]
+    pub(super) fn plain_pick(&self) -> Option<SchedRef> {
+        if self.special.is_empty() { self.rt.pick() } else { None }
+    }
+
+    /// The CPU does not sink by running the real-time task `next`. Then there is nothing to pull: for whoever waits
+    /// elsewhere a place has been looked for with this level in the table.
+    #[inline(always)]
+    pub(super) fn does_not_sink(&self, next: SchedRef) -> bool {
+        level_of_rt(next) >= self.smp.told_level
+    }
+
+    /// Is [`Self::publish_switch`] from `prev` to `next` done by this? Both are real-time tasks of this CPU alone, so neither
+    /// is in a list or a sum; the table says the level already; and nobody waits to be pushed.
+    #[inline(always)]
+    pub(super) fn is_told_switch(&mut self, prev: SchedRef, next: SchedRef) -> bool {
+        let is_told = prev.is_rt()
+            && next.is_rt()
+            && level_of_rt(next) == self.smp.told_level
+            && prev.has_one_cpu()
+            && next.has_one_cpu()
+            && self.smp.told_pushable == 0
+            && self.special.is_empty();
+        if is_told {
+            debug_assert!(
+                prev.is_bound_rt() && next.is_bound_rt(),
+                "{prev:?} or {next:?} may still be taken"
+            );
+            debug_assert!(
+                !prev.is_counted() && !next.is_counted(),
+                "{prev:?} or {next:?} is counted as fair"
+            );
+            self.smp.coming = cpupri::IDLE;
+        }
+        is_told
+    }
+
+    /// The same for [`Self::publish_wakeup`].
+    #[inline(always)]
+    pub(super) fn tell_plain_wakeup(&mut self, pri: &CpuPri, p: SchedRef, decision: Resched) -> bool {
+        if !p.is_rt() || !p.has_one_cpu() {
+            return false;
+        }
+        debug_assert!(p.is_bound_rt() && !p.is_counted(), "{p:?} may still be taken, or is counted as fair");
+        if decision.is_yes() {
+            let level = level_of_rt(p);
+            if level <= self.smp.told_level {
+                return false;
+            }
+            self.smp.coming = level;
+            self.tell_level(pri, level);
+        }
+        true
+    }
+
     /// The level of the most important task that [`Self::rt_pushable`] would return; 0 for none.
     #[inline]
     pub(super) fn best_pushable(&self) -> u8 {
@@ -104,7 +176,7 @@ impl Rq {
     /// Tells the tables all there is to tell: after an event (`Rq::event`), a change of [`Self::set_off`], a tick.
     #[inline(never)]
     pub fn publish(&mut self, pri: &CpuPri, loads: &CpuLoads) {
-        pri.set(self.smp.cpu, self.level());
+        self.tell_level(pri, self.level());
         loads.runs(self.smp.cpu, &self.curr);
         loads.publish(self);
         self.smp.told_pushable = self.best_pushable();
@@ -190,14 +262,14 @@ impl Rq {
         let is_counted = prev.is_counted() || next.is_counted();
         if prev.is_bound_rt() && next.is_bound_rt() && !is_counted {
             // And nothing of whom others may take.
-            pri.set(self.smp.cpu, self.level());
+            self.tell_level(pri, self.level());
             loads.runs(self.smp.cpu, &next);
             return;
         }
         self.sync_task(prev);
         self.sync_task(next);
         if prev.is_rt() && next.is_rt() && !is_counted {
-            pri.set(self.smp.cpu, self.level());
+            self.tell_level(pri, self.level());
             loads.runs(self.smp.cpu, &next);
             self.publish_pushable(loads);
         } else {
@@ -213,10 +285,10 @@ impl Rq {
             self.smp.coming = self.smp.coming.max(level_of(&p));
         }
         if p.is_bound_rt() && !p.is_counted() {
-            pri.set(self.smp.cpu, self.level());
+            self.tell_level(pri, self.level());
         } else if p.is_rt() && !p.is_counted() {
             self.sync_task(p);
-            pri.set(self.smp.cpu, self.level());
+            self.tell_level(pri, self.level());
             self.publish_pushable(loads);
         } else {
             self.publish_change(pri, loads, p);
@@ -420,7 +492,20 @@ impl Rq {
     }
 }
 
+/// The level of a real-time task.
+#[inline(always)]
+fn level_of_rt(p: SchedRef) -> u8 {
+    (MAX_RT_PRIO - p.prio()) as u8
+}
+
 impl SchedRef {
+    /// May run on one CPU, or on none.
+    #[inline(always)]
+    fn has_one_cpu(self) -> bool {
+        let mask = self.cpus_allowed().bits();
+        mask & mask.wrapping_sub(1) == 0
+    }
+
     /// A real-time task that other CPUs may not take, and that is not among those they may.
     #[inline(always)]
     fn is_bound_rt(self) -> bool {
