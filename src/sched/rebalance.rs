@@ -50,10 +50,15 @@ pub(crate) fn init() {
     softirq::open_softirq(Vector::Sched, run);
 }
 
+/// The balancer of the CPU of `this`, which is locked.
+fn balancer_of(this: &RunQueue) -> &Cell<Balancer> {
+    // SAFETY: the CPU is there; the lock, which the caller holds, guards it.
+    unsafe { BALANCER.of(this.cpu()) }
+}
+
 /// Works on the balancer of the CPU of `this`, which is locked.
 fn with_balancer<R>(this: &RunQueue, f: impl FnOnce(&mut Balancer) -> R) -> R {
-    // SAFETY: the CPU is there; the lock, which the caller holds, guards it.
-    let cell = unsafe { BALANCER.of(this.cpu()) };
+    let cell = balancer_of(this);
     let mut balancer = cell.get();
     let result = f(&mut balancer);
     cell.set(balancer);
@@ -131,6 +136,13 @@ pub(super) fn tick(this: &'static RunQueue) -> Todo {
     let now = time::now_ns();
     // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
+    let is_due = balancer_of(this).get().is_due(now);
+    // Where a real-time task runs and no fair one waits, all was told when that began; what sleeps only fades, and how
+    // far is told each time that it is looked around.
+    let is_plain = rq.curr().is_rt() && rq.cfs().nr_running() == 0;
+    if is_plain && !is_due {
+        return Todo { is_due: false, kick: None };
+    }
     rq.update_clock(now);
     rq.sync_curr_load();
     rq.publish(&CPUPRI, &LOADS);
@@ -138,7 +150,6 @@ pub(super) fn tick(this: &'static RunQueue) -> Todo {
     if !view.domain.contains(this.cpu()) {
         return Todo { is_due: false, kick: None };
     }
-    let is_due = with_balancer(this, |balancer| balancer.is_due(now));
     let kick = (now >= NEXT_FOR_ALL_NS.load(Ordering::Relaxed))
         .then(|| balance::nohz_kick(&view, this.cpu(), view.domain))
         .flatten();

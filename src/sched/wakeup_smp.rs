@@ -13,6 +13,7 @@
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
 use super::core::{context_switch, finish_task_switch_smp, note_switch};
+use super::entity::SchedRef;
 use super::hooks::{self, Ready};
 use super::runqueue::{
     RunQueue, cpu_rq, lock_task_rq_smp, rq_of, sched_ref, task_of, this_rq, try_lock_task_rq_smp,
@@ -141,9 +142,7 @@ fn hand_over(task: &Task) -> bool {
 unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
     let is_asleep = !p.is_queued() && !this.is_curr(task);
-    // One that is bound to where it is need not be asked about, if its CPU is still there.
-    let is_bound_here = !p.is_migratable() && p.may_move_to(this.cpu()) && online().contains(this.cpu());
-    let may_choose = is_asleep && !is_bound_here;
+    let may_choose = is_asleep && !is_bound_to(this, p);
     let cpu = if may_choose { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
     if cpu != this.cpu() {
         // SAFETY: passed on; it is on no queue and its registers are saved.
@@ -166,6 +165,12 @@ unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, 
     this.event.program_if_deadline(rq, p);
     hooks::readied(this, task, decision);
     (this, decision)
+}
+
+/// Is `p` bound to the CPU of `this`, and that still there? Then it need not be asked where it is to run.
+#[inline(always)]
+fn is_bound_to(this: &RunQueue, p: SchedRef) -> bool {
+    !p.is_migratable() && p.may_move_to(this.cpu()) && online().contains(this.cpu())
 }
 
 /// A request that is already there leaves the fair class nothing to decide.
@@ -309,7 +314,7 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     if task.state() != state::NEW {
         super::wakeup::started_twice(task);
     }
-    let cpu = hooks::select_task_rq(task, this, Ready::Fork);
+    let cpu = if is_bound_to(this, p) { this.cpu() } else { hooks::select_task_rq(task, this, Ready::Fork) };
     // Nobody can start it twice from here on.
     task.state.store(state::RUNNING, Ordering::Relaxed);
     if cpu != this.cpu() {
