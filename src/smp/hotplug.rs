@@ -51,16 +51,32 @@ static PREPARE: [Step; 6] = [
 /// While the CPU is online.
 static ONLINE: [Step; 4] = [
     // Closed by the last thing that it does.
-    Step { name: "stopper", up: |cpu| told(stop::open(cpu)), down: nothing },
+    Step {
+        name: "stopper",
+        up: |cpu| {
+            stop::open(cpu);
+            Ok(())
+        },
+        down: nothing,
+    },
     Step { name: "softirqs", up: start_ksoftirqd, down: softirq::going_down },
-    Step { name: "interrupts", up: |cpu| told(irq::back_online(cpu)), down: nothing },
-    Step { name: "watchdog", up: |cpu| told(watchdog::cpu_online(cpu)), down: watchdog::cpu_going_down },
+    Step {
+        name: "interrupts",
+        up: |cpu| {
+            irq::back_online(cpu);
+            Ok(())
+        },
+        down: nothing,
+    },
+    Step {
+        name: "watchdog",
+        up: |cpu| {
+            watchdog::cpu_online(cpu);
+            Ok(())
+        },
+        down: watchdog::cpu_going_down,
+    },
 ];
-
-#[expect(clippy::unnecessary_wraps, reason = "what steps answer")]
-fn told((): ()) -> Result<()> {
-    Ok(())
-}
 
 fn start_ksoftirqd(cpu: usize) -> Result<()> {
     softirq::up(cpu)?;
