@@ -5,7 +5,6 @@ use super::cast::{self, Cast, Me};
 use crate::check_eq;
 use crate::framework::Outcome;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use stint::Error;
 use stint::sched::prio::{Policy, SchedAttr};
