@@ -1,11 +1,11 @@
 //! CPUs that come and go: the order of the steps.
 //!
 //! A CPU comes up through three lists and goes down through them backwards, on behalf of the one thread that holds
-//! [`CONTROL`]:
+//! `CONTROL`:
 //!
-//! 1. [`PREPARE`]: before the CPU starts: what it will need. Backwards after it has gone: what it has left behind.
-//! 2. [`starting`] and [`dying`]: on the CPU itself, with IRQs masked, as its idle task.
-//! 3. [`ONLINE`]: the CPU schedules tasks. Backwards before it ceases to.
+//! 1. `PREPARE`: before the CPU starts: what it will need. Backwards after it has gone: what it has left behind.
+//! 2. `starting` and `dying`: on the CPU itself, with IRQs masked, as its idle task.
+//! 3. `ONLINE`: the CPU schedules tasks. Backwards before it ceases to.
 //!
 //! **Going down.** First the CPU is taken out of `smp::online()`, so that nobody chooses it for anything new; who has
 //! chosen it a moment ago with IRQs masked is waited for by interrupting every CPU once. Then its tasks are moved
