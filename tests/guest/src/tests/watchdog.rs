@@ -3,7 +3,7 @@
 //! The thresholds are far below those in use, and yet long: these tests are for machines with virtual time.
 
 use crate::framework::clock::{is_exact, spin_ns};
-use crate::framework::{Failure, cpus};
+use crate::framework::{Failure, cpus, models};
 use crate::tests::throttling::Limits;
 use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
@@ -78,6 +78,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_cpu_that_idles_that_has_one_task_or_that_switches_is_not_reported() {
         let _unlimited = Limits::none()?;
         let watching = Watching::start(N, 0)?;
