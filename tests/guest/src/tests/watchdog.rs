@@ -3,7 +3,7 @@
 //! The thresholds are far below those in use, and yet long: these tests are for machines with virtual time.
 
 use crate::framework::clock::{is_exact, spin_ns};
-use crate::framework::{Failure, cpus, models};
+use crate::framework::{Failure, cpus};
 use crate::tests::throttling::Limits;
 use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
