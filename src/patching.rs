@@ -1,6 +1,6 @@
 //! Patching the text while the kernel runs: [`arch::patch::set`] with its lock and its window.
 //!
-//! Where there are several CPUs, they stand still for [`SITES`] sites at a time if the sites are not `nop`s
+//! Where there are several CPUs, they stand still for `SITES` sites at a time if the sites are not `nop`s
 //! (`stop_machine`): each such batch costs every CPU the gathering and the writing, some tens of microseconds in which it takes
 //! no interrupt. Switching preempt-stats on is a thousand sites. It is a tool for debugging; latencies are measured behind it.
 //!

@@ -85,12 +85,12 @@ impl World {
             28 => self.cpus[c].is_preempt_off = true,
             29..=31 => self.cpus[c].is_preempt_off = false,
             32 => self.schedule(c),
-            33 | 34 if is_alive => {
-                // A deadline task may run everywhere; one that forbids its migration is waited for.
-                if !self.slots[i].p.is_deadline() && self.slots[i].p.migrate_disabled() == 0 {
-                    let mask = self.random_mask();
-                    self.set_affinity(i, mask);
-                }
+            // A deadline task may run everywhere; one that forbids its migration is waited for.
+            33 | 34
+                if is_alive && !self.slots[i].p.is_deadline() && self.slots[i].p.migrate_disabled() == 0 =>
+            {
+                let mask = self.random_mask();
+                self.set_affinity(i, mask);
             }
             35..=37 => {
                 if let Some(i) = self.running(c) {

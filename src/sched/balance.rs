@@ -9,7 +9,7 @@
 //! Two measures. Where one CPU has nothing, what counts is how many wait: half the difference is moved. Where all have
 //! something, it is load, what has been wanted of late, and it must be out by more than [`IMBALANCE_PCT`].
 //! A CPU on which something better than fair tasks runs has only a part of its capacity to give to them
-//! ([`BUSY_CAPACITY`]): else fair tasks behind a real-time hog would look well served.
+//! (`BUSY_CAPACITY`): else fair tasks behind a real-time hog would look well served.
 //!
 //! Invariant: a move never makes the picture worse: not to a CPU that has more to do than the one it comes from.
 //! Bounds: a search looks at each CPU of the domain twice; one task is moved for each time that two run queues are

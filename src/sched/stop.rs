@@ -1,6 +1,6 @@
 //! The stoppers: one thread per CPU, in the class before all others, that does what must come between whatever runs there.
 //!
-//! [`stop_one_cpu`] runs a function on a CPU in the place of its running task, which therefore is not `curr` meanwhile: that
+//! `stop_one_cpu` runs a function on a CPU in the place of its running task, which therefore is not `curr` meanwhile: that
 //! is how a running task is moved. [`stop_machine`] brings all CPUs together with interrupts masked and runs a function on
 //! one of them: nobody is in the middle of anything. What is to be done is left in a list of the CPU, and its stopper is
 //! woken; it displaces even deadline tasks, at the next preemption point.
@@ -14,7 +14,7 @@
 //! brings together none waits for a work in front of it that waits for the other, because only one such call is made at a
 //! time, and no other function waits.
 //!
-//! Context: threads that may sleep; [`Request::post`] any. Locks: the list, alone.
+//! Context: threads that may sleep; `Request::post` any. Locks: the list, alone.
 
 use super::core::schedule;
 use super::wakeup::wake_up_process;

@@ -1,14 +1,14 @@
 //! Starting a CPU: what it needs, how it is told, and what it does first.
 //!
-//! By the CPU that starts it ([`cpu_up`]): its per-CPU data, stacks and idle task are made (once, they are kept), its
+//! By the CPU that starts it (`cpu_up`): its per-CPU data, stacks and idle task are made (once, they are kept), its
 //! record is written to memory, and the method of its device-tree node lets it go. It sets itself up with IRQs masked
-//! ([`secondary_start`]), says that it is online, and becomes its idle task. It is waited for [`WAIT_MS`]: one that does
+//! (`secondary_start`), says that it is online, and becomes its idle task. It is waited for [`WAIT_MS`]: one that does
 //! not come is left out, and is told so should it come after all.
 //!
 //! The state of a CPU (`STATES`) decides between the two: `Starting` becomes `Alive` by the new CPU or `LeftOut` by
 //! who waits, and not both.
 //!
-//! Context: [`cpu_up`] in threads, one at a time. Locks: none.
+//! Context: `cpu_up` in threads, one at a time. Locks: none.
 
 use ::core::fmt;
 use ::core::ptr;

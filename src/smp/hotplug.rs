@@ -1,11 +1,11 @@
 //! CPUs that come and go: the order of the steps.
 //!
 //! A CPU comes up through three lists and goes down through them backwards, on behalf of the one thread that holds
-//! [`CONTROL`]:
+//! `CONTROL`:
 //!
-//! 1. [`PREPARE`]: before the CPU starts: what it will need. Backwards after it has gone: what it has left behind.
-//! 2. [`starting`] and [`dying`]: on the CPU itself, with IRQs masked, as its idle task.
-//! 3. [`ONLINE`]: the CPU schedules tasks. Backwards before it ceases to.
+//! 1. `PREPARE`: before the CPU starts: what it will need. Backwards after it has gone: what it has left behind.
+//! 2. `starting` and `dying`: on the CPU itself, with IRQs masked, as its idle task.
+//! 3. `ONLINE`: the CPU schedules tasks. Backwards before it ceases to.
 //!
 //! **Going down.** First the CPU is taken out of `smp::online()`, so that nobody chooses it for anything new; who has
 //! chosen it a moment ago with IRQs masked is waited for by interrupting every CPU once. Then its tasks are moved
@@ -51,16 +51,32 @@ static PREPARE: [Step; 6] = [
 /// While the CPU is online.
 static ONLINE: [Step; 4] = [
     // Closed by the last thing that it does.
-    Step { name: "stopper", up: |cpu| told(stop::open(cpu)), down: nothing },
+    Step {
+        name: "stopper",
+        up: |cpu| {
+            stop::open(cpu);
+            Ok(())
+        },
+        down: nothing,
+    },
     Step { name: "softirqs", up: start_ksoftirqd, down: softirq::going_down },
-    Step { name: "interrupts", up: |cpu| told(irq::back_online(cpu)), down: nothing },
-    Step { name: "watchdog", up: |cpu| told(watchdog::cpu_online(cpu)), down: watchdog::cpu_going_down },
+    Step {
+        name: "interrupts",
+        up: |cpu| {
+            irq::back_online(cpu);
+            Ok(())
+        },
+        down: nothing,
+    },
+    Step {
+        name: "watchdog",
+        up: |cpu| {
+            watchdog::cpu_online(cpu);
+            Ok(())
+        },
+        down: watchdog::cpu_going_down,
+    },
 ];
-
-#[expect(clippy::unnecessary_wraps, reason = "what steps answer")]
-fn told((): ()) -> Result<()> {
-    Ok(())
-}
 
 fn start_ksoftirqd(cpu: usize) -> Result<()> {
     softirq::up(cpu)?;

@@ -38,7 +38,7 @@ const BOOTS: &[(&str, &str, &str, &[&str])] = &[
         "jitter_finds_the_ticks_of_an_ordinary_cpu",
         TOLD,
         "jitter cpu=1 for=200ms",
-        &["\ntick  ", "tick: IRQ 27; 1 tick"],
+        &["\ntick                   50 ", " n=50 all_max="],
     ),
     ("top_shows_every_cpu", "", "top for=100ms", &["result top.cpu0 ", "result top.cpu3 "]),
     (

@@ -40,7 +40,7 @@ pub fn trials(followers: &mut Vec<Trial>) {
         let image = &built(&STINT).map_err(message)?.image;
         let mut command = Command::new(machine::program());
         command.args(["-M", "raspi4b", "-cpu", "cortex-a72,cntfrq=54000000", "-dtb", TREE]);
-        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-display", "none", "-no-reboot"]);
         command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
         command.args(["-append", &bootargs, "-kernel"]).arg(image);
         let captured = qemu::capture(command, SHORT).map_err(message)?;

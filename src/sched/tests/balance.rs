@@ -229,6 +229,6 @@ fn a_domain_is_left_to_deadline_tasks_as_a_whole() {
     assert!(!reserve(&mut b, &mut root).1, "2.4 does not fit");
     assert!(root.set_cpus(1, 0).is_err(), "nor 1.8 on one");
     // Given back on another CPU than it was asked for on.
-    a.rq.with_root(&mut root, |rq| rq.set_scheduler(p, SchedAttr::NORMAL)).unwrap();
+    let _ = a.rq.with_root(&mut root, |rq| rq.set_scheduler(p, SchedAttr::NORMAL)).unwrap();
     assert!(covers(CpuMask::ALL, CpuMask::first_n(2)) && !covers(CpuMask::of(1), CpuMask::first_n(2)));
 }

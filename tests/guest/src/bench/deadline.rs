@@ -31,7 +31,9 @@ pub fn dl_replenish() -> Bench {
         })
         .expect("a reservation of 25 %");
     // Without `yield`, which makes the emulator look at every other CPU.
-    while !DONE.load(Ordering::Relaxed) {}
+    while !core::hint::black_box(DONE.load(Ordering::Relaxed)) {
+        core::hint::black_box(());
+    }
     let bench = task.join().expect("samples");
     // What the reservation leaves behind is taken back at its next deadline: not in a sample of the next row.
     let end_ns = time::now_ns() + 2 * PERIOD_NS;

@@ -63,7 +63,7 @@ impl Random {
 
     /// One below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        (self.next() >> 32) * end >> 32
+        ((self.next() >> 32) * end) >> 32
     }
 
     /// A non-empty set of CPUs that are online.

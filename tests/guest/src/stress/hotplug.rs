@@ -30,7 +30,7 @@ static WRONG: spin::Mutex<String> = spin::Mutex::new(String::new());
 pub fn nobody_leaves<R>(f: impl FnOnce() -> R) -> (R, bool) {
     let before = DEPARTURES.load(Ordering::SeqCst);
     let answer = f();
-    (answer, before % 2 == 0 && before == DEPARTURES.load(Ordering::SeqCst))
+    (answer, before.is_multiple_of(2) && before == DEPARTURES.load(Ordering::SeqCst))
 }
 
 fn start(cast: &mut Cast) -> stint::Result<()> {

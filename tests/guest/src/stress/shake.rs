@@ -5,7 +5,6 @@ use super::cast::{self, Cast, Me};
 use crate::check_eq;
 use crate::framework::Outcome;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use stint::Error;
 use stint::sched::prio::{Policy, SchedAttr};
@@ -32,7 +31,7 @@ fn start(cast: &mut Cast) -> stint::Result<()> {
     Ok(())
 }
 
-fn shake(mut me: Me, tasks: &Vec<(TaskRef, bool)>) {
+fn shake(mut me: Me, tasks: &[(TaskRef, bool)]) {
     while !cast::STOP_SHAKERS.load(Ordering::Acquire) {
         for _ in 0..1 + me.random.below(8) {
             if let Some((task, movable)) = tasks.get(me.random.below(tasks.len() as u64) as usize) {
