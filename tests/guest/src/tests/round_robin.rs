@@ -31,6 +31,7 @@ ktest! {
     only_in(models::PREEMPTED_SPINNING, models::AT_ONCE_AND_MAKES_TASKS_IN_ATOMIC),
     fn equals_take_turns_of_one_slice() {
         static RUNS: Runs = Runs::new();
+        let _unlimited = super::throttling::Limits::none()?;
         stay_above()?;
         let guard = preempt::preempt_disable();
         let tasks = [1, 2, 3].map(|me| task::build("turn").rr(LOW).spawn(move || RUNS.hog(me)));
@@ -58,6 +59,8 @@ ktest! {
     fn a_preempted_task_keeps_what_is_left_of_its_slice() {
         static RUNS: Runs = Runs::new();
         static STOP: AtomicBool = AtomicBool::new(false);
+        // A throttled pause of 50 ms would count as part of a turn.
+        let _unlimited = super::throttling::Limits::none()?;
         stay_above()?;
         let guard = preempt::preempt_disable();
         let first = task::build("first").rr(LOW).spawn(|| RUNS.hog(1));
