@@ -154,6 +154,19 @@ pub(super) fn adopt_boot_cpu() {
 pub fn cpu_down(cpu: usize) -> core::result::Result<(), CpuError> {
     let _control = CONTROL.lock();
     bringup::may_stop(cpu)?;
+    // Not from the CPU that goes: the caller sleeps on the way, and its timer would go with the CPU. (Who may not be
+    // moved, such as a deadline task, is bound to another one or keeps it.)
+    let caller = task::current_ref();
+    let cpus = caller.affinity();
+    let _ = caller.set_affinity(super::online().without(cpu));
+    let result = leave(cpu);
+    // Refused to a caller that was bound to this CPU alone: it stays where it is.
+    let _ = caller.set_affinity(cpus);
+    result
+}
+
+/// [`cpu_down`] from another CPU.
+fn leave(cpu: usize) -> core::result::Result<(), CpuError> {
     // Deadline tasks may have reserved what the others do not have.
     dl_root::update(super::online().without(cpu).count()).map_err(CpuError::Reserved)?;
     go_down(&ONLINE, cpu);

@@ -7,6 +7,7 @@ use super::{Memory, Name, Task, builder, list, state};
 use crate::error::{Error, Result};
 use crate::mm::stack::Stack;
 use crate::sched::entity::SchedTask;
+use crate::sched::runqueue::{TaskRq, cpu_rq};
 use crate::smp::CpuMask;
 use alloc::boxed::Box;
 use arch::thread_info;
@@ -33,6 +34,8 @@ pub(crate) fn make_idle(cpu: usize) -> Result<(&'static Task, usize)> {
         Task::template(Name::new(&name), id, memory, thread_info::INIT_PREEMPT_COUNT, state::RUNNING);
     task.sched = SchedTask::new_idle();
     task.sched.set_cpus_allowed(CpuMask::of(cpu));
+    // Whoever walks the tasks asks where each belongs, also of a CPU that never comes.
+    task.rq = TaskRq::new(core::ptr::from_ref(cpu_rq(cpu)).cast_mut());
     let task: &'static Task = Box::leak(Box::write(place, task));
     list::add(task);
     Ok((task, stack.into_top()))
