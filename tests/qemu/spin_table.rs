@@ -24,10 +24,10 @@ const SAYS: &[&str] = &[
     "the CPU with mpidr 0x5 is left out: enable-method \"magic\"; expected psci or spin-table",
     "CPU 4 (mpidr 0x4) did not come within 1000 ms; left out",
     "smp: 4 CPUs online",
-    "0x2  off        spin-table",
+    "0x2  off       spin-table",
     "online: 0-1,3",
-    "0x2  online     spin-table",
-    "0x4  left out   spin-table",
+    "0x2  online    spin-table",
+    "0x4  left out  spin-table",
     "online: 0-3",
     "CPU 4 did not come when it was started, and is left out",
 ];

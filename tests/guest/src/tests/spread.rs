@@ -120,6 +120,7 @@ fn with_workers(workers: Vec<JoinHandle<()>>, check: impl FnOnce() -> Outcome) -
 
 ktest! {
     fn the_four_most_important_of_six_tasks_run_on_four_cpus() {
+        cpus::fresh()?;
         need_cpus!(4);
         let _in_charge = InCharge::begin()?;
         let four = CpuMask::first_n(4);
@@ -186,6 +187,7 @@ ktest! {
 
 ktest! {
     fn fair_tasks_spread_over_the_cpus_and_get_equal_parts() {
+        cpus::fresh()?;
         need_cpus!(4);
         let _in_charge = InCharge::begin()?;
         let four = CpuMask::first_n(4);
@@ -236,6 +238,7 @@ ktest! {
 
 ktest! {
     fn of_equals_the_one_that_cannot_go_elsewhere_runs_and_the_other_goes() {
+        cpus::fresh()?;
         need_cpus!(3);
         let _in_charge = InCharge::begin()?;
         let pair = CpuMask::of(1).with(2);

@@ -1,6 +1,7 @@
 //! P3: the tick preempts a fair task that has had its turn, and nobody else.
 
 use crate::framework::clock::{hog, is_exact, spin_ns, tick_ns};
+use crate::framework::cpus;
 use crate::framework::runs::Runs;
 use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
@@ -57,6 +58,7 @@ ktest! {
     /// Ten tasks are more than the latency has turns for: the period grows so that nobody gets less than the
     /// minimum granularity.
     fn many_tasks_still_get_the_minimum_granularity_each() {
+        cpus::fresh()?;
         static RUNS: Runs = Runs::new();
         let minimum_ns = with_rq(|rq| rq.cfs().tunables().sched_min_granularity_ns);
         let lengths = fair_runs(&RUNS, 10, 40)?;
