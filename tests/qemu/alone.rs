@@ -54,6 +54,7 @@ const ON_FOUR_CPUS: &[&str] = &[
     "fair_tasks_spread_over_the_cpus_and_get_equal_parts",
     "of_equals_the_one_that_cannot_go_elsewhere_runs_and_the_other_goes",
     "many_tasks_still_get_the_minimum_granularity_each",
+    "a_section_over_the_budget_is_told_once_and_counted_every_time",
 ];
 
 /// One trial per boot.

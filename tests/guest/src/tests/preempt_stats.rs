@@ -350,6 +350,7 @@ fn logged(text: &str) -> usize {
 
 ktest! {
     fn a_section_over_the_budget_is_told_once_and_counted_every_time() {
+        crate::framework::cpus::fresh()?;
         need_exact()?;
         need_own_stats()?;
         let _tick = TickOff::new();
