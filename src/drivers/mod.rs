@@ -7,4 +7,5 @@ pub mod fdt;
 #[cfg(target_os = "none")]
 pub mod irqchip;
 pub mod machine;
+pub mod mmio;
 pub mod queue;
