@@ -90,6 +90,7 @@ fn machines() -> Vec<(&'static str, Machine, &'static str)> {
         ("smp2", Machine { cpus: 2, ..base() }, ""),
         ("smp4", Machine { cpus: 4, ..base() }, ""),
         ("smp4-gicv2", Machine { cpus: 4, gic: 2, ..base() }, ""),
+        ("smp4-rt", Machine { cpus: 4, ..base() }, "preempt=rt"),
     ]
 }
 
