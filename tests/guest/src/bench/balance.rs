@@ -27,6 +27,7 @@ const NORMAL: SchedAttr = SchedAttr::NORMAL;
 
 /// CPUs with tasks that never run.
 struct Machine {
+    #[expect(clippy::vec_box, reason = "a run queue has lists through itself: it stays where it is")]
     rqs: Vec<Box<Rq>>,
     tasks: Vec<NonNull<SchedTask>>,
     pri: CpuPri,
