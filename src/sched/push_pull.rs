@@ -30,6 +30,7 @@ use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
 use super::select::{self, View, Wakeup};
+use super::smp::level_of_rt;
 use crate::smp::{self, CpuMask};
 use crate::task::{self, Task};
 use core::sync::atomic::{Ordering, fence};
@@ -138,7 +139,7 @@ pub(super) fn push(this: &'static RunQueue) {
         unsafe { to.unlock() };
     }
     // Somebody may be left: at the next switch.
-    this.needs_balance.set(true);
+    this.ask_balance();
 }
 
 /// Would `p` be the next to run on the CPU of `rq`?
@@ -184,15 +185,43 @@ fn publish_what_will_run(this: &RunQueue, prio: i32) {
 /// told what runs. False: ask that.
 #[inline(always)]
 pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
-    if rq.does_not_sink(next) {
+    let (level, told) = (level_of_rt(next), rq.told_level());
+    if level == told {
         return true;
     }
-    if rq.is_off() {
-        return false;
+    if level < told {
+        return may_sink_to(rq, level);
     }
-    rq.tell_level(&CPUPRI, level_of_prio(next.prio()));
+    rq.tell_level(&CPUPRI, level);
+    true
+}
+
+/// The CPU of `rq` is going to run something of this real-time level, which is below what was told: tells it, and whether
+/// nobody waits elsewhere who should run here instead. If somebody may, `rq` itself goes on to think that it has not sunk,
+/// so that the next pick looks.
+#[inline(always)]
+pub(super) fn may_sink_to(rq: &mut Rq, level: u8) -> bool {
+    if rq.is_off() {
+        // Nobody is to know, and nothing comes here.
+        return true;
+    }
+    CPUPRI.set(rq.cpu(), level);
+    // The handshake with `push` (module). Who waits here himself is among those found: then it is looked at at leisure.
     fence(Ordering::SeqCst);
-    LOADS.overloaded().without(rq.cpu()).is_empty()
+    let is_alone = LOADS.overloaded().is_empty();
+    if is_alone {
+        rq.note_told_level(level);
+    }
+    is_alone
+}
+
+/// `hooks::about_to_run`.
+#[inline(always)]
+pub(super) fn about_to_run(rq: &mut Rq, p: SchedRef) {
+    let level = level_of_rt(p);
+    if level > rq.told_level() {
+        rq.tell_level(&CPUPRI, level);
+    }
 }
 
 /// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
@@ -243,16 +272,8 @@ fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
 
 /// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
 /// `hooks::balance_callback` has something to do behind the switch.
-#[inline(always)]
 pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
     // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
-    let rq = unsafe { this.rq() };
-    !rq.is_told_switch(sched_ref(prev), sched_ref(next)) && tell_switch(this, prev, next)
-}
-
-#[inline(never)]
-fn tell_switch(this: &RunQueue, prev: &Task, next: &Task) -> bool {
-    // SAFETY: as in `switched`.
     let rq = unsafe { this.rq() };
     rq.publish_switch(&CPUPRI, &LOADS, sched_ref(prev), sched_ref(next));
     if sched_ref(prev) == rq.idle() {

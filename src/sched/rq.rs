@@ -45,6 +45,9 @@ pub struct Rq {
     /// The stopper, where `special` says that it is ready.
     pub(super) stop: SchedRef,
     pub(super) special: Special,
+    /// The level of the best pushable task that others have been told of. Behind `special`, so that one load sees both
+    /// (`Rq::is_quiet`).
+    pub(super) told_pushable: u32,
     clock_ns: u64,
     clock_task_ns: u64,
     pub(super) rt_bandwidth: RtBandwidth,
@@ -86,6 +89,7 @@ impl Rq {
             idle: SchedRef::nobody(),
             stop: SchedRef::nobody(),
             special: Special::empty(),
+            told_pushable: 0,
             clock_ns: 0,
             clock_task_ns: 0,
             rt_bandwidth: RtBandwidth::new(),

@@ -29,6 +29,7 @@ use super::prio::{DEFAULT_PRIO, MAX_DL_PRIO, MAX_PRIO, MAX_RT_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
 use super::rt::RtRq;
+use crate::smp::CpuMask;
 
 /// The most candidates that a search for a task to take looks at. Behind so many that may not run on the CPU in question
 /// a better one could be hidden until one of them has gone.
@@ -41,10 +42,10 @@ pub(super) struct RqSmp {
     pub(super) pushable: Pushable,
     /// What this CPU's fair tasks want.
     avg: LoadAvg,
+    /// This CPU alone, while it takes tasks at all: the set of a task that is bound to it. Empty from when it begins to go.
+    own: CpuMask,
     /// Offline, or left out of balancing.
     is_off: bool,
-    /// The level of the best pushable task that others have been told of.
-    told_pushable: u8,
     /// The level of what has been woken and is to run here, until the switch.
     coming: u8,
     /// What the table of levels says of this CPU.
@@ -57,8 +58,8 @@ impl RqSmp {
             cpu: 0,
             pushable: Pushable::new(),
             avg: LoadAvg::new(1),
+            own: CpuMask::NONE,
             is_off: false,
-            told_pushable: 0,
             coming: cpupri::IDLE,
             told_level: cpupri::OFF,
         }
@@ -75,6 +76,12 @@ impl Rq {
     /// Tells the run queue whose it is. Before there is more than one.
     pub fn set_cpu(&mut self, cpu: usize) {
         self.smp.cpu = cpu;
+        self.set_taking(true);
+    }
+
+    /// Whether tasks that are bound to this CPU become ready here without a look at which CPUs are online.
+    pub fn set_taking(&mut self, takes: bool) {
+        self.smp.own = if takes { CpuMask::of(self.smp.cpu) } else { CpuMask::NONE };
     }
 
     /// Whether other CPUs are to see this one as [`cpupri::OFF`]: offline, or isolated. [`Self::publish`] is to follow.
@@ -113,39 +120,55 @@ impl Rq {
         if self.special.is_empty() { self.rt.pick() } else { None }
     }
 
-    /// The CPU does not sink by running the real-time task `next`. Then there is nothing to pull: for whoever waits
-    /// elsewhere a place has been looked for with this level in the table.
+    /// Nothing is out of the ordinary, and nobody waits here whom other CPUs may take. One load.
     #[inline(always)]
-    pub(super) fn does_not_sink(&self, next: SchedRef) -> bool {
-        level_of_rt(next) >= self.smp.told_level
+    pub(super) fn is_quiet(&self) -> bool {
+        u64::from(self.special.bits()) | u64::from(self.told_pushable) << 32 == 0
     }
 
-    /// Is [`Self::publish_switch`] from `prev` to `next` done by this? Both are real-time tasks of this CPU alone, so neither
-    /// is in a list or a sum; the table says the level already; and nobody waits to be pushed.
+    /// `p` may run on this CPU and on no other, and this CPU takes tasks: it need not be asked where `p` is to run.
     #[inline(always)]
-    pub(super) fn is_told_switch(&mut self, prev: SchedRef, next: SchedRef) -> bool {
-        let is_told = prev.is_rt()
-            && next.is_rt()
-            && level_of_rt(next) == self.smp.told_level
-            && prev.has_one_cpu()
-            && next.has_one_cpu()
-            && self.smp.told_pushable == 0
-            && self.special.is_empty();
-        if is_told {
-            debug_assert!(
-                prev.is_bound_rt() && next.is_bound_rt(),
-                "{prev:?} or {next:?} may still be taken"
-            );
-            debug_assert!(
-                !prev.is_counted() && !next.is_counted(),
-                "{prev:?} or {next:?} is counted as fair"
-            );
-            self.smp.coming = cpupri::IDLE;
-        }
-        is_told
+    pub(super) fn is_own(&self, p: SchedRef) -> bool {
+        p.cpus_allowed() == self.smp.own
     }
 
-    /// The same for [`Self::publish_wakeup`].
+    /// A real-time task that [`Self::is_own`]: it is in no list and in no sum of which other CPUs are told, so when it
+    /// wakes, runs, makes room or sleeps there is nothing to tell but the CPU's level.
+    #[inline(always)]
+    pub(super) fn is_own_rt(&self, p: SchedRef) -> bool {
+        let is_own = p.is_rt() && self.is_own(p);
+        debug_assert!(!is_own || p.is_bound_rt() && !p.is_counted(), "{p:?} may be taken, or counts as fair");
+        is_own
+    }
+
+    /// The level that others know of this CPU. No more than that of what runs, but while somebody else is to be pulled.
+    #[inline(always)]
+    pub(super) fn told_level(&self) -> u8 {
+        self.smp.told_level
+    }
+
+    /// This CPU is known to run something of this level; the table has been told.
+    #[inline(always)]
+    pub(super) fn note_told_level(&mut self, level: u8) {
+        self.smp.told_level = level;
+    }
+
+    /// What has been woken and is to run here, until the switch: of this level.
+    #[inline(always)]
+    pub(super) fn note_coming(&mut self, level: u8) {
+        self.smp.coming = level;
+    }
+
+    /// [`Self::publish_switch`] of two tasks that [`Self::is_own_rt`], when the level has been told: makes `next` the
+    /// running task.
+    #[inline(always)]
+    pub(super) fn run_own_rt(&mut self, next: SchedRef) {
+        debug_assert!(level_of_rt(next) == self.smp.told_level || self.smp.is_off, "{next:?} runs untold");
+        self.smp.coming = cpupri::IDLE;
+        self.curr = next;
+    }
+
+    /// Is [`Self::publish_wakeup`] done by this? `p` is a real-time task of one CPU.
     #[inline(always)]
     pub(super) fn tell_plain_wakeup(&mut self, pri: &CpuPri, p: SchedRef, decision: Resched) -> bool {
         if !p.is_rt() || !p.has_one_cpu() {
@@ -179,15 +202,15 @@ impl Rq {
         self.tell_level(pri, self.level());
         loads.runs(self.smp.cpu, &self.curr);
         loads.publish(self);
-        self.smp.told_pushable = self.best_pushable();
+        self.told_pushable = self.best_pushable().into();
     }
 
     /// Tells others of the tasks that they may take from here, if that is something new.
     #[inline]
     fn publish_pushable(&mut self, loads: &CpuLoads) {
         let best = self.best_pushable();
-        if best != self.smp.told_pushable {
-            self.smp.told_pushable = best;
+        if u32::from(best) != self.told_pushable {
+            self.told_pushable = best.into();
             loads.publish_pushable(self.smp.cpu, best);
         }
     }
@@ -494,7 +517,7 @@ impl Rq {
 
 /// The level of a real-time task.
 #[inline(always)]
-fn level_of_rt(p: SchedRef) -> u8 {
+pub(super) fn level_of_rt(p: SchedRef) -> u8 {
     (MAX_RT_PRIO - p.prio()) as u8
 }
 
