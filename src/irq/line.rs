@@ -302,11 +302,7 @@ extern "C" fn handle_arch_irq(irq: u32) {
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn handle_arch_irq_smp(irq: u32) {
     if let Some(desc) = TABLE.0.get(irq as usize) {
-        if static_branch::<IRQ_STATS>() {
-            handle_timed(desc, irq);
-        } else {
-            handle::<true>(desc, irq);
-        }
+        handle::<true>(desc, irq);
         gic::v3::eoi(irq);
     }
 }

@@ -351,28 +351,25 @@ pub(crate) unsafe fn sleep_alone_irqs_off() {
 ///
 /// # Safety
 /// Task context, the count 0, IRQs masked and about to be opened by the caller.
-#[inline(always)]
-pub(crate) unsafe fn preempt_schedule_irqs_off() {
-    // SAFETY: passed on.
-    unsafe { if static_branch::<SMP_LOCKS>() { preempt_schedule_smp() } else { preempt_schedule_alone() } }
-}
-
-/// # Safety
-/// As [`preempt_schedule_irqs_off`], on a CPU that is alone.
 #[inline(never)]
-unsafe fn preempt_schedule_alone() {
-    // SAFETY: as in `schedule`.
+pub(crate) unsafe fn preempt_schedule_irqs_off() {
+    // SAFETY: passed on, and as in `schedule`.
     unsafe {
+        if static_branch::<SMP_LOCKS>() {
+            return preempt_schedule_smp();
+        }
         thread_info::preempt_count_set::<2>();
         schedule_alone::<{ Why::Preempt as u8 }>();
         thread_info::preempt_count_set::<0>();
     }
 }
 
+/// [`preempt_schedule_irqs_off`] where there are several CPUs, for a caller that has asked.
+///
 /// # Safety
-/// As [`preempt_schedule_irqs_off`], on one of several CPUs.
+/// As there.
 #[inline(never)]
-unsafe fn preempt_schedule_smp() {
+pub(crate) unsafe fn preempt_schedule_smp() {
     let prev = task::current();
     // SAFETY: as in `schedule`.
     unsafe {

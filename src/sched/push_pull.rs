@@ -218,9 +218,12 @@ pub(super) fn may_sink_to(rq: &mut Rq, level: u8) -> bool {
 /// `hooks::about_to_run`.
 #[inline(always)]
 pub(super) fn about_to_run(rq: &mut Rq, p: SchedRef) {
-    let level = level_of_rt(p);
-    if level > rq.told_level() {
+    let (level, told) = (level_of_rt(p), rq.told_level());
+    if level > told {
         rq.tell_level(&CPUPRI, level);
+    } else if told == cpupri::OFF && !rq.is_off() {
+        // Told, but not known to be looked down to: the next pick still looks.
+        CPUPRI.set(rq.cpu(), level);
     }
 }
 

@@ -44,12 +44,8 @@ const BOOTS: &[(&str, &str, bool, &[&str])] = &[
     ),
 ];
 
-/// Known to fail on four CPUs: the first now and then, where a task less important than one that waits elsewhere is seen to
-/// run for a while; the second because a violation is told twice. Run them with `--ignored`.
-const FAIL: &[&str] = &[
-    "the_four_most_important_of_six_tasks_run_on_four_cpus",
-    "a_section_over_the_budget_is_told_once_and_counted_every_time",
-];
+/// Known to fail on four CPUs, because a violation is told twice. Run it with `--ignored`.
+const FAIL: &[&str] = &["a_section_over_the_budget_is_told_once_and_counted_every_time"];
 
 /// Kernel tests whose outcome depends on what ran before them on the other CPUs: on four CPUs each has a boot of its
 /// own, and the list leaves them out (docs/caveats.md).
