@@ -227,28 +227,36 @@ fn setprio_smp(task: &Task, prio: i32, donor: Option<&Task>) {
     setprio_at_length(this, task, prio, donor);
 }
 
-/// [`setprio`] of a real-time task that stays one, is its CPU's alone, and runs or sleeps: others are told of nothing but the
-/// level of what runs. False: nothing is done. `this` is the task's run queue, locked.
+/// [`setprio`] of a real-time task that stays one and is its CPU's alone: others are told of nothing but the level of what
+/// runs. False: nothing is done. `this` is the task's run queue, locked.
 #[inline(always)]
 fn setprio_plain(this: &'static RunQueue, task: &Task, prio: i32) -> bool {
     // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
-    let runs = rq.curr() == p;
-    // One that waits on a queue is to be filed anew there; one that waits to run may be what is to run.
+    let curr = rq.curr();
+    let runs = curr == p;
+    // One that waits on a queue is to be filed anew there; one that waits to run may equal one that could make room by going
+    // elsewhere; and one that runs and is on no queue is being put to sleep.
     let is_plain = is_rt_prio(prio)
         && rq.is_quiet()
         && rq.is_own_rt(p)
-        && runs == p.is_queued()
-        && !wait::is_filed(task);
-    if is_plain {
-        let decision = rq.setprio_rt(p, prio);
-        // Where somebody here goes first, the pick tells; where it sinks below what waits elsewhere, the pick pulls.
-        if runs && (decision.is_yes() || !hooks::has_nothing_to_pull(rq, p)) {
-            resched_rq_if(this, Resched::Yes);
-        }
+        && !wait::is_filed(task)
+        && if p.is_queued() { rq.is_own(curr) } else { !runs };
+    if !is_plain {
+        return false;
     }
-    is_plain
+    let mut decision = rq.setprio_rt(p, prio);
+    if runs {
+        // Where somebody here goes first, the pick tells; where it sinks below what waits elsewhere, the pick pulls.
+        if !decision.is_yes() && !hooks::has_nothing_to_pull(rq, p) {
+            decision = Resched::Yes;
+        }
+    } else if decision.is_yes() {
+        hooks::about_to_run(rq, prio);
+    }
+    resched_rq_if(this, decision);
+    true
 }
 
 #[inline(never)]

@@ -85,7 +85,7 @@ pub(super) unsafe fn schedule_alone<const WHY: u8>() {
     if sleeps {
         rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
     }
-    let next = if rq.special().is_empty() {
+    let next = if rq.is_quiet() {
         rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
     } else {
         pick_special(this)
@@ -136,16 +136,19 @@ pub(super) unsafe fn schedule_locked<const WHY: u8>(this: &'static RunQueue, pre
     // SAFETY: locked by contract.
     let rq = unsafe { this.rq() };
     let p = sched_ref(prev);
-    let is_plain = rq.is_quiet() && rq.is_own_rt(p);
-    if is_plain && sleeps {
-        rq.dequeue_rt(p);
-    }
-    let next = match rq.rt().pick() {
-        Some(next) if is_plain && rq.is_own(next) && hooks::has_nothing_to_pull(rq, next) => {
-            rq.run_own_rt(next);
-            next
+    let next = if rq.is_quiet() && rq.is_own_rt(p) {
+        if sleeps {
+            rq.dequeue_rt(p);
         }
-        _ => pick_at_length(this, prev, sleeps && !is_plain),
+        match rq.rt().pick() {
+            Some(next) if rq.is_own(next) && hooks::has_nothing_to_pull(rq, next) => {
+                rq.run_own_rt(next);
+                next
+            }
+            _ => pick_at_length(this, prev, false),
+        }
+    } else {
+        pick_at_length(this, prev, sleeps)
     };
     let next = task_of(next);
 
@@ -356,7 +359,7 @@ pub(crate) unsafe fn preempt_schedule_irqs_off() {
     // SAFETY: passed on, and as in `schedule`.
     unsafe {
         if static_branch::<SMP_LOCKS>() {
-            return preempt_schedule_smp();
+            return preempt_schedule_by_call_smp();
         }
         thread_info::preempt_count_set::<2>();
         schedule_alone::<{ Why::Preempt as u8 }>();
@@ -364,11 +367,19 @@ pub(crate) unsafe fn preempt_schedule_irqs_off() {
     }
 }
 
+/// # Safety
+/// As [`preempt_schedule_irqs_off`].
+#[inline(never)]
+unsafe fn preempt_schedule_by_call_smp() {
+    // SAFETY: passed on.
+    unsafe { preempt_schedule_smp() };
+}
+
 /// [`preempt_schedule_irqs_off`] where there are several CPUs, for a caller that has asked.
 ///
 /// # Safety
 /// As there.
-#[inline(never)]
+#[inline(always)]
 pub(crate) unsafe fn preempt_schedule_smp() {
     let prev = task::current();
     // SAFETY: as in `schedule`.

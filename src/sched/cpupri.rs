@@ -94,6 +94,12 @@ impl CpuPri {
         self.levels[cpu % MAX_CPUS].store(level, Ordering::Relaxed);
     }
 
+    /// The place of `cpu`, for who tells often. As for [`Self::set`].
+    #[must_use]
+    pub fn entry(&self, cpu: usize) -> &AtomicU8 {
+        &self.levels[cpu % MAX_CPUS]
+    }
+
     /// What `cpu` runs.
     #[inline(always)]
     #[must_use]

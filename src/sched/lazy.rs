@@ -78,7 +78,7 @@ impl Rq {
     /// [`Rq::pick_next_task`].
     #[inline(always)]
     pub(super) fn pick_next_task_lazily(&mut self, prev: SchedRef, now_ns: impl FnOnce() -> u64) -> SchedRef {
-        debug_assert!(self.special.is_empty(), "rq: {:?} is for pick_next_special", self.special);
+        debug_assert!(self.special().is_empty(), "rq: {:?} is for pick_next_special", self.special);
         match self.rt().pick() {
             Some(next) => {
                 self.set_next_rt(prev, next, |_| now_ns());

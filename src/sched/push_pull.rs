@@ -30,7 +30,7 @@ use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
 use super::select::{self, View, Wakeup};
-use super::smp::level_of_rt;
+use super::smp::prio_of;
 use crate::smp::{self, CpuMask};
 use crate::task::{self, Task};
 use core::sync::atomic::{Ordering, fence};
@@ -185,45 +185,50 @@ fn publish_what_will_run(this: &RunQueue, prio: i32) {
 /// told what runs. False: ask that.
 #[inline(always)]
 pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
-    let (level, told) = (level_of_rt(next), rq.told_level());
-    if level == told {
+    let (prio, told) = (next.prio(), rq.told_prio());
+    if prio == told {
         return true;
     }
-    if level < told {
-        return may_sink_to(rq, level);
+    if prio > told {
+        return may_sink_to(rq, prio);
     }
-    rq.tell_level(&CPUPRI, level);
+    rq.tell_table(prio);
+    rq.note_told_prio(prio);
     true
 }
 
-/// The CPU of `rq` is going to run something of this real-time level, which is below what was told: tells it, and whether
-/// nobody waits elsewhere who should run here instead. If somebody may, `rq` itself goes on to think that it has not sunk,
-/// so that the next pick looks.
+/// The CPU of `rq` is going to run something of this real-time priority, which is less than what was told: tells it, and
+/// whether nobody waits elsewhere who should run here instead. If somebody may, `rq` itself goes on to think that it has not
+/// sunk, so that the next pick looks.
 #[inline(always)]
-pub(super) fn may_sink_to(rq: &mut Rq, level: u8) -> bool {
+fn may_sink_to(rq: &mut Rq, prio: i32) -> bool {
     if rq.is_off() {
         // Nobody is to know, and nothing comes here.
         return true;
     }
-    CPUPRI.set(rq.cpu(), level);
+    rq.tell_table(prio);
     // The handshake with `push` (module). Who waits here himself is among those found: then it is looked at at leisure.
     fence(Ordering::SeqCst);
     let is_alone = LOADS.overloaded().is_empty();
     if is_alone {
-        rq.note_told_level(level);
+        rq.note_told_prio(prio);
     }
     is_alone
 }
 
 /// `hooks::about_to_run`.
 #[inline(always)]
-pub(super) fn about_to_run(rq: &mut Rq, p: SchedRef) {
-    let (level, told) = (level_of_rt(p), rq.told_level());
-    if level > told {
-        rq.tell_level(&CPUPRI, level);
-    } else if told == cpupri::OFF && !rq.is_off() {
+pub(super) fn about_to_run(rq: &mut Rq, prio: i32) {
+    let told = rq.told_prio();
+    if prio < told {
+        rq.tell_table(prio);
+        rq.note_told_prio(prio);
+        // More than all that is coming, of which was told.
+        rq.set_coming(prio);
+    } else if told == prio_of(cpupri::OFF) && !rq.is_off() {
         // Told, but not known to be looked down to: the next pick still looks.
-        CPUPRI.set(rq.cpu(), level);
+        rq.note_coming(prio);
+        rq.tell_coming();
     }
 }
 

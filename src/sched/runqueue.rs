@@ -199,8 +199,8 @@ impl RunQueue {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn unlock_smp(&self) {
-        // SAFETY: by contract.
-        unsafe { self.lock.unlock_word() };
+        // SAFETY: by contract; the lock is at this offset.
+        unsafe { self.lock.unlock_word_in::<_, { offset_of!(RunQueue, lock) }>(self) };
     }
 
     /// Locked: has `hooks::balance_callback` called behind the next switch.
@@ -292,6 +292,7 @@ impl RunQueue {
         let rq = unsafe { this.rq() };
         rq.init(sched_ref(idle), hz, 1);
         rq.set_cpu(this.cpu());
+        rq.set_entry(CPUPRI.entry(this.cpu()));
         rq.set_off(crate::smp::isolation::is_isolated(this.cpu()));
         this.switch_cycles.set(arch::pmu::cycles());
         this

@@ -17,6 +17,7 @@
 //! needs the clock.
 
 use core::mem::swap;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::cpu_loads::CpuLoads;
@@ -46,12 +47,21 @@ pub(super) struct RqSmp {
     own: CpuMask,
     /// Offline, or left out of balancing.
     is_off: bool,
+    /// The level of the best pushable task that others have been told of; `Special::PUSHABLE` says whether there is one.
+    told_pushable: u8,
+    /// This CPU's byte in the kernel's table of levels.
+    entry: &'static AtomicU8,
     /// The level of what has been woken and is to run here, until the switch.
     coming: u8,
     /// What the table of levels says of this CPU; or [`cpupri::OFF`], which no task has, if that has been lowered and the CPU
     /// has not looked since for what should rather run here.
-    told_level: u8,
+    ///
+    /// Kept as the priority of that level, [`prio_of`], which is what a task has: the more important, the less.
+    told_prio: i32,
 }
+
+/// For a run queue that is in no table.
+static UNSEEN: AtomicU8 = AtomicU8::new(cpupri::OFF);
 
 impl RqSmp {
     pub(super) const fn new() -> Self {
@@ -61,8 +71,10 @@ impl RqSmp {
             avg: LoadAvg::new(1),
             own: CpuMask::NONE,
             is_off: false,
+            told_pushable: 0,
+            entry: &UNSEEN,
             coming: cpupri::IDLE,
-            told_level: cpupri::OFF,
+            told_prio: prio_of(cpupri::OFF),
         }
     }
 }
@@ -106,7 +118,7 @@ impl Rq {
     /// this is more than was told before.
     #[inline(always)]
     pub(super) fn tell_level(&mut self, pri: &CpuPri, level: u8) {
-        self.smp.told_level = level;
+        self.smp.told_prio = prio_of(level);
         pri.set(self.smp.cpu, level);
     }
 
@@ -115,9 +127,9 @@ impl Rq {
     #[inline]
     fn publish_level(&mut self, pri: &CpuPri) {
         let level = self.level();
-        let told = if level < self.smp.told_level { cpupri::OFF } else { level };
+        let told = if prio_of(level) > self.smp.told_prio { cpupri::OFF } else { level };
         self.tell_level(pri, level);
-        self.smp.told_level = told;
+        self.smp.told_prio = prio_of(told);
     }
 
     /// Others are to see this CPU as [`cpupri::OFF`].
@@ -129,13 +141,14 @@ impl Rq {
     /// The real-time task that the next pick returns, if nothing is out of the ordinary.
     #[inline(always)]
     pub(super) fn plain_pick(&self) -> Option<SchedRef> {
-        if self.special.is_empty() { self.rt.pick() } else { None }
+        if self.special().is_empty() { self.rt.pick() } else { None }
     }
 
-    /// Nothing is out of the ordinary, and nobody waits here whom other CPUs may take. One load.
+    /// Nothing is out of the ordinary, and nobody waits here whom other CPUs may take (as nobody can where there is one CPU).
+    /// One load.
     #[inline(always)]
     pub(super) fn is_quiet(&self) -> bool {
-        u64::from(self.special.bits()) | u64::from(self.told_pushable) << 32 == 0
+        self.special.is_empty()
     }
 
     /// `p` may run on this CPU and on no other, and this CPU takes tasks: it need not be asked where `p` is to run.
@@ -153,23 +166,47 @@ impl Rq {
         is_own
     }
 
-    /// The level that others know of this CPU; [`cpupri::OFF`] if that was lowered and the CPU has not looked since for what
-    /// should rather run here.
+    /// The level that others know of this CPU, as a priority ([`prio_of`]); that of [`cpupri::OFF`] if it was lowered and the
+    /// CPU has not looked since for what should rather run here.
     #[inline(always)]
-    pub(super) fn told_level(&self) -> u8 {
-        self.smp.told_level
+    pub(super) fn told_prio(&self) -> i32 {
+        self.smp.told_prio
     }
 
-    /// This CPU is known to run something of this level; the table has been told.
+    /// This CPU is known to run something of this real-time priority; the table has been told.
     #[inline(always)]
-    pub(super) fn note_told_level(&mut self, level: u8) {
-        self.smp.told_level = level;
+    pub(super) fn note_told_prio(&mut self, prio: i32) {
+        self.smp.told_prio = prio;
     }
 
-    /// What has been woken and is to run here, until the switch: of this level.
+    /// Where the table has this CPU's level.
+    pub(super) fn set_entry(&mut self, entry: &'static AtomicU8) {
+        self.smp.entry = entry;
+    }
+
+    /// Tells the kernel's table, and nothing else, that something of this real-time priority runs here or is about to.
     #[inline(always)]
-    pub(super) fn note_coming(&mut self, level: u8) {
-        self.smp.coming = level;
+    pub(super) fn tell_table(&self, prio: i32) {
+        self.smp.entry.store((MAX_RT_PRIO - prio) as u8, Ordering::Relaxed);
+    }
+
+    /// What has been woken and is to run here, until the switch: of this real-time priority, unless that of something else is
+    /// more.
+    #[inline(always)]
+    pub(super) fn note_coming(&mut self, prio: i32) {
+        self.smp.coming = self.smp.coming.max((MAX_RT_PRIO - prio) as u8);
+    }
+
+    /// The same where it is known to be the most.
+    #[inline(always)]
+    pub(super) fn set_coming(&mut self, prio: i32) {
+        debug_assert!(self.smp.coming < (MAX_RT_PRIO - prio) as u8, "what is coming was not told");
+        self.smp.coming = (MAX_RT_PRIO - prio) as u8;
+    }
+
+    /// Tells the kernel's table what is coming.
+    pub(super) fn tell_coming(&self) {
+        self.smp.entry.store(self.smp.coming, Ordering::Relaxed);
     }
 
     /// [`Self::publish_switch`] of two tasks that [`Self::is_own_rt`], when the level has been told: makes `next` the
@@ -189,7 +226,7 @@ impl Rq {
         debug_assert!(p.is_bound_rt() && !p.is_counted(), "{p:?} may still be taken, or is counted as fair");
         if decision.is_yes() {
             let level = level_of_rt(p);
-            if level <= self.smp.told_level {
+            if p.prio() >= self.smp.told_prio {
                 return false;
             }
             self.smp.coming = level;
@@ -214,15 +251,21 @@ impl Rq {
         self.publish_level(pri);
         loads.runs(self.smp.cpu, &self.curr);
         loads.publish(self);
-        self.told_pushable = self.best_pushable().into();
+        self.note_told_pushable(self.best_pushable());
+    }
+
+    #[inline]
+    fn note_told_pushable(&mut self, level: u8) {
+        self.smp.told_pushable = level;
+        self.special.set(Special::PUSHABLE, level != 0);
     }
 
     /// Tells others of the tasks that they may take from here, if that is something new.
     #[inline]
     fn publish_pushable(&mut self, loads: &CpuLoads) {
         let best = self.best_pushable();
-        if u32::from(best) != self.told_pushable {
-            self.told_pushable = best.into();
+        if best != self.smp.told_pushable {
+            self.note_told_pushable(best);
             loads.publish_pushable(self.smp.cpu, best);
         }
     }
@@ -527,9 +570,15 @@ impl Rq {
     }
 }
 
+/// A level as the priority that a real-time task of it has; the others lie on both sides of those.
+#[inline(always)]
+pub(super) const fn prio_of(level: u8) -> i32 {
+    MAX_RT_PRIO - level as i32
+}
+
 /// The level of a real-time task.
 #[inline(always)]
-pub(super) fn level_of_rt(p: SchedRef) -> u8 {
+fn level_of_rt(p: SchedRef) -> u8 {
     (MAX_RT_PRIO - p.prio()) as u8
 }
 

@@ -45,8 +45,9 @@ use core::sync::atomic::{Ordering, fence};
 /// How a wait ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitStatus {
-    Waiting,
+    /// First, so that a waker stores the zero register.
     Granted,
+    Waiting,
     TimedOut,
 }
 
@@ -406,7 +407,6 @@ unsafe fn grant_in(lock: &RawLock, flags: irqflags::Flags, queue: *const PlistHe
         lock.unlock_word();
     }
     sched::wake_up_and_switch_smp(task, flags);
-    irqflags::local_irq_restore(flags);
 }
 
 #[inline(always)]

@@ -18,7 +18,6 @@ use super::hooks::{self, Ready};
 use super::runqueue::{
     RunQueue, cpu_rq, lock_task_rq_smp, rq_of, sched_ref, task_of, this_rq, try_lock_task_rq_smp,
 };
-use super::smp::level_of_rt;
 use super::wake_list;
 use super::wakeup::{check_resched, request_here};
 use crate::smp::online;
@@ -73,7 +72,7 @@ unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_and_switch_alone`.
+/// `wakeup::wake_up_and_switch_alone`, and restores `flags`.
 ///
 /// The common wake-up is here: a real-time task that is this CPU's alone, which slept, and a CPU where nothing is out of the
 /// ordinary and nobody waits for another one. Nobody is to be asked where it is to run, and nothing to be told but the level.
@@ -83,7 +82,8 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     let prev = task::current();
     let this = rq_of(prev);
     if !ptr::eq(this, rq_of(task)) {
-        return wake_up_elsewhere(task, flags);
+        wake_up_elsewhere(task, flags);
+        return irqflags::local_irq_restore(flags);
     }
     this.lock.lock_word();
     // SAFETY: locked above; the reference ends where the lock is passed on.
@@ -94,32 +94,40 @@ pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
     let is_plain = this.is_rq_of(task) && p.on_rq() == OnRq::No && rq.is_quiet() && rq.is_own_rt(p);
     if !is_plain {
         // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
-        return unsafe { wake_up_at_length(this, task, flags) };
+        unsafe { wake_up_at_length(this, task, flags) };
+        return irqflags::local_irq_restore(flags);
     }
     debug_assert!(rq.curr() != p, "{p:?} runs, is on no queue, and is woken by its own CPU");
     task.state.store(state::RUNNING, Ordering::Relaxed);
     trace::sched_wakeup(task);
+    let prio = p.prio();
     rq.enqueue_own_rt(p);
     // SAFETY: locked above, IRQs masked; `prev` runs, and `task` has just been queued.
-    unsafe { run_or_ask(this, prev, task, flags) };
+    unsafe { run_or_ask(this, prev, task, prio, flags) };
 }
 
 /// The end of the wake-up of a task that `Rq::is_own_rt`, and has just been queued on `this` CPU, where all is quiet: switches
-/// to it if it is to run and may at once, or asks for that. Releases the run queue.
+/// to it if it is to run and may at once, or asks for that. Releases the run queue and restores `flags`.
 ///
 /// # Safety
-/// IRQs masked; `this` is locked, and `prev` runs.
+/// IRQs masked; `this` is locked, `prev` runs, and `prio` is the priority of `task`.
 #[inline(always)]
-unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, flags: irqflags::Flags) {
+unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, prio: i32, flags: irqflags::Flags) {
     // SAFETY: locked by contract.
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     debug_assert!(rq.curr() == sched_ref(prev));
-    if p.prio() < prev.sched.prio() {
-        hooks::about_to_run(rq, p);
+    if prio < prev.sched.prio() {
+        hooks::about_to_run(rq, prio);
+        if irqflags::irqs_disabled_flags(flags) {
+            // An interrupt's wake-up, as a rule: its end is the preemption point.
+            ask_to_run(prev);
+            // They are masked, and stay so.
+            // SAFETY: locked by contract.
+            return unsafe { this.unlock_smp() };
+        }
         // As in `switch_or_settle`; of the task that makes room there is nothing to tell either.
-        let may_switch = !irqflags::irqs_disabled_flags(flags)
-            && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
+        let may_switch = thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
             && !prev.arch.thread_info.tif_need_resched()
             && rq.is_own_rt(sched_ref(prev))
             && !static_branch::<PREEMPT_INERT>();
@@ -133,19 +141,25 @@ unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, flags: i
                 finish_task_switch_smp();
                 thread_info::preempt_count_set::<0>();
             }
-            return;
+            return irqflags::local_irq_restore(flags);
         }
-        rq.note_coming(level_of_rt(p));
-        if !prev.arch.thread_info.test_and_set_need_resched() {
-            request_here();
-        }
-    } else if p.prio() == prev.sched.prio() && !rq.is_own(sched_ref(prev)) {
+        ask_to_run(prev);
+    } else if prio == prev.sched.prio() && !rq.is_own(sched_ref(prev)) {
         // The one that runs may make room by going elsewhere.
         hooks::task_woken(this, task);
     }
     // SAFETY: locked, still or again.
     unsafe { this.unlock_smp() };
     check_resched(flags);
+    irqflags::local_irq_restore(flags);
+}
+
+/// Asks `prev`, which runs here, to make room. Its run queue is locked.
+#[inline(always)]
+fn ask_to_run(prev: &Task) {
+    if !prev.arch.thread_info.test_and_set_need_resched() {
+        request_here();
+    }
 }
 
 /// [`wake_up_and_switch`] of a task that does not belong to this CPU.
@@ -396,7 +410,7 @@ pub(super) fn fork(task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_new_task`. IRQs masked.
+/// `wakeup::wake_up_new_task`. IRQs masked; restores `flags`.
 #[inline(never)]
 pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     let p = sched_ref(task);
@@ -414,7 +428,7 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
         trace::sched_wakeup(task);
         rq.begin_own_rt(p);
         // SAFETY: locked above, IRQs masked; `prev` runs, and `task` has just been queued.
-        return unsafe { run_or_ask(this, prev, task, flags) };
+        return unsafe { run_or_ask(this, prev, task, p.prio(), flags) };
     }
     let cpu = if is_bound_to(this, p) { this.cpu() } else { hooks::select_task_rq(task, this, Ready::Fork) };
     // Nobody can start it twice from here on.
@@ -434,6 +448,7 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     hooks::readied(this, task, decision);
     // SAFETY: locked above.
     unsafe { switch_or_settle(this, task, decision, flags) };
+    irqflags::local_irq_restore(flags);
 }
 
 /// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.

@@ -112,9 +112,10 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
-// The same entry where more than one CPU counts its interrupts.
+// The same entry where more than one CPU counts its interrupts. The number is the second argument: the first
+// register is where the handler's own argument has to go.
 el1_irq_smp:
-2:	mrs	x0, S3_0_C12_C12_0
+2:	mrs	x1, S3_0_C12_C12_0
 	bl	handle_arch_irq_smp
 	b	el1_irq_exit
 	.pushsection .patch, "a"
@@ -122,7 +123,7 @@ el1_irq_smp:
 	.long	2b - .
 	.long	el1_irq_timed - .
 	.long	{KEY_IRQ_STATS}
-	mrs	x0, S3_0_C12_C12_0
+	mrs	x1, S3_0_C12_C12_0
 	.popsection
 
 // The same switch where there is more than one CPU.
