@@ -411,8 +411,10 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
     }
     if p.is_queued() {
         // SAFETY: locked by the caller.
-        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
-        if static_branch::<SMP_LOCKS>() {
+        let rq = unsafe { this.rq() };
+        rq.dequeue_task(p, DequeueFlags::SLEEP);
+        // Of one that is this CPU's alone nobody was told.
+        if !(rq.is_quiet() && rq.is_own_rt(p)) {
             hooks::changed(this, task);
         }
     }

@@ -218,6 +218,13 @@ impl RunQueue {
         is_asked
     }
 
+    /// The length of a turn in ticks, without the lock: it was set before the CPU was online.
+    #[inline(always)]
+    pub(super) fn rr_timeslice_ticks(&self) -> u32 {
+        // SAFETY: a word inside of the run queue that is not written any more. No reference is made: the lock is not held.
+        unsafe { (&raw const (*self.rq.get()).rt.rr_timeslice_ticks).read() }
+    }
+
     /// In the tick of this CPU, which runs `curr`, without the lock: whether the tick can do without the scheduler. `curr` is a
     /// real-time task without a turn that ends, and no fair task waits, so there is nothing that other CPUs could take and
     /// nothing new to tell them; but at every [`LOOK_AFTER_TICKS`]th tick it is looked whether it is time to look around.

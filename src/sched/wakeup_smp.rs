@@ -396,6 +396,11 @@ pub(super) fn fork(task: &Task) {
     let here = this_rq();
     let allowed = task.sched.cpus_allowed();
     let cpu = if allowed.contains(here.cpu()) {
+        if task.sched.is_rt() {
+            // Nobody knows the task yet, and of the run queue it needs what was set at boot.
+            task.set_rq(here);
+            return task.sched.begin_turn(here.rr_timeslice_ticks());
+        }
         here.cpu()
     } else {
         // Nothing of it is online any more: it is moved when it starts.
