@@ -8,4 +8,7 @@ pub mod fdt;
 pub mod irqchip;
 pub mod machine;
 pub mod mmio;
+pub mod platform;
 pub mod queue;
+#[cfg(test)]
+mod tree_builder;
