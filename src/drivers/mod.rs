@@ -1,5 +1,6 @@
 //! Drivers, and the device tree they are found in.
 
+pub mod bcm2711;
 #[cfg(target_os = "none")]
 pub mod console;
 pub mod early;
@@ -12,3 +13,4 @@ pub mod platform;
 pub mod queue;
 #[cfg(test)]
 mod tree_builder;
+pub mod wait;

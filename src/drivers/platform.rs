@@ -30,7 +30,7 @@ pub struct Driver {
 
 /// Every driver; who is asked by others comes first.
 #[cfg(target_os = "none")]
-static DRIVERS: &[Driver] = &[];
+static DRIVERS: &[Driver] = &[super::bcm2711::firmware::DRIVER];
 
 /// Why a device is not used, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 
 #[cfg(target_os = "none")]
 mod cpu;
+#[cfg(target_os = "none")]
+mod firmware;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -83,6 +85,13 @@ shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the C
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 #[cfg(target_os = "none")]
 shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
+#[cfg(target_os = "none")]
+shell_command!(
+    "firmware",
+    "",
+    "ask the firmware of a Raspberry Pi for clocks, temperature, memory",
+    firmware::firmware
+);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);
