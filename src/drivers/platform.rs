@@ -15,6 +15,8 @@ use core::fmt;
 use alloc::format;
 use alloc::string::String;
 
+#[cfg(target_os = "none")]
+use super::bcm2711;
 use super::fdt::{Entry, Tree};
 use super::machine::{self, Interrupt, PhysRange};
 
@@ -30,7 +32,8 @@ pub struct Driver {
 
 /// Every driver; who is asked by others comes first.
 #[cfg(target_os = "none")]
-static DRIVERS: &[Driver] = &[super::bcm2711::firmware::DRIVER];
+static DRIVERS: &[Driver] =
+    &[bcm2711::firmware::DRIVER, bcm2711::watchdog::DRIVER, bcm2711::system_timer::DRIVER];
 
 /// Why a device is not used, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

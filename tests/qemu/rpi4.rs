@@ -17,35 +17,69 @@ use crate::boot::{SHORT, STINT, built, keep, message};
 
 const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-devices.dtb");
 
-/// A boot: its name, what is typed, what is said, and with which status it ends.
+/// A boot: its name, boot arguments, what is typed, what is said, what is not, and with which status it ends.
 struct Boot {
     name: &'static str,
+    extra: &'static str,
     command: &'static str,
     says: &'static [&'static str],
+    never: &'static str,
     status: i32,
 }
 
-const BOOTS: &[Boot] = &[Boot {
-    name: "the_firmware_answers_and_what_it_does_not_know_is_said",
-    command: "firmware",
-    says: &[
-        "board       Raspberry Pi 4 Model B, 2 GiB, revision 1.5 (b03115)",
-        "mac         ",
-        "arm memory  960 MiB from 0x0",
-        "vc memory   64.0 MiB from 0x3c000000",
-        "temperature 25.0 C",
-        "throttled   no",
-        "arm              700 MHz      700 MHz  (the firmware does not know tag 0x30047)",
-        "uart               3 MHz",
-    ],
-    status: 0,
-}];
+/// Said by a machine that is still there.
+const STILL_THERE: &str = "\nnot gone";
+
+const BOOTS: &[Boot] = &[
+    Boot {
+        name: "the_firmware_answers_and_what_it_does_not_know_is_said",
+        extra: "",
+        command: "firmware",
+        says: &[
+            "board       Raspberry Pi 4 Model B, 2 GiB, revision 1.5 (b03115)",
+            "mac         ",
+            "arm memory  960 MiB from 0x0",
+            "vc memory   64.0 MiB from 0x3c000000",
+            "temperature 25.0 C",
+            "throttled   no",
+            "arm              700 MHz      700 MHz  (the firmware does not know tag 0x30047)",
+            "uart               3 MHz",
+        ],
+        never: "no answer",
+        status: 0,
+    },
+    // The emulator resets at once, and ends then (-no-reboot).
+    Boot {
+        name: "the_watchdog_resets_the_board",
+        extra: "",
+        command: "wdog; wdog start 16s; wdog start 9s; sleep 10s; echo not gone; poweroff 3",
+        says: &["stopped", "16s: a time from 1ms to 15s was expected"],
+        never: STILL_THERE,
+        status: 0,
+    },
+    Boot {
+        name: "a_board_without_psci_reboots_by_its_watchdog",
+        extra: "",
+        command: "reboot; echo not gone; poweroff 3",
+        says: &["Ctrl-A X"],
+        never: STILL_THERE,
+        status: 0,
+    },
+    Boot {
+        name: "a_board_without_psci_is_halted_by_its_watchdog",
+        extra: "exit=psci",
+        command: "poweroff; echo not gone",
+        says: &["stint: halted"],
+        never: STILL_THERE,
+        status: 0,
+    },
+];
 
 /// One trial per boot.
 pub fn trials(followers: &mut Vec<Trial>) {
     for boot in BOOTS {
         followers.push(Trial::test(format!("rpi4::{}", boot.name), || {
-            let captured = run(boot.name, boot.command)?;
+            let captured = run(boot)?;
             let mut rest = &*captured.console;
             for phrase in boot.says {
                 let Some((_, behind)) = rest.split_once(phrase) else {
@@ -53,6 +87,9 @@ pub fn trials(followers: &mut Vec<Trial>) {
                     return Err(format!("{}; expected `{phrase}`\n{console}", captured.end).into());
                 };
                 rest = behind;
+            }
+            if captured.console.contains(boot.never) {
+                return Err(format!("`{}` was said\n{}", boot.never, excerpt(&captured.console)).into());
             }
             if captured.end == End::Exited(boot.status) {
                 Ok(())
@@ -63,8 +100,8 @@ pub fn trials(followers: &mut Vec<Trial>) {
     }
 }
 
-fn run(name: &str, shell: &str) -> Result<Captured, Failed> {
-    let wishes = Wishes { command: Some(shell), extra: "", interactive: false };
+fn run(boot: &Boot) -> Result<Captured, Failed> {
+    let wishes = Wishes { command: Some(boot.command), extra: boot.extra, interactive: false };
     let bootargs = bootargs::compose(&wishes).map_err(message)?;
     let image = &built(&STINT).map_err(message)?.image;
     let mut command = Command::new(machine::program());
@@ -73,6 +110,6 @@ fn run(name: &str, shell: &str) -> Result<Captured, Failed> {
     command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
     command.args(["-append", &bootargs, "-kernel"]).arg(image);
     let captured = qemu::capture(command, SHORT).map_err(message)?;
-    keep(&format!("rpi4-{name}"), &captured.console).map_err(message)?;
+    keep(&format!("rpi4-{}", boot.name), &captured.console).map_err(message)?;
     Ok(captured)
 }

@@ -3,6 +3,10 @@
 //! | module | what |
 //! |---|---|
 //! | [`mailbox`], [`firmware`] | asking the firmware: clocks, temperature, throttling, memory, which board it is |
+//! | [`system_timer`] | a counter of microseconds, and alarms on it |
+//! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
 
 pub mod firmware;
 pub mod mailbox;
+pub mod system_timer;
+pub mod watchdog;

@@ -17,6 +17,8 @@ mod tasks;
 mod text;
 mod top;
 mod watch;
+#[cfg(target_os = "none")]
+mod wdog;
 
 use crate::shell_command;
 
@@ -91,6 +93,13 @@ shell_command!(
     "",
     "ask the firmware of a Raspberry Pi for clocks, temperature, memory",
     firmware::firmware
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "wdog",
+    "[start [15s] | kick | stop]",
+    "show, start, kick or stop the watchdog that resets the board",
+    wdog::wdog
 );
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
