@@ -32,8 +32,12 @@ pub struct Driver {
 
 /// Every driver; who is asked by others comes first.
 #[cfg(target_os = "none")]
-static DRIVERS: &[Driver] =
-    &[bcm2711::firmware::DRIVER, bcm2711::watchdog::DRIVER, bcm2711::system_timer::DRIVER];
+static DRIVERS: &[Driver] = &[
+    bcm2711::firmware::DRIVER,
+    bcm2711::watchdog::DRIVER,
+    bcm2711::system_timer::DRIVER,
+    bcm2711::gpio_pins::DRIVER,
+];
 
 /// Why a device is not used, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -48,6 +48,24 @@ const BOOTS: &[Boot] = &[
         never: "no answer",
         status: 0,
     },
+    Boot {
+        name: "pins_are_read_and_set_and_edges_that_are_not_modelled_are_missed",
+        extra: "",
+        command: "gpio set 17 high; gpio read 17; gpio 17; gpio set 17 low; gpio read 17; gpio input 17 up; gpio 17; \
+                  gpio pull 17 sideways; gpio read 58; gpio watch 17 rising",
+        says: &[
+            "\n1\r\n",
+            " 17 output  high  ",
+            "\n0\r\n",
+            " 17 input   ",
+            "up    -",
+            "sideways: none, up or down was expected",
+            "58: a pin from 0 to 57 was expected",
+            "no edge interrupt: the enable of pin 17 does not stay set",
+        ],
+        never: "no answer",
+        status: 1,
+    },
     // The emulator resets at once, and ends then (-no-reboot).
     Boot {
         name: "the_watchdog_resets_the_board",

@@ -2,11 +2,16 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`gpio`], [`gpio_pins`] | pins: the block, and pins that are somebody's |
 //! | [`mailbox`], [`firmware`] | asking the firmware: clocks, temperature, throttling, memory, which board it is |
 //! | [`system_timer`] | a counter of microseconds, and alarms on it |
 //! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
 
 pub mod firmware;
+pub mod gpio;
+#[cfg(test)]
+pub(crate) mod gpio_fake;
+pub mod gpio_pins;
 pub mod mailbox;
 pub mod system_timer;
 pub mod watchdog;

@@ -5,6 +5,8 @@
 mod cpu;
 #[cfg(target_os = "none")]
 mod firmware;
+#[cfg(target_os = "none")]
+pub(crate) mod gpio;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -93,6 +95,14 @@ shell_command!(
     "",
     "ask the firmware of a Raspberry Pi for clocks, temperature, memory",
     firmware::firmware
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "gpio",
+    "[pin] | read pin | set pin low|high | input pin [none|up|down] | pull pin none|up|down | alt pin 0..5 | \
+     watch pin [rising|falling|both] [for=10s]",
+    "show, set and watch the pins of a Raspberry Pi",
+    gpio::gpio
 );
 #[cfg(target_os = "none")]
 shell_command!(
