@@ -1,5 +1,6 @@
 //! Drivers, and the device tree they are found in.
 
+pub mod bcm2711;
 #[cfg(target_os = "none")]
 pub mod console;
 pub mod early;

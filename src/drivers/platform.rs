@@ -30,7 +30,11 @@ pub struct Driver {
 
 /// Every driver; who is asked by others comes first.
 #[cfg(target_os = "none")]
-static DRIVERS: &[Driver] = &[];
+static DRIVERS: &[Driver] = &[Driver {
+    name: "card",
+    compatible: super::bcm2711::slots::COMPATIBLE,
+    probe: super::bcm2711::slots::probe,
+}];
 
 /// Why a device is not used, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

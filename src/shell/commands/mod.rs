@@ -2,6 +2,8 @@
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
 #[cfg(target_os = "none")]
+mod card;
+#[cfg(target_os = "none")]
 mod cpu;
 mod irqs;
 mod load;
@@ -83,6 +85,8 @@ shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the C
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 #[cfg(target_os = "none")]
 shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
+#[cfg(target_os = "none")]
+shell_command!("card", "", "show which memory card is in the slot", card::card);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);
