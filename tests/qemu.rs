@@ -17,6 +17,8 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/card.rs"]
+mod card;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
+        card::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
