@@ -27,6 +27,8 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/rpi4.rs"]
+mod rpi4;
 #[path = "qemu/spin_table.rs"]
 mod spin_table;
 #[path = "qemu/stress.rs"]
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
         card::trials(&mut followers);
+        rpi4::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

@@ -13,3 +13,4 @@ pub mod platform;
 pub mod queue;
 #[cfg(test)]
 mod tree_builder;
+pub mod wait;

@@ -15,6 +15,8 @@ use core::fmt;
 use alloc::format;
 use alloc::string::String;
 
+#[cfg(target_os = "none")]
+use super::bcm2711;
 use super::fdt::{Entry, Tree};
 use super::machine::{self, Interrupt, PhysRange};
 
@@ -30,11 +32,13 @@ pub struct Driver {
 
 /// Every driver; who is asked by others comes first.
 #[cfg(target_os = "none")]
-static DRIVERS: &[Driver] = &[Driver {
-    name: "card",
-    compatible: super::bcm2711::slots::COMPATIBLE,
-    probe: super::bcm2711::slots::probe,
-}];
+static DRIVERS: &[Driver] = &[
+    bcm2711::firmware::DRIVER,
+    bcm2711::watchdog::DRIVER,
+    bcm2711::system_timer::DRIVER,
+    bcm2711::gpio_pins::DRIVER,
+    bcm2711::slots::DRIVER,
+];
 
 /// Why a device is not used, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

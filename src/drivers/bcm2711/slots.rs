@@ -12,18 +12,20 @@ use core::fmt;
 use heapless::Vec;
 
 use super::emmc::Emmc;
+use super::firmware::{self, Clock};
 use super::pace::TaskPace;
 use super::sd::{CardInfo, SdError, Slot};
 use crate::drivers::mmio::Mmio;
-use crate::drivers::platform::{Device, ProbeError};
+use crate::drivers::platform::{Device, Driver, ProbeError};
 use crate::locking::Mutex;
 
 /// More controllers than any of these chips has.
 const SLOTS_MAX: usize = 4;
 /// What the device tree calls the controller that has the card on silicon.
 const EMMC2: &str = "brcm,bcm2711-emmc2";
-/// What the device tree calls the controllers.
-pub const COMPATIBLE: &[&str] = &[EMMC2, "brcm,bcm2835-mmc", "brcm,bcm2835-sdhci"];
+/// The driver's row.
+pub const DRIVER: Driver =
+    Driver { name: "card", compatible: &[EMMC2, "brcm,bcm2835-mmc", "brcm,bcm2835-sdhci"], probe };
 
 /// A card slot with the device's name in the tree.
 struct Named {
@@ -52,10 +54,11 @@ impl fmt::Display for NoCard {
 }
 
 /// Keeps a controller for [`with_card`].
-pub(crate) fn probe(device: &Device) -> Result<(), ProbeError> {
+fn probe(device: &Device) -> Result<(), ProbeError> {
     let regs = device.map(0)?;
-    let named =
-        Named { name: device.name(), slot: Slot::new(Emmc::new(regs, TaskPace, device.clock_hz(""))) };
+    let clock = if device.compatible == EMMC2 { Clock::Emmc2 } else { Clock::Emmc };
+    let clock_hz = firmware::with(|mailbox| mailbox.clock_hz(clock).ok()).flatten();
+    let named = Named { name: device.name(), slot: Slot::new(Emmc::new(regs, TaskPace, clock_hz)) };
     let mut slots = SLOTS.lock();
     let at = if device.compatible == EMMC2 { 0 } else { slots.len() };
     slots.insert(at, named).map_err(|_| ProbeError::new("too many card slots; 4 are kept"))

@@ -4,6 +4,10 @@
 mod card;
 #[cfg(target_os = "none")]
 mod cpu;
+#[cfg(target_os = "none")]
+mod firmware;
+#[cfg(target_os = "none")]
+pub(crate) mod gpio;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -16,6 +20,8 @@ mod tasks;
 mod text;
 mod top;
 mod watch;
+#[cfg(target_os = "none")]
+mod wdog;
 
 use crate::shell_command;
 
@@ -87,6 +93,28 @@ shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on
 shell_command!("card", "", "show which memory card is in the slot", card::card);
 shell_command!("ls", "[directory]", "list the files on the memory card", card::ls);
 shell_command!("cat", "file", "show a text file of the memory card", card::cat);
+#[cfg(target_os = "none")]
+shell_command!(
+    "firmware",
+    "",
+    "ask the firmware of a Raspberry Pi for clocks, temperature, memory",
+    firmware::firmware
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "gpio",
+    "[pin] | read pin | set pin low|high | input pin [none|up|down] | pull pin none|up|down | alt pin 0..5 | \
+     watch pin [rising|falling|both] [for=10s]",
+    "show, set and watch the pins of a Raspberry Pi",
+    gpio::gpio
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "wdog",
+    "[start [15s] | kick | stop]",
+    "show, start, kick or stop the watchdog that resets the board",
+    wdog::wdog
+);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);
