@@ -79,6 +79,7 @@ pub mod shell;
 pub mod smp;
 #[cfg(target_os = "none")]
 pub mod start;
+pub mod storage;
 mod sync;
 pub mod task;
 pub mod time;

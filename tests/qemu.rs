@@ -17,6 +17,8 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/card.rs"]
+mod card;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
+        card::trials(&mut followers);
         rpi4::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);

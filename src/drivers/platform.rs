@@ -37,6 +37,7 @@ static DRIVERS: &[Driver] = &[
     bcm2711::watchdog::DRIVER,
     bcm2711::system_timer::DRIVER,
     bcm2711::gpio_pins::DRIVER,
+    bcm2711::slots::DRIVER,
 ];
 
 /// Why a device is not used, in words.

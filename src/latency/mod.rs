@@ -36,4 +36,4 @@ mod session;
 mod storms;
 
 #[cfg(target_os = "none")]
-pub use session::{command, demonstrate};
+pub use session::{command, demonstrate, with_last};

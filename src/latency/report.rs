@@ -11,6 +11,7 @@ use super::histogram::Histogram;
 use super::params::Params;
 use super::run::{PRIORITY, Report};
 use crate::shell::units::{ExactNs, Ns, Percent};
+use alloc::boxed::Box;
 use core::fmt::{self, Display, Write};
 
 /// Says what is about to be measured.
@@ -25,6 +26,20 @@ pub(super) fn announce(out: &mut dyn Write, params: &Params, preempt: &str) -> f
         write!(out, ", {}% of each burned", params.burn_percent)?;
     }
     writeln!(out)
+}
+
+/// Everything there is to say of some runs: the table, each one's parts and pictures, the result lines.
+pub(super) fn whole(out: &mut dyn Write, reports: &[Box<Report>], preempt: &str) -> fmt::Result {
+    let Some(first) = reports.first() else { return Ok(()) };
+    announce(out, &first.params, preempt)?;
+    table_head(out)?;
+    reports.iter().try_for_each(|report| table_row(out, report))?;
+    for report in reports {
+        pictures(out, report)?;
+        parts(out, report)?;
+    }
+    writeln!(out)?;
+    reports.iter().try_for_each(|report| result_lines(out, report, preempt))
 }
 
 /// The head of the table of runs.

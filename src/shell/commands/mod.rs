@@ -1,6 +1,7 @@
 //! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
+mod card;
 #[cfg(target_os = "none")]
 mod cpu;
 #[cfg(target_os = "none")]
@@ -61,8 +62,8 @@ shell_command!(
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%]",
-    "measure wake-up latency under load",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%] | save [name]",
+    "measure wake-up latency under load; save: write the last report to the memory card",
     load::measure
 );
 shell_command!(
@@ -89,6 +90,9 @@ shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the C
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 #[cfg(target_os = "none")]
 shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
+shell_command!("card", "", "show which memory card is in the slot", card::card);
+shell_command!("ls", "[directory]", "list the files on the memory card", card::ls);
+shell_command!("cat", "file", "show a text file of the memory card", card::cat);
 #[cfg(target_os = "none")]
 shell_command!(
     "firmware",
