@@ -40,7 +40,7 @@ fn on<T: Send + 'static>(cpu: usize, look: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Cycles per second of each online CPU.
-pub(super) fn clocks() -> Result<Vec<u64>, Found> {
+pub(crate) fn clocks() -> Result<Vec<u64>, Found> {
     smp::online().iter().map(|cpu| on(cpu, cpu_clock::measure)).collect()
 }
 

@@ -23,3 +23,5 @@ pub mod judge;
 
 #[cfg(target_os = "none")]
 pub(crate) use checks::command;
+#[cfg(target_os = "none")]
+pub(crate) use cpus::clocks;

@@ -88,6 +88,21 @@ const BOOTS: &[Boot] = &[
         never: "no answer",
         status: 1,
     },
+    Boot {
+        name: "a_latency_run_says_its_clock_and_temperature",
+        extra: "",
+        command: "latency fragments=50 load=none",
+        says: &[
+            "load none, before: 9",
+            " MHz by the cycle counters (measured by the firmware: not), 25.0 C, lowered clock: no",
+            "load none, behind: 9",
+            "result latency.wakeup ",
+            " cpu_hz=9",
+            " temp_mc=25000",
+        ],
+        never: "no result",
+        status: 0,
+    },
     // The emulator resets at once, and ends then (-no-reboot).
     Boot {
         name: "the_watchdog_resets_the_board",
