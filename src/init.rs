@@ -16,7 +16,7 @@ use crate::boot_info::BootInfo;
 use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
-use crate::drivers::{console, early, irqchip};
+use crate::drivers::{console, early, irqchip, platform};
 use crate::smp::{CpuMask, isolation};
 use crate::{cpus, early_println, klog, mm, percpu, power};
 
@@ -49,6 +49,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     boot::set_image_phys(PhysAddr(image));
     let facts = fallback_console(image);
     let tree = open_tree(dtb);
+    platform::keep_tree(tree);
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
     let psci = machine::psci(&tree);
     power::set_method(bootargs.exit, psci);

@@ -1,11 +1,15 @@
 //! Leaving the machine: power off with an exit status, or stop where nothing can be turned off.
 //!
+//! By the firmware (PSCI) where there is one; else by the board's watchdog, once its driver is there; an emulator takes an
+//! exit status too.
+//!
 //! Context: any, also a panic.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::bootargs::ExitMethod;
+use crate::drivers::bcm2711::watchdog;
 use crate::drivers::early;
 use crate::drivers::machine::PsciMethod;
 
@@ -31,7 +35,8 @@ pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
 }
 
 /// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
-/// cannot be turned off is stopped, after the line `stint: halted`.
+/// cannot be turned off is stopped, after the line `stint: halted`; so is, after a failure, one that only its watchdog
+/// could turn off: its LED and its console stay as they are, to be looked at.
 pub fn exit(code: u32) -> ! {
     early::flush();
     match METHOD.load(Ordering::Relaxed) {
@@ -40,18 +45,29 @@ pub fn exit(code: u32) -> ! {
         PSCI_SMC => arch::psci::system_off(arch::psci::PsciConduit::Smc),
         _ => {
             early::write_text("stint: halted\n");
+            if code == 0
+                && let Some(watchdog) = watchdog::get()
+            {
+                watchdog.halt();
+            }
             arch::psci::stop()
         }
     }
 }
 
-/// Starts the machine again. Returns if there is no firmware that could.
+/// Starts the machine again. Returns if there is nothing that could.
 pub fn restart() {
     early::flush();
     match PSCI.load(Ordering::Relaxed) {
         PSCI_HVC => arch::psci::system_reset(arch::psci::PsciConduit::Hvc),
         PSCI_SMC => arch::psci::system_reset(arch::psci::PsciConduit::Smc),
-        _ => {}
+        _ => {
+            if let Some(watchdog) = watchdog::get() {
+                watchdog.reboot();
+                // It comes in a sixth of a millisecond, whatever is run until then.
+                arch::psci::stop()
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/card.rs"]
+mod card;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -25,6 +27,8 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/rpi4.rs"]
+mod rpi4;
 #[path = "qemu/spin_table.rs"]
 mod spin_table;
 #[path = "qemu/stress.rs"]
@@ -120,6 +124,8 @@ fn main() -> ExitCode {
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
+        card::trials(&mut followers);
+        rpi4::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

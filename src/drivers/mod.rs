@@ -1,5 +1,6 @@
 //! Drivers, and the device tree they are found in.
 
+pub mod bcm2711;
 #[cfg(target_os = "none")]
 pub mod console;
 pub mod early;
@@ -8,4 +9,8 @@ pub mod fdt;
 pub mod irqchip;
 pub mod machine;
 pub mod mmio;
+pub mod platform;
 pub mod queue;
+#[cfg(test)]
+mod tree_builder;
+pub mod wait;
