@@ -7,6 +7,7 @@
 //! | [`system_timer`] | a counter of microseconds, and alarms on it |
 //! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
 //! | [`emmc`], [`sd`], `slots` | the SD host controllers, the card behind one, and which of them has it |
+//! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
 //! | [`pace`] | waiting, with a clock that a test can have for itself |
 
 pub mod emmc;
@@ -15,6 +16,9 @@ pub mod gpio;
 #[cfg(test)]
 pub(crate) mod gpio_fake;
 pub mod gpio_pins;
+pub mod i2c;
+#[cfg(target_os = "none")]
+pub mod i2c_buses;
 pub mod mailbox;
 pub mod pace;
 pub mod sd;

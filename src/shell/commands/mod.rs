@@ -8,6 +8,7 @@ mod cpu;
 mod firmware;
 #[cfg(target_os = "none")]
 pub(crate) mod gpio;
+mod i2c;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -114,6 +115,12 @@ shell_command!(
     "[start [15s] | kick | stop]",
     "show, start, kick or stop the watchdog that resets the board",
     wdog::wdog
+);
+shell_command!(
+    "i2c",
+    "| [bus=0] scan | read address count [from register] | write address byte…",
+    "list the I2C buses, find who is on one, read and write there",
+    i2c::i2c
 );
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
