@@ -39,6 +39,7 @@ static DRIVERS: &[Driver] = &[
     bcm2711::gpio_pins::DRIVER,
     bcm2711::slots::DRIVER,
     bcm2711::i2c_buses::DRIVER,
+    bcm2711::spi_bus::DRIVER,
 ];
 
 /// Why a device is not used, in words.

@@ -15,6 +15,8 @@ pub(super) struct RamDisk {
     pub(super) written: usize,
     /// Writes are reported as done, and are not.
     pub(super) forgets: bool,
+    /// Blocks that begin with this byte are not kept as they were written.
+    pub(super) spoils: Option<u8>,
 }
 
 /// What a disk that fails says.
@@ -23,7 +25,7 @@ pub(super) const GONE: SdError =
 
 impl RamDisk {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes, writes_left: None, written: 0, forgets: false }
+        Self { bytes, writes_left: None, written: 0, forgets: false, spoils: None }
     }
 
     fn range(&self, first: u32, bytes: usize) -> core::ops::Range<usize> {
@@ -50,7 +52,11 @@ impl Blocks for RamDisk {
         self.written += 1;
         if !self.forgets {
             let range = self.range(first, data.len());
+            let last = range.end - 1;
             self.bytes[range].copy_from_slice(data);
+            if self.spoils == data.first().copied() {
+                self.bytes[last] ^= 1;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
 //! | [`emmc`], [`sd`], `slots` | the SD host controllers, the card behind one, and which of them has it |
 //! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
+//! | [`spi`], `spi_bus` | SPI: the controller, and the machine's bus |
 //! | [`pace`] | waiting, with a clock that a test can have for itself |
 
 pub mod emmc;
@@ -26,5 +27,8 @@ pub mod sd;
 mod sd_fake;
 #[cfg(target_os = "none")]
 pub mod slots;
+pub mod spi;
+#[cfg(target_os = "none")]
+pub mod spi_bus;
 pub mod system_timer;
 pub mod watchdog;

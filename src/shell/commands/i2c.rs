@@ -125,13 +125,13 @@ fn write(bus: &Bus, address: &str, values: &[&str]) -> Result<(), Failure> {
 }
 
 /// A number up to `most`, decimal or with 0x.
-fn byte(word: &str, most: u8, what: &str) -> Result<u8, Failure> {
+pub(super) fn byte(word: &str, most: u8, what: &str) -> Result<u8, Failure> {
     let number = match word.strip_prefix("0x") {
         Some(digits) if !digits.starts_with('+') => u8::from_str_radix(digits, 16).ok(),
         Some(_) => None,
         None => parse_u64(word).and_then(|number| number.try_into().ok()),
     };
     number.filter(|&number| number <= most).ok_or_else(|| {
-        Failure::new(format_args!("{word}: {what} from 0 to {most:#x} was expected, such as 72 or 0x48"))
+        Failure::new(format_args!("{word}: {what} from 0 to {most:#x} was expected, in decimal or with 0x"))
     })
 }

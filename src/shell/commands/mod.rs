@@ -17,6 +17,7 @@ mod machine;
 mod params;
 mod power;
 mod preempt_stats;
+mod spi;
 mod tasks;
 mod text;
 mod top;
@@ -121,6 +122,12 @@ shell_command!(
     "| [bus=0] scan | read address count [from register] | write address byte…",
     "list the I2C buses, find who is on one, read and write there",
     i2c::i2c
+);
+shell_command!(
+    "spi",
+    "[chip=0] [mode=0] [hz=1000000] loop | byte…",
+    "send bytes to an SPI chip and show what comes back; loop: test the bus with a wire from its output to its input",
+    spi::spi
 );
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
