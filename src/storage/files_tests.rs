@@ -197,6 +197,25 @@ fn power_goes(mut disk: RamDisk, step: usize) {
 }
 
 #[test]
+fn a_read_that_fails_once_is_no_answer() {
+    let mut disk = small();
+    save(&mut disk, None, &text(50)).unwrap();
+    let kept = disk.bytes;
+    for read in 0.. {
+        let mut disk = RamDisk::new(kept.clone());
+        disk.reads_left = Some(read);
+        let saved = save(&mut disk, None, &text(60));
+        assert_eq!(take(&disk.bytes, "LAT00001.TXT"), Some(as_bytes(text(50))), "read {read}");
+        if disk.reads_left.is_some() {
+            // So many are not made.
+            assert!(saved.is_ok() && read > 10, "read {read}: {saved:?}");
+            return;
+        }
+        assert_eq!(saved, Err(StorageError::Card(GONE)), "read {read}");
+    }
+}
+
+#[test]
 fn a_card_that_forgets_is_found_out() {
     let mut disk = empty();
     disk.forgets = true;
@@ -253,6 +272,18 @@ fn what_is_no_card_for_us_is_told_apart() {
     let cut = card[..card.len() - 512].to_vec();
     let text = "the partition ends at block 68748, and the card has 68747: it was not copied as a whole";
     assert_eq!(of(cut).to_string(), text);
+    let volume = FIRST_BLOCK * 512;
+    // The size of the volume, one more than its partition has; a cluster of three blocks; a table that is too short.
+    for (at, value, says) in [
+        (32, 66_701u32.to_le_bytes(), "larger than its partition"),
+        (13, [3, card[volume + 14], card[volume + 15], 2], "make no sense"),
+        (36, 4u32.to_le_bytes(), "table is too short"),
+    ] {
+        let mut card = card.clone();
+        card[volume + at..][..4].copy_from_slice(&value);
+        let error = of(card).to_string();
+        assert!(error.contains(says), "{error}");
+    }
     card[FIRST_BLOCK * 512..][..512].fill(0);
     assert!(of(card).to_string().contains("does not end in 55 aa"));
 }
@@ -288,6 +319,13 @@ fn the_count_of_free_clusters_is_exact() {
     assert_eq!((before.clusters - after.clusters, after.first), (5, before.first + 5));
     assert_eq!(volume.clusters - before.clusters, 1, "the root directory");
     assert!(disk.count() > volume.clusters);
+    // Entries 0 and 1 are nobody's, whatever is in them.
+    let reserved = usize::from(u16::from_le_bytes([
+        disk.bytes[FIRST_BLOCK * 512 + 14],
+        disk.bytes[FIRST_BLOCK * 512 + 15],
+    ]));
+    disk.bytes[(FIRST_BLOCK + reserved) * 512..][..8].fill(0);
+    assert_eq!(volume.free(&mut disk), Ok(after));
 }
 
 #[test]

@@ -65,6 +65,21 @@ const BOOTS: &[Boot] = &[
         "panic",
         1,
     ),
+    // The emulator has neither the block nor its clock, which must be noticed.
+    (
+        "pwm_says_what_was_wrong",
+        &[],
+        "pwm; pwm 17 50 7; pwm 18 0 7; pwm 18 50 101; pwm 18 50 7",
+        &[
+            "pwm: pin hz percent, or off, was expected",
+            "pwm: 17: one of the pins 12, 13, 18 and 19 was expected",
+            "pwm: 0 Hz cannot be made; 1 to 270000 can",
+            "pwm: 101: a share from 0 to 0x64 was expected",
+            "pwm: the clock of the PWM does not obey, control ",
+        ],
+        "panic",
+        1,
+    ),
 ];
 
 /// One trial per boot.

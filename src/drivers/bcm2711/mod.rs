@@ -9,6 +9,7 @@
 //! | [`emmc`], [`sd`], `slots` | the SD host controllers, the card behind one, and which of them has it |
 //! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
 //! | [`spi`], `spi_bus` | SPI: the controller, and the machine's bus |
+//! | [`pwm`], `pwm_outputs` | PWM: the block and its clock, and the pins it comes out at |
 //! | [`pace`] | waiting, with a clock that a test can have for itself |
 
 pub mod emmc;
@@ -22,6 +23,9 @@ pub mod i2c;
 pub mod i2c_buses;
 pub mod mailbox;
 pub mod pace;
+pub mod pwm;
+#[cfg(target_os = "none")]
+pub mod pwm_outputs;
 pub mod sd;
 #[cfg(test)]
 mod sd_fake;

@@ -17,6 +17,7 @@ mod machine;
 mod params;
 mod power;
 mod preempt_stats;
+mod pwm;
 mod spi;
 mod tasks;
 mod text;
@@ -128,6 +129,12 @@ shell_command!(
     "[chip=0] [mode=0] [hz=1000000] loop | byte…",
     "send bytes to an SPI chip and show what comes back; loop: test the bus with a wire from its output to its input",
     spi::spi
+);
+shell_command!(
+    "pwm",
+    "pin hz percent | off",
+    "pulses at one of the pins 12, 13, 18 and 19; a new frequency silences the other channel",
+    pwm::pwm
 );
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
