@@ -17,6 +17,7 @@
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
+//! | [`selftest`] | whether the machine is what the kernel takes it for |
 //! | [`jitter`] | what disturbs a task that has a CPU for itself |
 //! | [`watchdog`] | reports CPUs and tasks that get nowhere |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
@@ -73,6 +74,7 @@ pub mod power;
 pub mod preempt;
 pub mod preempt_stats;
 pub mod sched;
+pub mod selftest;
 pub mod shell;
 pub mod smp;
 #[cfg(target_os = "none")]

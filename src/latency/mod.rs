@@ -11,6 +11,7 @@
 //! | [`params`] | what is asked for |
 //! | [`load`], `storms` | what runs beside the measurement |
 //! | [`run`] | the measurement |
+//! | [`conditions`] | clock, temperature and throttling around it |
 //! | [`histogram`], [`draw`] | counting, and drawing what was counted; pure |
 //! | `report`, `session` | tables and result lines; the order of a demonstration |
 //!
@@ -21,6 +22,7 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod conditions;
 pub mod draw;
 pub mod histogram;
 #[cfg(target_os = "none")]

@@ -3,6 +3,7 @@
 //! Context: threads. One run at a time; a second one waits.
 #![forbid(unsafe_code)]
 
+use super::conditions::{self, When};
 use super::params::{Load, Loads, Params};
 use super::report;
 use super::run::{self, Report};
@@ -58,10 +59,12 @@ pub fn demonstrate(preempt: &'static str, terminal: &mut dyn Terminal) -> Result
     report::parts(session.terminal, &loaded)?;
     report::pictures(session.terminal, &loaded)?;
     session.compare()?;
-    report::result_lines(session.terminal, &idle, preempt)?;
-    report::result_lines(session.terminal, &loaded, preempt)?;
-    keep(Vec::from([idle, loaded]), preempt);
-    Ok(())
+    let runs = [idle, loaded];
+    runs.iter().try_for_each(|report| report::conditions(session.terminal, report))?;
+    runs.iter().try_for_each(|report| report::result_lines(session.terminal, report, preempt))?;
+    let whole = runs.iter().try_for_each(|report| complete(report));
+    keep(Vec::from(runs), preempt);
+    whole
 }
 
 /// The runs of a session, and the model they were made in.
@@ -95,6 +98,7 @@ impl Session<'_> {
         report::parts(self.terminal, &report)?;
         report::pictures(self.terminal, &report)?;
         self.compare()?;
+        report::conditions(self.terminal, &report)?;
         report::result_lines(self.terminal, &report, self.preempt)?;
         let whole = complete(&report);
         keep(Vec::from([report]), self.preempt);
@@ -117,6 +121,7 @@ impl Session<'_> {
                 break;
             }
         }
+        reports.iter().try_for_each(|report| report::conditions(self.terminal, report))?;
         if whole.is_ok() {
             self.compare()?;
             for report in &reports {
@@ -131,7 +136,8 @@ impl Session<'_> {
         let long = params.fragments.saturating_mul(params.period_ns) > SHOW_PROGRESS_NS;
         let terminal = &mut *self.terminal;
         let mut polls = 0u32;
-        let report = run::run(*params, |fragment| {
+        let before = conditions::now(When::Before);
+        let mut report = run::run(*params, |fragment| {
             polls += 1;
             if long && polls.is_multiple_of(PROGRESS_POLLS) {
                 // The terminal takes everything.
@@ -139,6 +145,7 @@ impl Session<'_> {
             }
             !terminal.interrupted()
         })?;
+        report.conditions = before.zip(conditions::now(When::Behind));
         // What the console load or the progress left on the line.
         if long || params.loads.contains(Load::Console) {
             write!(self.terminal, "\r{:LEFT_COLUMNS$}\r", "")?;
@@ -165,11 +172,14 @@ impl Session<'_> {
     }
 }
 
-/// Ctrl-C makes a run shorter, and that is a failure for whoever waits for its status.
+/// Ctrl-C makes a run shorter, and that is a failure for whoever waits for its status; so is a run without a result.
 fn complete(report: &Report) -> Result<(), Failure> {
     let (done, asked) = (report.wakeup_ns.n(), report.params.fragments);
     if done == asked {
-        return Ok(());
+        return match report::refused(report) {
+            None => Ok(()),
+            Some(refusal) => Err(Failure::new(format_args!("{refusal}"))),
+        };
     }
     Err(Failure::new(format_args!(
         "stopped after {done} of {asked} fragments of {}; worst so far {}",

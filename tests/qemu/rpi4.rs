@@ -9,8 +9,8 @@ use std::process::Command;
 
 use libtest_mimic::{Failed, Trial};
 use stint_tools::bootargs::{self, Wishes};
-use stint_tools::machine;
-use stint_tools::qemu::{self, Captured, End};
+use stint_tools::machine::{self, Machine};
+use stint_tools::qemu::{self, Captured, End, Payload};
 use stint_tools::suite::excerpt;
 
 use crate::boot::{SHORT, STINT, built, keep, message};
@@ -66,6 +66,43 @@ const BOOTS: &[Boot] = &[
         never: "no answer",
         status: 1,
     },
+    // Two failures are the emulator's: ticks of whole nanoseconds, and no line from the timer to the GIC.
+    Boot {
+        name: "the_selftest_finds_what_the_emulator_does_otherwise",
+        extra: "",
+        command: "selftest",
+        says: &[
+            "| board         | ok        | Raspberry Pi 4 Model B (devices); Cortex-A72, GICv2; Raspberry Pi 4 Model B, 2 GiB",
+            "| counter       | FAILED    | CNTFRQ 54000000 Hz, 5555",
+            "not compared: the firmware does not know tag 0x30047",
+            "| CPUs          | ok        | 4 of 4 online",
+            "| GIC SGIs      | ok        | 0, 1 and 3 from each to each of CPUs 0-3",
+            "| GIC timer PPI | ok        | PPI 11 (INTID 27) on CPUs 0-3",
+            "| GIC SPI       | ok        | SPI 184 (INTID 216) routed to each of CPUs 0-3",
+            "| system timer  | FAILED    | the compare channel matched and no interrupt came",
+            "| caches        | ok        |",
+            "| memory split  | ok        | ARM 0x0+0x3c000000, firmware 0x3c000000+0x4000000",
+            "| heat, supply  | ok        | 25.0 C",
+            "result selftest.failed 2 checks ok=10 absent=0 failed=2",
+        ],
+        never: "no answer",
+        status: 1,
+    },
+    Boot {
+        name: "a_latency_run_says_its_clock_and_temperature",
+        extra: "",
+        command: "latency fragments=50 load=none",
+        says: &[
+            "load none, before: 9",
+            " MHz by the cycle counters (measured by the firmware: not), 25.0 C, lowered clock: no",
+            "load none, behind: 9",
+            "result latency.wakeup ",
+            " cpu_hz=9",
+            " temp_mc=25000",
+        ],
+        never: "no result",
+        status: 0,
+    },
     // The emulator resets at once, and ends then (-no-reboot).
     Boot {
         name: "the_watchdog_resets_the_board",
@@ -95,6 +132,22 @@ const BOOTS: &[Boot] = &[
 
 /// One trial per boot.
 pub fn trials(followers: &mut Vec<Trial>) {
+    followers.push(Trial::test(
+        "selftest::a_machine_without_the_devices_passes_and_says_what_is_not_there",
+        || {
+            let wishes = Wishes { command: Some("selftest"), extra: "", interactive: false };
+            let bootargs = bootargs::compose(&wishes).map_err(message)?;
+            let image = &built(&STINT).map_err(message)?.image;
+            let machine = Machine { cpus: 4, ..Machine::measuring() };
+            let captured = qemu::capture(qemu::command(&machine, Payload::Image(image), &bootargs), SHORT);
+            let captured = captured.map_err(message)?;
+            let result = "result selftest.failed 0 checks ok=8 absent=4 failed=0";
+            if captured.end == End::Exited(0) && captured.console.contains(result) {
+                return Ok(());
+            }
+            Err(format!("{}; expected `{result}`\n{}", captured.end, excerpt(&captured.console)).into())
+        },
+    ));
     for boot in BOOTS {
         followers.push(Trial::test(format!("rpi4::{}", boot.name), || {
             let captured = run(boot)?;

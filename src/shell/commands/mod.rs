@@ -113,6 +113,13 @@ shell_command!(
 );
 #[cfg(target_os = "none")]
 shell_command!(
+    "selftest",
+    "",
+    "check clocks, interrupts, caches, CPUs, memory and heat; prints a table",
+    crate::selftest::command
+);
+#[cfg(target_os = "none")]
+shell_command!(
     "wdog",
     "[start [15s] | kick | stop]",
     "show, start, kick or stop the watchdog that resets the board",
