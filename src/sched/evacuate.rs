@@ -6,10 +6,11 @@
 //!
 //! Context: threads that may sleep. Locks: the run queues, two at a time.
 
-use super::Class;
 use super::migrate::{Settled, settle};
 use super::runqueue::{CPUPRI, cpu_rq, task_cpu, task_of};
 use super::stop::stop_one_cpu;
+use super::wakeup::resched_rq_if;
+use super::{Class, Resched};
 use crate::smp;
 use crate::task::{self, Name, Task};
 use arch::irqflags;
@@ -78,6 +79,8 @@ pub(crate) fn publish(cpu: usize, is_published: bool) {
     let this = cpu_rq(cpu);
     this.lock.lock();
     this.set_published(is_published);
+    // What waits elsewhere may be for it: its next pick looks.
+    resched_rq_if(this, Resched::when(is_published));
     // SAFETY: locked above.
     unsafe { this.unlock() };
     irqflags::local_irq_restore(flags);

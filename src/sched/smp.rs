@@ -47,7 +47,8 @@ pub(super) struct RqSmp {
     told_pushable: u8,
     /// The level of what has been woken and is to run here, until the switch.
     coming: u8,
-    /// What the table of levels says of this CPU.
+    /// What the table of levels says of this CPU; or [`cpupri::OFF`], which no task has, if that has been lowered and the CPU
+    /// has not looked since for what should rather run here.
     told_level: u8,
 }
 
@@ -94,11 +95,22 @@ impl Rq {
         }
     }
 
-    /// Something of this level runs here from now on, or is about to.
+    /// Something of this level runs here from now on, or is about to; the caller looks elsewhere for something better, or
+    /// this is more than was told before.
     #[inline(always)]
     pub(super) fn tell_level(&mut self, pri: &CpuPri, level: u8) {
         self.smp.told_level = level;
         pri.set(self.smp.cpu, level);
+    }
+
+    /// [`Self::tell_level`] of what is so, without a look: if the CPU sinks by that, its next pick looks, whatever it is
+    /// going to run. (What waits here may be no less than what was told, and less than what waits elsewhere.)
+    #[inline]
+    fn publish_level(&mut self, pri: &CpuPri) {
+        let level = self.level();
+        let told = if level < self.smp.told_level { cpupri::OFF } else { level };
+        self.tell_level(pri, level);
+        self.smp.told_level = told;
     }
 
     /// Others are to see this CPU as [`cpupri::OFF`].
@@ -113,8 +125,8 @@ impl Rq {
         if self.special.is_empty() { self.rt.pick() } else { None }
     }
 
-    /// The CPU does not sink by running the real-time task `next`. Then there is nothing to pull: for whoever waits
-    /// elsewhere a place has been looked for with this level in the table.
+    /// The CPU does not sink by running the real-time task `next`, and has not sunk since its last pick. Then there is
+    /// nothing to pull: for whoever waits elsewhere a place has been looked for with this level in the table.
     #[inline(always)]
     pub(super) fn does_not_sink(&self, next: SchedRef) -> bool {
         level_of_rt(next) >= self.smp.told_level
@@ -176,7 +188,7 @@ impl Rq {
     /// Tells the tables all there is to tell: after an event (`Rq::event`), a change of [`Self::set_off`], a tick.
     #[inline(never)]
     pub fn publish(&mut self, pri: &CpuPri, loads: &CpuLoads) {
-        self.tell_level(pri, self.level());
+        self.publish_level(pri);
         loads.runs(self.smp.cpu, &self.curr);
         loads.publish(self);
         self.smp.told_pushable = self.best_pushable();
@@ -262,14 +274,14 @@ impl Rq {
         let is_counted = prev.is_counted() || next.is_counted();
         if prev.is_bound_rt() && next.is_bound_rt() && !is_counted {
             // And nothing of whom others may take.
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             loads.runs(self.smp.cpu, &next);
             return;
         }
         self.sync_task(prev);
         self.sync_task(next);
         if prev.is_rt() && next.is_rt() && !is_counted {
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             loads.runs(self.smp.cpu, &next);
             self.publish_pushable(loads);
         } else {
@@ -285,10 +297,10 @@ impl Rq {
             self.smp.coming = self.smp.coming.max(level_of(&p));
         }
         if p.is_bound_rt() && !p.is_counted() {
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
         } else if p.is_rt() && !p.is_counted() {
             self.sync_task(p);
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             self.publish_pushable(loads);
         } else {
             self.publish_change(pri, loads, p);

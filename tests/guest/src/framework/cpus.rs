@@ -4,7 +4,6 @@
 //!
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
-use super::Failure;
 use stint::smp::{self, CpuMask};
 use stint::task::{self, Builder};
 
@@ -36,14 +35,4 @@ pub fn here() -> usize {
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
 pub fn stay_on_boot_cpu() {
     task::current_ref().set_affinity(CpuMask::of(0)).expect("CPU 0 is online");
-}
-
-/// For a test that depends on what ran on the other CPUs before it: where there are some, it is left out of the list, and
-/// the host gives it a boot of its own.
-pub fn fresh() -> Result<(), Failure> {
-    let is_alone = stint::start::boot_info().bootargs.test.is_some_and(|test| test.starts_with("only:"));
-    if is_alone || online() == 1 {
-        return Ok(());
-    }
-    Err(Failure::Ignored("on several CPUs it has a boot of its own"))
 }
