@@ -17,6 +17,8 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/buses.rs"]
+mod buses;
 #[path = "qemu/card.rs"]
 mod card;
 #[path = "qemu/cpus.rs"]
@@ -125,6 +127,7 @@ fn main() -> ExitCode {
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
         card::trials(&mut followers);
+        buses::trials(&mut followers);
         rpi4::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);

@@ -1,6 +1,6 @@
 //! How devices find their drivers: by `compatible`, out of the device tree.
 //!
-//! A driver is a row of [`DRIVERS`]. Once, from the first task, every node that is okay and that a driver names is handed
+//! A driver is a row of `DRIVERS`. Once, from the first task, every node that is okay and that a driver names is handed
 //! to it as a [`Device`]: what the tree says about it, with physical addresses as the CPU sees them (the buses above are
 //! translated) and interrupts as the GIC numbers them. The rows are gone through in their order, so a driver that others
 //! ask stands before them. A node is probed by every row that names one of its `compatible` strings.
@@ -38,6 +38,10 @@ static DRIVERS: &[Driver] = &[
     bcm2711::system_timer::DRIVER,
     bcm2711::gpio_pins::DRIVER,
     bcm2711::slots::DRIVER,
+    bcm2711::i2c_buses::DRIVER,
+    bcm2711::spi_bus::DRIVER,
+    bcm2711::pwm_outputs::CLOCKS_DRIVER,
+    bcm2711::pwm_outputs::DRIVER,
 ];
 
 /// Why a device is not used, in words.
