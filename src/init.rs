@@ -17,28 +17,21 @@ use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
 use crate::drivers::{console, early, irqchip};
+use crate::ladder::{self, Step};
 use crate::smp::{CpuMask, isolation};
 use crate::{cpus, early_println, klog, mm, percpu, power};
 
-/// A board's console before the device tree is known, chosen by where the loader put the image.
-#[repr(C)]
-pub struct BoardFacts {
-    /// The row holds for images at this physical address or above; the last row has 0.
-    pub image_from: u64,
-    /// Physical address of a PL011.
-    pub uart: u64,
-    /// Clock of its baud rate divisor.
-    pub uart_clock_hz: u64,
-}
+pub use arch::boot::BoardFacts;
 
 unsafe extern "Rust" {
-    /// From the board crate; boot.S reads it too.
+    /// From the board crate; boot.S looks there for the row that holds.
     safe static STINT_BOARD_FACTS: [BoardFacts; 2];
 }
 
 /// Early device page of the board's console and of the one in the device tree.
 const SLOT_FALLBACK: usize = 0;
 const SLOT_CONSOLE: usize = 1;
+const SLOT_LIGHT: usize = 2;
 
 /// Entered from boot.S with MMU and caches on, on the early tables.
 #[unsafe(no_mangle)]
@@ -48,7 +41,9 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     unsafe { percpu::keep_initial() };
     boot::set_image_phys(PhysAddr(image));
     let facts = fallback_console(image);
+    ladder::reached(Step::Mapped);
     let tree = open_tree(dtb);
+    ladder::reached(Step::Tree);
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
     let psci = machine::psci(&tree);
     power::set_method(bootargs.exit, psci);
@@ -59,12 +54,15 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let cpu_count = cpus::init(&tree, arch::cpu::mpidr(), &bootargs);
     let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
     patch_text(&bootargs, gic.version, cpu_count > 1);
+    ladder::reached(Step::Described);
 
     let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
     let memory = memory.unwrap_or_else(|fault| fail(&fault));
     exception_stacks();
+    ladder::reached(Step::Memory);
 
     console::init(&uart, uart_clock_hz).unwrap_or_else(|fault| fail(&fault));
+    ladder::reached(Step::Console);
     klog::init(bootargs.loglevel);
     bootargs.messages.iter().for_each(|text| log::warn!(target: "bootargs", "{text}"));
     if bootargs.messages_lost > 0 {
@@ -86,6 +84,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0");
     }
     arch::timer::init_cpu();
+    ladder::reached(Step::Interrupts);
 
     crate::start::start_kernel(crate::boot_info::set(BootInfo {
         board: machine::model(&tree),
@@ -151,6 +150,12 @@ fn fallback_console(image: u64) -> &'static BoardFacts {
     let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);
     let facts = facts.unwrap_or(&STINT_BOARD_FACTS[0]);
     set_early_console(SLOT_FALLBACK, facts.uart);
+    if facts.gpio != 0 {
+        let base = boot::early_ioremap(SLOT_LIGHT, PhysAddr(facts.gpio));
+        // SAFETY: the board's facts say that there is a BCM2711's GPIO block; early slots stay mapped. The light's pin is
+        // an output since boot.S.
+        unsafe { ladder::set_light(base) };
+    }
     early::enable(facts.uart_clock_hz as u32);
     facts
 }
@@ -180,6 +185,8 @@ fn open_tree(dtb: u64) -> Tree<'static> {
 enum NoTree {
     /// The loader passed 0.
     None,
+    /// What loaders passed before there were trees.
+    Atags,
     /// Not an address one can be at.
     Address,
     /// Reading there faults.
@@ -192,6 +199,10 @@ impl Display for NoTree {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         match self {
             Self::None => f.write_str("the loader passed none"),
+            Self::Atags => f.write_str(
+                "the loader passed a list of ATAGs. Raspberry Pi: is the board's .dtb (bcm2711-rpi-4-b.dtb) on the card, \
+                 beside kernel8.img, and no device_tree= in config.txt that names another? QEMU: -dtb gives the tree",
+            ),
             Self::Address => write!(f, "not a multiple of 4 below 2^{}", arch::mmu::LINEAR_BITS),
             Self::Memory => f.write_str("no memory to read there"),
             Self::Blob(error) => error.fmt(f),
@@ -214,6 +225,9 @@ fn find_tree(dtb: u64) -> Result<Tree<'static>, NoTree> {
         let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(NoTree::Memory)?;
         word.copy_from_slice(&value.to_le_bytes());
     }
+    if is_atags(&head) {
+        return Err(NoTree::Atags);
+    }
     let bytes = fdt::blob_bytes(&head).map_err(NoTree::Blob)?;
     // SAFETY: at least 2 MiB from `start` are mapped, and `bytes` is at most that. The loader put a device
     // tree there, which nobody writes: it is kept from the page allocator.
@@ -221,8 +235,15 @@ fn find_tree(dtb: u64) -> Result<Tree<'static>, NoTree> {
     Tree::open(blob).map_err(NoTree::Blob)
 }
 
+/// Whether a list of ATAGs begins with these words: its first entry is the size in words and `ATAG_CORE`.
+fn is_atags(head: &[u8; 8]) -> bool {
+    const ATAG_CORE: [u8; 4] = 0x5441_0001u32.to_le_bytes();
+    head[4..] == ATAG_CORE
+}
+
 /// Ends a boot that cannot go on.
 fn fail(why: &dyn Display) -> ! {
+    ladder::end_line();
     klog::drain_panic();
     early_println!("stint: {why}");
     power::boot_failed()

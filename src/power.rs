@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 use crate::bootargs::ExitMethod;
 use crate::drivers::early;
 use crate::drivers::machine::PsciMethod;
+use crate::ladder;
 
 /// How to leave, as far as it is known yet.
 static METHOD: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -31,16 +32,20 @@ pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
 }
 
 /// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
-/// cannot be turned off is stopped, after the line `stint: halted`.
+/// cannot be turned off is stopped, after the line `stint: halted`; if it failed, a board's light says how far it had come.
 pub fn exit(code: u32) -> ! {
     early::flush();
     match METHOD.load(Ordering::Relaxed) {
         SEMIHOSTING => arch::semihost::exit(code),
         PSCI_HVC => arch::psci::system_off(arch::psci::PsciConduit::Hvc),
         PSCI_SMC => arch::psci::system_off(arch::psci::PsciConduit::Smc),
-        _ => {
+        _ if code == 0 => {
             early::write_text("stint: halted\n");
             arch::psci::stop()
+        }
+        _ => {
+            early::write_text("stint: halted\n");
+            ladder::repeat()
         }
     }
 }
@@ -59,7 +64,7 @@ pub fn restart() {
 pub fn boot_failed() -> ! {
     early::write_text("stint: halted\n");
     if METHOD.load(Ordering::Relaxed) == UNKNOWN {
-        arch::psci::stop()
+        ladder::repeat()
     }
     exit(1)
 }

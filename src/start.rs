@@ -63,6 +63,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
+    crate::ladder::reached(crate::ladder::Step::Scheduler);
     preempt::system_runs();
     arch::irqflags::local_irq_enable();
     core::cpu_idle_loop()

@@ -25,6 +25,8 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/rpi4.rs"]
+mod rpi4;
 #[path = "qemu/spin_table.rs"]
 mod spin_table;
 #[path = "qemu/stress.rs"]
@@ -146,6 +148,9 @@ fn main() -> ExitCode {
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
         alone::trials(&mut followers);
+    }
+    if all || board.as_deref() == Some("rpi4") {
+        rpi4::trials(&mut followers);
     }
     leaders.extend(followers);
     libtest_mimic::run(&arguments, leaders).exit_code()

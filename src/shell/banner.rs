@@ -86,10 +86,11 @@ pub fn write(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "  memory   {}, {} free; image {}",
+        "  memory   {}, {} free; image {} at {:#x}",
         Bytes(info.memory_bytes),
         Bytes(info.free_bytes),
-        Bytes(info.image_bytes)
+        Bytes(info.image_bytes),
+        info.image_phys
     )?;
     if !info.bootargs.raw.is_empty() {
         writeln!(out, "  bootargs {}", info.bootargs.raw)?;
