@@ -7,5 +7,6 @@ pub mod fdt;
 #[cfg(target_os = "none")]
 pub mod irqchip;
 pub mod machine;
+pub mod mini_uart;
 pub mod mmio;
 pub mod queue;
