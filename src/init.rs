@@ -15,7 +15,7 @@ use arch::patch::{self, Key};
 use crate::boot_info::BootInfo;
 use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
-use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
+use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange, UartInfo, UartKind};
 use crate::drivers::{console, early, irqchip};
 use crate::ladder::{self, Step};
 use crate::smp::{CpuMask, isolation};
@@ -47,9 +47,12 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
     let psci = machine::psci(&tree);
     power::set_method(bootargs.exit, psci);
-    let uart = tree_console(&tree);
-    let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
-    early::enable(uart_clock_hz);
+    let wanted = bootargs.console.map(|name| (name, machine::named_console(&tree, name)));
+    let uart = wanted.and_then(|(_, uart)| uart).or_else(|| machine::console(&tree));
+    let uart = uart.unwrap_or_else(|| {
+        fail(&"no console in the device tree; expected an arm,pl011 or brcm,bcm2835-aux-uart that is okay")
+    });
+    let uart_clock_hz = use_console(&uart, facts);
 
     let cpu_count = cpus::init(&tree, arch::cpu::mpidr(), &bootargs);
     let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
@@ -67,6 +70,9 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     bootargs.messages.iter().for_each(|text| log::warn!(target: "bootargs", "{text}"));
     if bootargs.messages_lost > 0 {
         log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
+    }
+    if let Some((name, None)) = wanted {
+        log::warn!(target: "bootargs", "console={name}: the device tree has no such UART; expected its path or alias");
     }
     isolate(&bootargs);
 
@@ -149,7 +155,7 @@ fn exception_stacks() {
 fn fallback_console(image: u64) -> &'static BoardFacts {
     let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);
     let facts = facts.unwrap_or(&STINT_BOARD_FACTS[0]);
-    set_early_console(SLOT_FALLBACK, facts.uart);
+    set_early_console(SLOT_FALLBACK, facts.uart, UartKind::Pl011);
     if facts.gpio != 0 {
         let base = boot::early_ioremap(SLOT_LIGHT, PhysAddr(facts.gpio));
         // SAFETY: the board's facts say that there is a BCM2711's GPIO block; early slots stay mapped. The light's pin is
@@ -160,17 +166,29 @@ fn fallback_console(image: u64) -> &'static BoardFacts {
     facts
 }
 
-fn tree_console(tree: &Tree) -> machine::UartInfo {
-    let uart = machine::console(tree)
-        .unwrap_or_else(|| fail(&"no console in the device tree; expected an arm,pl011 that is okay"));
-    set_early_console(SLOT_CONSOLE, uart.regs.start);
-    uart
+/// Goes on with the console that was chosen; returns the clock of its divisor.
+fn use_console(uart: &UartInfo, facts: &BoardFacts) -> u32 {
+    let (start, known_hz) = match uart.kind {
+        UartKind::Pl011 => (uart.regs.start, facts.uart_clock_hz),
+        // With the block that it is in.
+        UartKind::Mini => (uart.regs.start & !(arch::mmu::PAGE_BYTES as u64 - 1), facts.core_clock_hz),
+    };
+    if uart.kind == UartKind::Mini && facts.gpio != 0 {
+        // What was said on the other one may end there.
+        early::flush();
+        // SAFETY: the light's block, which is mapped; the boot CPU is alone.
+        unsafe { ladder::give_pins_to_mini_uart() };
+    }
+    let hz = uart.clock_hz.unwrap_or(known_hz as u32);
+    set_early_console(SLOT_CONSOLE, start, uart.kind);
+    early::enable(hz);
+    hz
 }
 
-fn set_early_console(slot: usize, phys: u64) {
+fn set_early_console(slot: usize, phys: u64, kind: UartKind) {
     let base = boot::early_ioremap(slot, PhysAddr(phys));
-    // SAFETY: the board's facts or the device tree say that there is a PL011; early slots stay mapped.
-    unsafe { early::set_base(base) };
+    // SAFETY: the board's facts or the device tree say that there is such a UART; early slots stay mapped.
+    unsafe { early::set_base(base, kind) };
 }
 
 fn open_tree(dtb: u64) -> Tree<'static> {

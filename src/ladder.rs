@@ -88,6 +88,18 @@ pub(crate) unsafe fn set_light(base: *mut u8) {
     GPIO.store(base as usize, Ordering::Relaxed);
 }
 
+/// Pins 14 and 15 become the mini UART's: function 5 (0b010) instead of the PL011's.
+///
+/// # Safety
+/// There is a light, and nobody else changes functions of pins.
+#[cfg(target_os = "none")]
+pub(crate) unsafe fn give_pins_to_mini_uart() {
+    const GPFSEL1: usize = 0x04;
+    let register = (GPIO.load(Ordering::Relaxed) + GPFSEL1) as *mut u32;
+    // SAFETY: by contract.
+    unsafe { register.write_volatile(register.read_volatile() & !(0o77 << 12) | 0o22 << 12) };
+}
+
 /// A step is reached. While booting.
 #[cfg(target_os = "none")]
 pub(crate) fn reached(step: Step) {

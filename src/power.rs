@@ -6,8 +6,8 @@
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::bootargs::ExitMethod;
-use crate::drivers::early;
 use crate::drivers::machine::PsciMethod;
+use crate::drivers::{console, early};
 use crate::ladder;
 
 /// How to leave, as far as it is known yet.
@@ -34,7 +34,7 @@ pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
 /// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
 /// cannot be turned off is stopped, after the line `stint: halted`; if it failed, a board's light says how far it had come.
 pub fn exit(code: u32) -> ! {
-    early::flush();
+    console::hand_over();
     match METHOD.load(Ordering::Relaxed) {
         SEMIHOSTING => arch::semihost::exit(code),
         PSCI_HVC => arch::psci::system_off(arch::psci::PsciConduit::Hvc),
@@ -52,7 +52,7 @@ pub fn exit(code: u32) -> ! {
 
 /// Starts the machine again. Returns if there is no firmware that could.
 pub fn restart() {
-    early::flush();
+    console::hand_over();
     match PSCI.load(Ordering::Relaxed) {
         PSCI_HVC => arch::psci::system_reset(arch::psci::PsciConduit::Hvc),
         PSCI_SMC => arch::psci::system_reset(arch::psci::PsciConduit::Smc),

@@ -50,9 +50,9 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     irq::tasklet::init();
     crate::sched::rebalance::init();
     if let Some(interrupt) = info.uart.interrupt
-        && let Err(error) = console::start_input(interrupt)
+        && let Err(error) = console::start_interrupts(interrupt)
     {
-        log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
+        log::warn!("console: interrupt {}: {error}; the console is polled", interrupt.intid);
     }
     smp::ipi::init();
     tick::start_this_cpu();

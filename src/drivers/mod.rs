@@ -9,4 +9,7 @@ pub mod irqchip;
 pub mod machine;
 pub mod mini_uart;
 pub mod mmio;
+pub mod output;
+#[cfg(target_os = "none")]
+pub mod port;
 pub mod queue;

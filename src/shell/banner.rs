@@ -80,7 +80,8 @@ pub fn write(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     writeln!(out, "  irq      {}", info.gic.version)?;
     writeln!(
         out,
-        "  console  PL011 at {:#x}, 115200 baud from {}",
+        "  console  {} at {:#x}, 115200 baud from {}",
+        info.uart.kind,
         info.uart.regs.start,
         Hz(u64::from(info.uart_clock_hz))
     )?;

@@ -44,6 +44,12 @@ const BOOTS: &[(&str, How, &str, &[&str])] = &[
         ],
     ),
     ("boots_with_our_own_tree", How::OwnTree, "", &[LADDER, "smp: 4 CPUs online", "Stint's own tree"]),
+    (
+        "speaks_on_the_mini_uart",
+        How::SecondUart,
+        "console=serial1",
+        &["6789A\r\n", "smp: 4 CPUs online", "mini UART at 0xfe215040, 115200 baud from 500 MHz"],
+    ),
     ("boots_where_newer_firmware_loads_it", How::At2Mib, "", &[LADDER, "smp: 4 CPUs online", " at 0x200000"]),
 ];
 
@@ -54,6 +60,8 @@ enum How {
     Usual,
     /// With our own.
     OwnTree,
+    /// Listening to the mini UART.
+    SecondUart,
     /// The image's header asks for this place.
     At2Mib,
 }
@@ -106,7 +114,10 @@ fn pi(tree: &Path) -> Machine {
 fn enter(how: How, told: &str) -> Result<Captured> {
     let bootargs = bootargs::compose(&Wishes { command: Some("uname -a"), extra: told, interactive: false })?;
     let tree = if how == How::OwnTree { raspi::own()? } else { raspi::device_tree()? };
-    let machine = pi(&tree.path);
+    let mut machine = pi(&tree.path);
+    if how == How::SecondUart {
+        machine.extra = vec!["-serial".into(), "null".into()];
+    }
     // The banner is wanted as well, without the demonstration.
     let bootargs = format!("{bootargs} demo=0");
     let image = if how == How::At2Mib { moved_image()? } else { built(&STINT)?.image.clone() };

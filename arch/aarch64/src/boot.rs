@@ -95,6 +95,8 @@ pub struct BoardFacts {
     pub uart: u64,
     /// Clock of its baud rate divisor.
     pub uart_clock_hz: u64,
+    /// Clock of a mini UART's divisor; 0: there is none.
+    pub core_clock_hz: u64,
     /// Physical address of a BCM2711's GPIO block, whose pins 14 and 15 are the UART's and [`LIGHT_PIN`] a light; 0: none,
     /// then nothing of that is touched and the ladder is silent.
     pub gpio: u64,
