@@ -25,6 +25,8 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/sdcard.rs"]
+mod sdcard;
 #[path = "qemu/spin_table.rs"]
 mod spin_table;
 #[path = "qemu/stress.rs"]
@@ -119,6 +121,7 @@ fn main() -> ExitCode {
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
+        sdcard::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

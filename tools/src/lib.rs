@@ -6,7 +6,7 @@
 //! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
 //! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
-//! scaling    wake-ups by CPUs and by tasks
+//! scaling    wake-ups by CPUs and by tasks      sdcard         a card that boots a Raspberry Pi 4
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -29,6 +29,7 @@ pub mod qemu;
 pub mod report;
 pub mod run;
 pub mod scaling;
+pub mod sdcard;
 pub mod stub;
 pub mod suite;
 pub mod sweep;

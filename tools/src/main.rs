@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use stint_tools::debug::DebugOptions;
 use stint_tools::run::{MachineOptions, RunOptions};
+use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
@@ -53,6 +54,8 @@ enum Task {
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
+    /// Make the image of an SD card for a Raspberry Pi 4
+    Sdcard(SdOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -87,6 +90,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::bench(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Sdcard(options) => sdcard::sdcard(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }
