@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use stint_tools::debug::DebugOptions;
+use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
@@ -56,6 +57,8 @@ enum Task {
     Sweep(MachineOptions),
     /// Make the image of an SD card for a Raspberry Pi 4
     Sdcard(SdOptions),
+    /// Show the figures of a saved serial log, as tables and as a page
+    Report(ReportOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -91,6 +94,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
+        Task::Report(options) => log_report::report(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }
