@@ -102,7 +102,9 @@ fn rx_interrupt(_: u32) -> IrqReturn {
     if let Some(uart) = UART.lock().as_mut() {
         let input = Interrupts::RXI | Interrupts::RTI | Interrupts::OEI;
         ours = uart.raw_interrupt_status().intersects(input);
-        uart.clear_interrupts(input);
+        // Reads clear the other two when they empty the FIFO. Cleared here, they would stay so if it is filled
+        // again as fast as it is read, and what is left behind the bound below would lie there for good.
+        uart.clear_interrupts(Interrupts::OEI);
         for _ in 0..FIFO_BYTES {
             match uart.read_word() {
                 Ok(Some(byte)) => any |= INPUT.push(byte),
