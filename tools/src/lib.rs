@@ -8,6 +8,7 @@
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
 //! scaling    wake-ups by CPUs and by tasks      sdcard         a card that boots a Raspberry Pi 4
 //! serial_log a saved console, whatever became of it  page, svg     what was measured, as a page
+//! serial     a terminal for a board
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -33,6 +34,7 @@ pub mod report;
 pub mod run;
 pub mod scaling;
 pub mod sdcard;
+pub mod serial;
 pub mod serial_log;
 pub mod stub;
 pub mod suite;

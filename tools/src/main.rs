@@ -13,6 +13,7 @@ use stint_tools::debug::DebugOptions;
 use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
+use stint_tools::serial::{self, LineOptions};
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
@@ -57,6 +58,8 @@ enum Task {
     Sweep(MachineOptions),
     /// Make the image of an SD card for a Raspberry Pi 4
     Sdcard(SdOptions),
+    /// A terminal for a board's serial line, which keeps everything that was said
+    Serial(LineOptions),
     /// Show the figures of a saved serial log, as tables and as a page
     Report(ReportOptions),
     /// Boot under gdb
@@ -94,6 +97,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
+        Task::Serial(options) => serial::serial(options)?,
         Task::Report(options) => log_report::report(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
