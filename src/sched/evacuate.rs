@@ -9,7 +9,7 @@
 use super::migrate::{Settled, settle};
 use super::runqueue::{CPUPRI, cpu_rq, task_cpu, task_of};
 use super::stop::stop_one_cpu;
-use super::wakeup::resched_rq_if;
+use super::wakeup::{check_resched, resched_rq_if};
 use super::{Class, Resched};
 use crate::smp;
 use crate::task::{self, Name, Task};
@@ -64,6 +64,7 @@ fn settle_irqs_open(task: &Task) -> Settled {
     let flags = irqflags::local_irq_save();
     // SAFETY: masked.
     let settled = unsafe { settle(task) };
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
     settled
 }
@@ -97,6 +98,7 @@ pub(crate) fn publish(cpu: usize, is_published: bool) {
     resched_rq_if(this, Resched::when(is_published));
     // SAFETY: locked above.
     unsafe { this.unlock() };
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
 }
 

@@ -46,7 +46,8 @@ pub(super) static LOADS: CpuLoads = CpuLoads::new();
 /// The machine as it is now.
 pub(super) fn view() -> View<'static> {
     let online = smp::online();
-    View { pri: &CPUPRI, loads: &LOADS, online, domain: online & smp::isolation::housekeeping() }
+    let domain = online & smp::isolation::housekeeping();
+    View { pri: &CPUPRI, loads: &LOADS, online, domain, looking: CpuMask::NONE }
 }
 
 /// `hooks::select_task_rq`.
