@@ -48,7 +48,9 @@ impl Port {
         match self {
             Self::Pl011(uart) => {
                 let ours = !uart.masked_interrupt_status().is_empty();
-                uart.clear_interrupts(INPUT);
+                // Reads clear the other two when they empty the FIFO. Cleared here, they would stay so if it is filled again
+                // as fast as it is read, and what is left behind the handler's bound would lie there for good.
+                uart.clear_interrupts(Interrupts::OEI);
                 ours
             }
             Self::Mini(uart, _) => uart.is_interrupting(),
