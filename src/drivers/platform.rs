@@ -1,6 +1,6 @@
 //! How devices find their drivers: by `compatible`, out of the device tree.
 //!
-//! A driver is a row of [`DRIVERS`]. Once, from the first task, every node that is okay and that a driver names is handed
+//! A driver is a row of `DRIVERS`. Once, from the first task, every node that is okay and that a driver names is handed
 //! to it as a [`Device`]: what the tree says about it, with physical addresses as the CPU sees them (the buses above are
 //! translated) and interrupts as the GIC numbers them. The rows are gone through in their order, so a driver that others
 //! ask stands before them. A node is probed by every row that names one of its `compatible` strings.
@@ -110,7 +110,21 @@ impl Device<'_> {
     /// As [`Self::reg`]; not a window of whole words; or there is no room for the mapping.
     #[cfg(target_os = "none")]
     pub fn map(&self, index: usize) -> Result<super::mmio::Mmio, ProbeError> {
-        let range = self.reg(index)?;
+        Self::map_range(self.reg(index)?)
+    }
+
+    /// Maps `bytes` from the start of register range number `index`: the block as the driver knows it. A tree may give
+    /// less (the length that the block had in an older chip), which would make a panic of a register behind it.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    #[cfg(target_os = "none")]
+    pub fn map_block(&self, index: usize, bytes: u64) -> Result<super::mmio::Mmio, ProbeError> {
+        Self::map_range(PhysRange { bytes, ..self.reg(index)? })
+    }
+
+    #[cfg(target_os = "none")]
+    fn map_range(range: PhysRange) -> Result<super::mmio::Mmio, ProbeError> {
         let error = |what: &dyn fmt::Display| {
             ProbeError(format!("registers at {:#x}, {:#x} bytes: {what}", range.start, range.bytes))
         };
