@@ -38,6 +38,10 @@ static DRIVERS: &[Driver] = &[
     bcm2711::system_timer::DRIVER,
     bcm2711::gpio_pins::DRIVER,
     bcm2711::slots::DRIVER,
+    bcm2711::i2c_buses::DRIVER,
+    bcm2711::spi_bus::DRIVER,
+    bcm2711::pwm_outputs::CLOCKS_DRIVER,
+    bcm2711::pwm_outputs::DRIVER,
 ];
 
 /// Why a device is not used, in words.

@@ -40,11 +40,12 @@ pub struct Listed<'a> {
     pub bytes: u32,
 }
 
-/// The disk as embedded-sdmmc wants it, and what keeps it from doing harm: a write outside of the volume is refused,
-/// and after the first failure so is every other one, since the crate may take a failed read for an answer.
+/// The disk as embedded-sdmmc wants it, and what keeps it from doing harm: nothing outside of the volume but the
+/// partition table is read, and that is not written; after the first failure every write is refused, since the crate may
+/// take a failed read for an answer.
 struct Disk<'a> {
     blocks: RefCell<&'a mut dyn Blocks>,
-    writable: Range<u32>,
+    volume: Range<u32>,
     failed: Cell<Option<SdError>>,
 }
 
@@ -53,6 +54,9 @@ impl BlockDevice for Disk<'_> {
 
     fn read(&self, blocks: &mut [Block], first: BlockIdx) -> Result<(), SdError> {
         for (block, at) in blocks.iter_mut().zip(first.0..) {
+            if at != 0 {
+                self.inside(at)?;
+            }
             self.noted(self.blocks.borrow_mut().read(at, &mut block.contents))?;
         }
         Ok(())
@@ -63,13 +67,7 @@ impl BlockDevice for Disk<'_> {
             return Err(error);
         }
         for (block, at) in blocks.iter().zip(first.0..) {
-            if !self.writable.contains(&at) {
-                return self.noted(Err(SdError::OutOfRange {
-                    first: at,
-                    count: 1,
-                    blocks: self.writable.end,
-                }));
-            }
+            self.inside(at)?;
             self.noted(self.blocks.borrow_mut().write(at, &block.contents))?;
         }
         Ok(())
@@ -81,6 +79,13 @@ impl BlockDevice for Disk<'_> {
 }
 
 impl Disk<'_> {
+    fn inside(&self, at: u32) -> Result<(), SdError> {
+        if self.volume.contains(&at) {
+            return Ok(());
+        }
+        self.noted(Err(SdError::OutOfRange { first: at, count: 1, blocks: self.volume.end }))
+    }
+
     fn noted<T>(&self, result: Result<T, SdError>) -> Result<T, SdError> {
         result.inspect_err(|&error| self.failed.set(Some(self.failed.get().unwrap_or(error))))
     }
@@ -111,8 +116,7 @@ struct Mounted<'a> {
 
 impl<'a> Mounted<'a> {
     fn new(disk: &'a mut dyn Blocks, volume: &Volume) -> Result<Self, StorageError> {
-        let disk =
-            Disk { blocks: RefCell::new(disk), writable: volume.range.clone(), failed: Cell::new(None) };
+        let disk = Disk { blocks: RefCell::new(disk), volume: volume.range.clone(), failed: Cell::new(None) };
         let manager = VolumeManager::new_with_limits(disk, SinceBoot, 1);
         let opened =
             manager.open_raw_volume(VolumeIdx(volume.partition)).and_then(|raw| manager.open_root_dir(raw));

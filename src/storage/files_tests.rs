@@ -10,6 +10,7 @@ use super::ram_disk::{GONE, RamDisk};
 use super::test_card::{FIRST_BLOCK, check, formatted, put, take};
 use super::volume::{LayoutError, Volume};
 use super::{Blocks, StorageError};
+use crate::drivers::bcm2711::sd::SdError;
 use core::fmt::{self, Write};
 
 /// The smallest volume that is FAT32, and not a multiple of a block of the table.
@@ -17,6 +18,12 @@ const SMALL: usize = FIRST_BLOCK + 66_700;
 
 fn empty() -> RamDisk {
     static CARD: LazyLock<Vec<u8>> = LazyLock::new(|| formatted(SMALL, true));
+    RamDisk::new(CARD.clone())
+}
+
+/// A small card, which is FAT16: for what is done many times over.
+fn small() -> RamDisk {
+    static CARD: LazyLock<Vec<u8>> = LazyLock::new(|| formatted(FIRST_BLOCK + 4300, false));
     RamDisk::new(CARD.clone())
 }
 
@@ -164,14 +171,19 @@ fn a_directory_that_is_full_grows() {
 
 #[test]
 fn wherever_the_power_goes_older_files_stay_whole() {
-    let mut disk = empty();
+    power_goes(small(), 1);
+    // The same with hints, at every third write.
+    power_goes(empty(), 3);
+}
+
+fn power_goes(mut disk: RamDisk, step: usize) {
     save(&mut disk, None, &text(50)).unwrap();
     let before = disk.written;
     let kept = disk.bytes.clone();
     save(&mut disk, None, &text(60)).unwrap();
     let writes = disk.written - before;
     assert!(writes > 10, "{writes}");
-    for cut in 0..writes {
+    for cut in (0..writes).step_by(step) {
         let mut disk = RamDisk::new(kept.clone());
         disk.writes_left = Some(cut);
         assert_eq!(save(&mut disk, None, &text(60)), Err(StorageError::Card(GONE)), "cut at {cut}");
@@ -185,10 +197,62 @@ fn wherever_the_power_goes_older_files_stay_whole() {
 }
 
 #[test]
+fn a_read_that_fails_once_is_no_answer() {
+    let mut disk = small();
+    save(&mut disk, None, &text(50)).unwrap();
+    let kept = disk.bytes;
+    for read in 0.. {
+        let mut disk = RamDisk::new(kept.clone());
+        disk.reads_left = Some(read);
+        let saved = save(&mut disk, None, &text(60));
+        assert_eq!(take(&disk.bytes, "LAT00001.TXT"), Some(as_bytes(text(50))), "read {read}");
+        if disk.reads_left.is_some() {
+            // So many are not made.
+            assert!(saved.is_ok() && read > 10, "read {read}: {saved:?}");
+            return;
+        }
+        assert_eq!(saved, Err(StorageError::Card(GONE)), "read {read}");
+    }
+}
+
+#[test]
 fn a_card_that_forgets_is_found_out() {
     let mut disk = empty();
     disk.forgets = true;
     assert!(save(&mut disk, None, &text(5)).is_err());
+}
+
+#[test]
+fn a_card_that_keeps_something_else_is_found_out() {
+    let mut disk = empty();
+    // The text's first block.
+    disk.spoils = Some(b'r');
+    let name = FileName::numbered(1).unwrap();
+    assert_eq!(save(&mut disk, None, &text(50)), Err(StorageError::ReadBack(name)));
+}
+
+#[test]
+fn a_chain_that_leads_out_of_the_volume_is_not_followed() {
+    let mut disk = empty();
+    // Room behind the partition, and a root directory that is full: 16 entries.
+    disk.bytes.resize(disk.bytes.len() + (1 << 20), 0);
+    for _ in 0..16 {
+        save(&mut disk, None, &text(1)).unwrap();
+    }
+    let volume = Volume::find(&mut disk).unwrap();
+    // Entry 2 of both tables: the directory goes on in a cluster that is not there.
+    let block = &disk.bytes[FIRST_BLOCK * 512..];
+    let reserved = usize::from(block[14]);
+    let table_blocks = usize::from(u16::from_le_bytes([block[36], block[37]]));
+    for table in 0..2 {
+        let at = (FIRST_BLOCK + reserved + table * table_blocks) * 512 + 8;
+        disk.bytes[at..at + 4].copy_from_slice(&(volume.clusters + 9).to_le_bytes());
+    }
+    let before = disk.bytes.clone();
+    let error = save(&mut disk, None, &text(1)).unwrap_err();
+    assert!(matches!(error, StorageError::Card(SdError::OutOfRange { .. })), "{error}");
+    let end = volume.range.end as usize * 512;
+    assert_eq!(disk.bytes[end..], before[end..]);
 }
 
 #[test]
@@ -208,17 +272,33 @@ fn what_is_no_card_for_us_is_told_apart() {
     let cut = card[..card.len() - 512].to_vec();
     let text = "the partition ends at block 68748, and the card has 68747: it was not copied as a whole";
     assert_eq!(of(cut).to_string(), text);
+    let volume = FIRST_BLOCK * 512;
+    // The size of the volume, one more than its partition has; a cluster of three blocks; a table that is too short.
+    for (at, value, says) in [
+        (32, 66_701u32.to_le_bytes(), "larger than its partition"),
+        (13, [3, card[volume + 14], card[volume + 15], 2], "make no sense"),
+        (36, 4u32.to_le_bytes(), "table is too short"),
+    ] {
+        let mut card = card.clone();
+        card[volume + at..][..4].copy_from_slice(&value);
+        let error = of(card).to_string();
+        assert!(error.contains(says), "{error}");
+    }
     card[FIRST_BLOCK * 512..][..512].fill(0);
     assert!(of(card).to_string().contains("does not end in 55 aa"));
 }
 
 #[test]
 fn parameters_that_make_no_sense_are_refused_and_never_believed() {
-    let good = empty().bytes;
     // Every byte of the parameters, set to what it never is.
+    spoil(&small().bytes, &[0, 1, 0x7f, 0xff]);
+    spoil(&empty().bytes, &[0, 0xff]);
+}
+
+fn spoil(good: &[u8], values: &[u8]) {
     for at in 11..52 {
-        for value in [0, 1, 0x7f, 0xff] {
-            let mut disk = RamDisk::new(good.clone());
+        for &value in values {
+            let mut disk = RamDisk::new(good.to_vec());
             disk.bytes[FIRST_BLOCK * 512 + at] = value;
             let same = disk.bytes == good;
             let saved = save(&mut disk, None, &text(10));
@@ -239,6 +319,13 @@ fn the_count_of_free_clusters_is_exact() {
     assert_eq!((before.clusters - after.clusters, after.first), (5, before.first + 5));
     assert_eq!(volume.clusters - before.clusters, 1, "the root directory");
     assert!(disk.count() > volume.clusters);
+    // Entries 0 and 1 are nobody's, whatever is in them.
+    let reserved = usize::from(u16::from_le_bytes([
+        disk.bytes[FIRST_BLOCK * 512 + 14],
+        disk.bytes[FIRST_BLOCK * 512 + 15],
+    ]));
+    disk.bytes[(FIRST_BLOCK + reserved) * 512..][..8].fill(0);
+    assert_eq!(volume.free(&mut disk), Ok(after));
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub fn formatted(blocks: usize, fat32: bool) -> Vec<u8> {
     let options = FormatVolumeOptions::new().bytes_per_cluster(BLOCK as u32);
     let options = options.fat_type(if fat32 { FatType::Fat32 } else { FatType::Fat16 });
     let volume = volume_of(&mut card);
-    fatfs::format_volume(&mut Cursor::new(&mut *volume), options).expect("the card can be formatted");
+    fatfs::format_volume(Cursor::new(&mut *volume), options).expect("the card can be formatted");
     // Others leave the table's entries behind the last cluster at 0, which is the harder case.
     let half = |at: usize| usize::from(u16::from_le_bytes([volume[at], volume[at + 1]]));
     let table_blocks = if fat32 { half(36) } else { half(22) };

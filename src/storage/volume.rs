@@ -7,7 +7,7 @@
 //! where to look for free clusters is set to where they are ([`Volume::set_hint`]).
 //!
 //! Context: threads; sleeps while the card is read. Bound: the size of the allocation table, 4 MiB for a card of
-//! 32 GB, read in runs of [`RUN_BLOCKS`].
+//! 32 GB, read in runs of 32 KiB.
 #![forbid(unsafe_code)]
 
 use alloc::vec::Vec;

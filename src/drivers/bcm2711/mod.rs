@@ -7,6 +7,9 @@
 //! | [`system_timer`] | a counter of microseconds, and alarms on it |
 //! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
 //! | [`emmc`], [`sd`], `slots` | the SD host controllers, the card behind one, and which of them has it |
+//! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
+//! | [`spi`], `spi_bus` | SPI: the controller, and the machine's bus |
+//! | [`pwm`], `pwm_outputs` | PWM: the block and its clock, and the pins it comes out at |
 //! | [`pace`] | waiting, with a clock that a test can have for itself |
 
 pub mod emmc;
@@ -15,12 +18,21 @@ pub mod gpio;
 #[cfg(test)]
 pub(crate) mod gpio_fake;
 pub mod gpio_pins;
+pub mod i2c;
+#[cfg(target_os = "none")]
+pub mod i2c_buses;
 pub mod mailbox;
 pub mod pace;
+pub mod pwm;
+#[cfg(target_os = "none")]
+pub mod pwm_outputs;
 pub mod sd;
 #[cfg(test)]
 mod sd_fake;
 #[cfg(target_os = "none")]
 pub mod slots;
+pub mod spi;
+#[cfg(target_os = "none")]
+pub mod spi_bus;
 pub mod system_timer;
 pub mod watchdog;

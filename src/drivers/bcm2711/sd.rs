@@ -4,7 +4,7 @@
 //! at default speed, 25 MHz, on four data lines if the card has them. MMC and SDIO are not for this driver, and look
 //! like no card. (Physical Layer Simplified Specification; the numbers are those of its chapter 4.)
 //!
-//! A transfer that comes out garbled or does not end is stopped and tried again, [`ATTEMPTS`] times in all; blocks are
+//! A transfer that comes out garbled or does not end is stopped and tried again, three times in all; blocks are
 //! written as a whole, so writing them again does no harm. After an error that stays, the card is identified anew
 //! before it is used again: it may be another one.
 //!

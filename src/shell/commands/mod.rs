@@ -8,6 +8,7 @@ mod cpu;
 mod firmware;
 #[cfg(target_os = "none")]
 pub(crate) mod gpio;
+mod i2c;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -16,6 +17,8 @@ mod machine;
 mod params;
 mod power;
 mod preempt_stats;
+mod pwm;
+mod spi;
 mod tasks;
 mod text;
 mod top;
@@ -128,6 +131,24 @@ shell_command!(
     "[start [15s] | kick | stop]",
     "show, start, kick or stop the watchdog that resets the board",
     wdog::wdog
+);
+shell_command!(
+    "i2c",
+    "| [bus=0] scan | read address count [from register] | write address byte…",
+    "list the I2C buses, find who is on one, read and write there",
+    i2c::i2c
+);
+shell_command!(
+    "spi",
+    "[chip=0] [mode=0] [hz=1000000] loop | byte…",
+    "send bytes to an SPI chip and show what comes back; loop: test the bus with a wire from its output to its input",
+    spi::spi
+);
+shell_command!(
+    "pwm",
+    "pin hz percent | off",
+    "pulses at one of the pins 12, 13, 18 and 19; a new frequency silences the other channel",
+    pwm::pwm
 );
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
