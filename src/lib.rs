@@ -18,6 +18,7 @@
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
 //! | [`selftest`] | whether the machine is what the kernel takes it for |
+//! | [`loopback`] | an edge out, over a wire, and back: latency as a scope would see it |
 //! | [`jitter`] | what disturbs a task that has a CPU for itself |
 //! | [`watchdog`] | reports CPUs and tasks that get nowhere |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
@@ -63,6 +64,7 @@ pub mod list;
 #[cfg(debug_assertions)]
 pub mod lockdep;
 pub mod locking;
+pub mod loopback;
 pub mod mm;
 #[cfg(target_os = "none")]
 pub mod panic;

@@ -39,3 +39,15 @@ mod storms;
 
 #[cfg(target_os = "none")]
 pub use session::{command, demonstrate, with_last};
+
+/// The conditions before a measurement, where somebody knows them; see [`conditions`].
+#[cfg(target_os = "none")]
+pub(crate) fn conditions_before() -> Option<conditions::Conditions> {
+    conditions::now(conditions::When::Before)
+}
+
+/// The conditions behind a measurement.
+#[cfg(target_os = "none")]
+pub(crate) fn conditions_behind() -> Option<conditions::Conditions> {
+    conditions::now(conditions::When::Behind)
+}

@@ -103,6 +103,20 @@ const BOOTS: &[Boot] = &[
         never: "no result",
         status: 0,
     },
+    Boot {
+        name: "a_loopback_says_what_there_is_not",
+        extra: "",
+        command: "loopback out=17 in=17; loopback out=17 in=27; gpio 17",
+        says: &[
+            "out=17 in=17: two pins were expected, with a wire between them",
+            "wire   pin 17 to pin 27: no wire: the input stays low whatever the output drives",
+            "edges  no edge interrupt: the enable of pin 27 does not stay set",
+            "loopback: no edge interrupt",
+            " 17 input   low   none  -",
+        ],
+        never: "result loopback",
+        status: 1,
+    },
     // The emulator resets at once, and ends then (-no-reboot).
     Boot {
         name: "the_watchdog_resets_the_board",

@@ -212,6 +212,12 @@ impl<R: Registers> Gpio<R> {
         }
     }
 
+    /// What is behind the registers.
+    #[cfg(test)]
+    pub(super) fn regs(&self) -> &R {
+        &self.regs
+    }
+
     /// Takes a pin for somebody.
     pub(super) fn take(&self, pin: u8) -> Result<(), GpioError> {
         if pin >= PINS {

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::vec::Vec;
 
+use super::gpio::Gpio;
 use crate::drivers::mmio::Registers;
 
 const PINS: usize = 58;
@@ -72,6 +73,14 @@ impl Fake {
         self.level.set(new);
         let events = new & !old & self.rising.get() | old & !new & self.falling.get();
         self.events.set(self.events.get() | events);
+    }
+}
+
+impl Gpio<Fake> {
+    /// Takes all wires off.
+    pub(crate) fn unwire(&self) {
+        self.regs().wires.borrow_mut().clear();
+        self.regs().settle();
     }
 }
 

@@ -192,7 +192,7 @@ impl<R: Registers> StatefulOutputPin for Output<'_, R> {
 }
 
 #[cfg(target_os = "none")]
-pub use device::{DRIVER, get};
+pub use device::{DRIVER, get, interrupt_of};
 
 /// The pins of this machine.
 #[cfg(target_os = "none")]
@@ -207,6 +207,14 @@ mod device {
     pub const DRIVER: Driver = Driver { name: "gpio", compatible: &["brcm,bcm2711-gpio"], probe };
 
     static GPIO: spin::Once<Gpio<Mmio>> = spin::Once::new();
+    /// The line of each bank.
+    static INTERRUPTS: spin::Once<[u32; 3]> = spin::Once::new();
+
+    /// The interrupt that edges of a pin come by.
+    pub fn interrupt_of(pin: u8) -> Option<u32> {
+        let bank = BANKS.iter().position(|bank| bank.contains(&pin))?;
+        Some(INTERRUPTS.get()?[bank])
+    }
 
     /// The pins, if the machine has some that are known.
     pub fn get() -> Option<&'static Gpio<Mmio>> {
@@ -218,8 +226,10 @@ mod device {
             return Err(ProbeError::new("there is a GPIO block already"));
         }
         let interrupts = [device.interrupt(0)?, device.interrupt(1)?, device.interrupt(2)?];
-        let regs = device.map(0)?;
+        // The board's tree says 0xb4, which is the older chips' length and ends before the pulls.
+        let regs = device.map_block(0, 0xf4)?;
         let gpio = GPIO.call_once(|| Gpio::new(regs));
+        INTERRUPTS.call_once(|| interrupts.map(|interrupt| interrupt.intid));
         for (bank, interrupt) in interrupts.into_iter().enumerate() {
             debug_assert!(bank < BANKS.len());
             // Short and bounded, and its time is what counts: never a thread. For as long as the machine runs.

@@ -120,6 +120,13 @@ shell_command!(
 );
 #[cfg(target_os = "none")]
 shell_command!(
+    "loopback",
+    "out=17 in=27 [times=1000] [period=1ms] [load=none]",
+    "measure an edge that goes over a wire to a task and back, in cycles",
+    crate::loopback::command
+);
+#[cfg(target_os = "none")]
+shell_command!(
     "wdog",
     "[start [15s] | kick | stop]",
     "show, start, kick or stop the watchdog that resets the board",
