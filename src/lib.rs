@@ -16,6 +16,7 @@
 //! | [`mm`] | page frames, the constant-time heap, stacks with guard pages |
 //! | [`drivers`], [`klog`], [`bootargs`] | device tree, console, interrupt controller; the log; boot arguments |
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
+//! | [`ladder`] | how far a boot has come, for eyes that have a light alone |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
 //! | [`selftest`] | whether the machine is what the kernel takes it for |
 //! | [`loopback`] | an edge out, over a wire, and back: latency as a scope would see it |
@@ -59,6 +60,7 @@ pub mod irq;
 pub mod jitter;
 pub mod klog;
 pub mod ksyms;
+pub mod ladder;
 pub mod latency;
 pub mod list;
 #[cfg(debug_assertions)]

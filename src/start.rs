@@ -50,9 +50,9 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     irq::tasklet::init();
     crate::sched::rebalance::init();
     if let Some(interrupt) = info.uart.interrupt
-        && let Err(error) = console::start_input(interrupt)
+        && let Err(error) = console::start_interrupts(interrupt)
     {
-        log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
+        log::warn!("console: interrupt {}: {error}; the console is polled", interrupt.intid);
     }
     smp::ipi::init();
     tick::start_this_cpu();
@@ -63,6 +63,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
+    crate::ladder::reached(crate::ladder::Step::Scheduler);
     preempt::system_runs();
     arch::irqflags::local_irq_enable();
     core::cpu_idle_loop()

@@ -36,9 +36,39 @@ pub struct Interrupt {
     pub edge: bool,
 }
 
+/// What kind of UART.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UartKind {
+    /// Arm's PL011.
+    Pl011,
+    /// The mini UART of a BCM2835 and its successors.
+    Mini,
+}
+
+impl UartKind {
+    fn of(entry: &Entry) -> Option<Self> {
+        if entry.is_compatible("arm,pl011") {
+            Some(Self::Pl011)
+        } else {
+            entry.is_compatible("brcm,bcm2835-aux-uart").then_some(Self::Mini)
+        }
+    }
+}
+
+impl fmt::Display for UartKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pl011 => "PL011",
+            Self::Mini => "mini UART",
+        })
+    }
+}
+
 /// The console UART.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UartInfo {
+    /// What it is.
+    pub kind: UartKind,
     /// Registers.
     pub regs: PhysRange,
     /// Clock of the baud rate divisor, where the tree gives it.
@@ -202,23 +232,28 @@ pub fn model<'a>(tree: &Tree<'a>) -> &'a str {
     tree.root_property("model").and_then(|m| texts(m).next()).unwrap_or("unnamed board")
 }
 
-/// The console: what `stdout-path` names if it is a PL011, else the first PL011.
+/// The console: what `stdout-path` names if it is a PL011, else the first PL011; where there is none, the mini UART that
+/// `stdout-path` names, or the first. (A Raspberry Pi's tree names its mini UART, whose rate changes with the core clock.)
 pub fn console(tree: &Tree) -> Option<UartInfo> {
-    let usable = |entry: &Entry| {
-        let pl011 = entry.is_compatible("arm,pl011") && entry.is_okay();
-        pl011.then(|| uart_info(tree, entry)).flatten()
-    };
-    let path = tree.text("/chosen", "stdout-path").and_then(|value| {
-        let name = value.split(':').next()?;
-        if name.starts_with('/') { Some(name) } else { tree.text("/aliases", name) }
-    });
-    let named = path.and_then(|path| tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry))));
-    named.flatten().or_else(|| tree.walk(&mut |entry| usable(entry)))
+    let named = tree.text("/chosen", "stdout-path").and_then(|name| named_console(tree, name));
+    let first = |kind| tree.walk(&mut |entry| uart_info(tree, entry).filter(|uart| uart.kind == kind));
+    let is_pl011 = |uart: &UartInfo| uart.kind == UartKind::Pl011;
+    named.filter(is_pl011).or_else(|| first(UartKind::Pl011)).or(named).or_else(|| first(UartKind::Mini))
 }
 
+/// The UART of this name: a path or an alias, with or without `:` and settings behind it.
+pub fn named_console(tree: &Tree, name: &str) -> Option<UartInfo> {
+    let name = name.split(':').next()?;
+    let path = if name.starts_with('/') { name } else { tree.text("/aliases", name)? };
+    tree.walk(&mut |entry| entry.is_at(path).then(|| uart_info(tree, entry))).flatten()
+}
+
+/// The UART that a node describes, if there is a driver for it.
 fn uart_info(tree: &Tree, entry: &Entry) -> Option<UartInfo> {
+    let kind = UartKind::of(entry).filter(|_| entry.is_okay())?;
     let (start, bytes) = entry.reg(0)?;
     Some(UartInfo {
+        kind,
         regs: PhysRange { start, bytes },
         clock_hz: clock_hz(tree, entry, "uartclk"),
         interrupt: interrupt(entry, 0),

@@ -116,6 +116,7 @@ fn qemu_virt_with_gicv3_is_understood() {
     assert_eq!(
         console(&tree),
         Some(UartInfo {
+            kind: UartKind::Pl011,
             regs: range(0x900_0000, 0x1000),
             clock_hz: Some(24_000_000),
             interrupt: Some(Interrupt { intid: 33, edge: false }),
@@ -158,11 +159,33 @@ fn a_console_that_is_no_pl011_makes_way_for_the_first_one_that_is_okay() {
     assert_eq!(
         console(&tree),
         Some(UartInfo {
+            kind: UartKind::Pl011,
             regs: range(0xfe20_1000, 0x200),
             clock_hz: None,
             interrupt: Some(Interrupt { intid: 153, edge: false }),
         })
     );
+}
+
+/// Our own tree of the board.
+const RPI4: &[u8] = include_bytes!("../../tests/data/rpi4.dtb");
+
+#[test]
+fn a_mini_uart_is_the_console_where_it_is_named_by_the_boot_arguments_or_there_is_no_other() {
+    let tree = Tree::open(RPI4).unwrap();
+    let (mini, pl011) = (range(0xfe21_5040, 0x40), range(0xfe20_1000, 0x200));
+    let named = |name| named_console(&tree, name).map(|uart| (uart.kind, uart.regs));
+    assert_eq!(named("serial1"), Some((UartKind::Mini, mini)));
+    assert_eq!(named("serial0:115200n8"), Some((UartKind::Pl011, pl011)));
+    assert_eq!(named("/soc/serial@7e215040"), Some((UartKind::Mini, mini)));
+    assert_eq!((named("serial9"), named(""), named("/soc")), (None, None, None));
+    // The tree itself names it as well, which a PL011 outdoes.
+    assert_eq!(console(&tree).map(|uart| uart.regs), Some(pl011));
+    let mut without = RPI4.to_vec();
+    let at = without.windows(9).position(|window| window == b"arm,pl011").unwrap();
+    without[at] = b'x';
+    let uart = console(&Tree::open(&without).unwrap()).unwrap();
+    assert_eq!((uart.kind, uart.regs, uart.interrupt.unwrap().intid), (UartKind::Mini, mini, 32 + 93));
 }
 
 #[test]

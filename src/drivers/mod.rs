@@ -8,8 +8,12 @@ pub mod fdt;
 #[cfg(target_os = "none")]
 pub mod irqchip;
 pub mod machine;
+pub mod mini_uart;
 pub mod mmio;
+pub mod output;
 pub mod platform;
+#[cfg(target_os = "none")]
+pub mod port;
 pub mod queue;
 #[cfg(test)]
 mod tree_builder;

@@ -84,11 +84,19 @@ struct Load {
     capacity: u64,
 }
 
+/// Whether `cpu` has nothing to do, as those who spread tasks see it.
+#[must_use]
+pub fn is_idle(view: &View<'_>, cpu: usize) -> bool {
+    Load::of(view, cpu).nr == 0
+}
+
 impl Load {
     fn of(view: &View<'_>, cpu: usize) -> Self {
-        let is_busy = view.pri.level(cpu) > cpupri::FAIR;
-        let capacity = if is_busy { BUSY_CAPACITY } else { CAPACITY };
-        Self { nr: view.loads.nr_running(cpu), avg: view.loads.load_avg(cpu), capacity }
+        let runs_better = view.pri.level(cpu) > cpupri::FAIR;
+        let is_looking = runs_better && view.looking.contains(cpu);
+        let capacity = if runs_better && !is_looking { BUSY_CAPACITY } else { CAPACITY };
+        let nr = view.loads.nr_running(cpu) - u32::from(is_looking);
+        Self { nr, avg: view.loads.load_avg(cpu), capacity }
     }
 
     /// Load by capacity.

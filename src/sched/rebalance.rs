@@ -19,6 +19,7 @@ use super::migrate::{double_rq_lock, finish_move, lock_second_rq};
 use super::prio::MAX_PRIO;
 use super::push_pull::{LOADS, view};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, task_of};
+use super::select::View;
 use super::stop::Request;
 use super::tunables::Tunables;
 use crate::irq::softirq::{self, Vector};
@@ -204,10 +205,17 @@ fn run() {
     }
 }
 
+/// The machine as it is but for the thread that looks at it, if that is one.
+fn looking_view() -> View<'static> {
+    let here = raw_smp_processor_id();
+    let looking = if softirq::is_thread() { CpuMask::of(here) } else { CpuMask::NONE };
+    View { looking, ..view() }
+}
+
 /// Looks around on behalf of `cpu`, if it is time for it to. Softirq, IRQs open.
 fn look_around(cpu: usize) {
     let to = cpu_rq(cpu);
-    let idle = if CPUPRI.level(cpu) == cpupri::IDLE { CpuIdle::Idle } else { CpuIdle::Busy };
+    let idle = if balance::is_idle(&looking_view(), cpu) { CpuIdle::Idle } else { CpuIdle::Busy };
     let (is_due, failed) =
         locked(to, || with_balancer(to, |balancer| (balancer.is_due(time::now_ns()), balancer.nr_failed())));
     if !is_due {
@@ -229,7 +237,7 @@ fn take_from_busiest(to: &'static RunQueue, idle: CpuIdle, failed: u32) -> (Outc
     let mut outcome = Outcome::Balanced;
     let mut bound = CpuMask::NONE;
     for _ in 0..MAX_CPUS {
-        let mut view = view();
+        let mut view = looking_view();
         view.domain = view.domain & !bound;
         let Some(busiest) = balance::find_busiest(&view, to.cpu(), idle) else { break };
         outcome = take_from(busiest, to, failed);

@@ -90,16 +90,18 @@ pub fn machine(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     writeln!(out, "  irq      {}", info.gic.version)?;
     writeln!(
         out,
-        "  console  PL011 at {:#x}, 115200 baud from {}",
+        "  console  {} at {:#x}, 115200 baud from {}",
+        info.uart.kind,
         info.uart.regs.start,
         Hz(u64::from(info.uart_clock_hz))
     )?;
     writeln!(
         out,
-        "  memory   {}, {} free; image {}",
+        "  memory   {}, {} free; image {} at {:#x}",
         Bytes(info.memory_bytes),
         Bytes(info.free_bytes),
-        Bytes(info.image_bytes)
+        Bytes(info.image_bytes),
+        info.image_phys
     )?;
     if !info.bootargs.raw.is_empty() {
         writeln!(out, "  bootargs {}", info.bootargs.raw)?;

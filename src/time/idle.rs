@@ -95,6 +95,13 @@ pub fn waits_of(cpu: usize) -> u64 {
     of(cpu).waits.load(Relaxed)
 }
 
+/// When the last wait of any CPU that has been online ended, by [`super::now_ns`]: the time at which it saw the
+/// interrupt that ended it.
+#[must_use]
+pub fn woken_ns_of(cpu: usize) -> u64 {
+    super::ticks_to_ns(of(cpu).woken_ticks.load(Relaxed))
+}
+
 fn of(cpu: usize) -> &'static Idle {
     // SAFETY: atomics. For a CPU that was never online the boot CPU's answer.
     unsafe { IDLE.of(cpu) }

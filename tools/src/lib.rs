@@ -6,7 +6,7 @@
 //! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
 //! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
-//! scaling    wake-ups by CPUs and by tasks
+//! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -26,6 +26,7 @@ pub mod lines;
 pub mod machine;
 pub mod peers;
 pub mod qemu;
+pub mod raspi;
 pub mod report;
 pub mod run;
 pub mod scaling;

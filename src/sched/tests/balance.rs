@@ -54,7 +54,7 @@ impl Machine {
 
     fn view(&self) -> View<'_> {
         let online = CpuMask::first_n(self.cpus.len());
-        View { pri: &self.pri, loads: &self.loads, online, domain: online }
+        View { pri: &self.pri, loads: &self.loads, online, domain: online, looking: CpuMask::NONE }
     }
 
     fn busiest(&self, this: usize, idle: CpuIdle) -> Option<Busiest> {
@@ -139,6 +139,21 @@ fn where_nothing_may_move_nobody_is_sent_for_it_and_it_is_looked_ever_less_often
     assert_eq!((b.nr_failed(), b.next_ns()), (0, 512 * MS));
     let _ = b.done(0, CpuIdle::Idle, Outcome::Moved);
     assert_eq!(b.next_ns(), 4 * MS);
+}
+
+#[test]
+fn the_thread_that_looks_around_is_no_load() {
+    let mut m = Machine::new(&[1, 3]);
+    m.cpus[0].fifo(1);
+    m.switch(0);
+    assert_eq!(m.busiest(0, CpuIdle::Busy), None, "a real-time task has most of the CPU");
+    let view = View { looking: CpuMask::of(0), ..m.view() };
+    assert_eq!(find_busiest(&view, 0, CpuIdle::Busy).map(|busiest| busiest.cpu), Some(1));
+    let mut m = Machine::new(&[0, 3]);
+    m.cpus[0].fifo(1);
+    m.switch(0);
+    let view = View { looking: CpuMask::of(0), ..m.view() };
+    assert_eq!(find_busiest(&view, 0, CpuIdle::Idle), tasks(1, 1));
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //!
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
+use super::Failure;
+use super::models::{self, Models};
 use stint::smp::{self, CpuMask};
 use stint::task::{self, Builder};
 
@@ -30,6 +32,16 @@ pub fn among(mask: CpuMask, task: Builder) -> Builder {
 /// The CPU on which the caller runs at this moment.
 pub fn here() -> usize {
     stint::percpu::raw_smp_processor_id()
+}
+
+/// For a test in which one task is alone on its CPU: where there are several and softirqs are a thread's, that comes now and
+/// then to look whether there is something to balance.
+pub fn nobody_looks_around() -> Result<(), Failure> {
+    let is_rt = models::RT.contains(Models::of(&stint::start::boot_info().bootargs));
+    if online() == 1 || !is_rt {
+        return Ok(());
+    }
+    Err(Failure::Ignored("a thread looks around for what is to be balanced"))
 }
 
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.

@@ -85,6 +85,7 @@ ktest! {
 
 ktest! {
     fn a_fair_task_alone_is_never_preempted_by_the_tick() {
+        crate::framework::cpus::nobody_looks_around()?;
         static STOP: AtomicBool = AtomicBool::new(false);
         let hog = task::build("hog").spawn(|| hog(&STOP))?;
         // Behind the kernel's own threads, should they have something to do.
