@@ -17,6 +17,8 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/chainload.rs"]
+mod chainload;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -127,6 +129,7 @@ fn main() -> ExitCode {
         spin_table::trials(&mut followers);
         sdcard::trials(&mut followers);
         serial::trials(&mut followers);
+        chainload::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

@@ -8,7 +8,7 @@
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
 //! scaling    wake-ups by CPUs and by tasks      sdcard         a card that boots a Raspberry Pi 4
 //! serial_log a saved console, whatever became of it  page, svg     what was measured, as a page
-//! serial     a terminal for a board
+//! serial     a terminal for a board                   chainload      a kernel over its line
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -19,6 +19,7 @@ pub mod bench;
 pub mod bootargs;
 pub mod budgets;
 pub mod cargo;
+pub mod chainload;
 pub mod debug;
 pub mod dtb;
 pub mod image;
