@@ -16,7 +16,7 @@ ifdef $(1)
 export STINT_$(1) := $$(value $(1))
 endif
 endef
-$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU SMP FILTER FW_DIR LOG DEV CHAINLOADER,$(eval $(call pass,$(variable))))
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER FW_DIR LOG DEV CHAINLOADER,$(eval $(call pass,$(variable))))
 
 # Of the stress.
 OPS := 10000000
@@ -35,12 +35,13 @@ help: ## List the commands
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
 		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, debug, bench, sweep and stress (SMP= and FILTER= for test):"; echo; \
+	echo; echo "Variables for run, debug, bench, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
 	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
 	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
+	  "BOARD=" "virt, or rpi4 (also for test)" "make run BOARD=rpi4 CMD=cpu" \
 	  "GIC=" "interrupt controller, 2 or 3" "make run GIC=2" \
 	  "SMP=" "CPUs: 1 to 64, with GIC=2 to 8" "make run SMP=4 CMD=cpu" \
 	  "" "(test: the in-kernel tests alone)" "make test SMP=8" \
@@ -64,7 +65,7 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
 
-scaling: setup ## Measure wake-ups with 1 to 64 CPUs, and with 10 to 100,000 tasks that are ready
+scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up to 100,000 tasks
 	@$(TOOLS) scaling
 
 sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json

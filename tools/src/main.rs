@@ -15,6 +15,7 @@ use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
+use stint_tools::testrun::Chosen;
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
@@ -50,6 +51,9 @@ enum Task {
         /// Only the in-kernel tests, on machines with so many CPUs
         #[arg(long, env = "STINT_SMP")]
         smp: Option<String>,
+        /// Only the in-kernel tests, on this board
+        #[arg(long, env = "STINT_BOARD", value_parser = ["virt", "rpi4"])]
+        board: Option<String>,
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
@@ -92,8 +96,9 @@ fn perform(task: &Task) -> Result<ExitCode> {
         }
         Task::Build { image } => println!("{}", cargo::build(image)?.image.display()),
         Task::Run(options) => return Ok(ExitCode::from(run::run(options)?)),
-        Task::Test { filter, smp } => {
-            let counts = testrun::test(filter, smp.as_deref())?;
+        Task::Test { filter, smp, board } => {
+            let chosen = Chosen { board: board.as_deref(), cpus: smp.as_deref() };
+            let counts = testrun::test(filter, chosen)?;
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
