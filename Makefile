@@ -52,7 +52,7 @@ help: ## List the commands
 	echo; echo "For a Raspberry Pi 4 (BOOTARGS= and IMAGE= as above):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "DEV=" "the serial line (serial, chainload)" "make serial DEV=/dev/ttyUSB0" \
-	  "CHAINLOADER=1" "a card that takes kernels by serial line" "make sdcard CHAINLOADER=1" \
+	  "CHAINLOADER=1" "a card that takes kernels by the line" "make sdcard CHAINLOADER=1" \
 	  "LOG=" "a saved serial log (report)" "make report LOG=target/serial/….log" \
 	  "FW_DIR=" "your own firmware for the card" "make sdcard FW_DIR=~/firmware/boot"
 
