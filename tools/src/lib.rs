@@ -8,6 +8,7 @@
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
 //! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
 //! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
+//! chainload  a kernel over its line
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod bench;
 pub mod bootargs;
 pub mod budgets;
 pub mod cargo;
+pub mod chainload;
 pub mod debug;
 pub mod dtb;
 pub mod image;
