@@ -16,7 +16,7 @@ ifdef $(1)
 export STINT_$(1) := $$(value $(1))
 endif
 endef
-$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT GIC CPU SMP FILTER,$(eval $(call pass,$(variable))))
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER FW_DIR LOG DEV CHAINLOADER,$(eval $(call pass,$(variable))))
 
 # Of the stress.
 OPS := 10000000
@@ -28,26 +28,33 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep stress debug check image docs fmt clean setup setup-some setup-rust setup-gdb
+.PHONY: help run test bench scaling sweep stress debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
-		'/^[a-z-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, debug, bench, sweep and stress (SMP= and FILTER= for test):"; echo; \
+		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
+	echo; echo "Variables for run, debug, bench, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
 	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
 	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
+	  "BOARD=" "virt, or rpi4 (also for test)" "make run BOARD=rpi4 CMD=cpu" \
 	  "GIC=" "interrupt controller, 2 or 3" "make run GIC=2" \
 	  "SMP=" "CPUs: 1 to 64, with GIC=2 to 8" "make run SMP=4 CMD=cpu" \
 	  "" "(test: the in-kernel tests alone)" "make test SMP=8" \
 	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
 	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
 	  "OPS= SEED=" "operations and random numbers (stress)" "make stress OPS=100000 SEED=7" \
-	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"
+	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"; \
+	echo; echo "For a Raspberry Pi 4 (BOOTARGS= and IMAGE= as above):"; echo; \
+	printf "  $$b%-13s$$n %-39s %s\n" \
+	  "DEV=" "the serial line (serial, chainload)" "make serial DEV=/dev/ttyUSB0" \
+	  "CHAINLOADER=1" "a card that takes kernels by the line" "make sdcard CHAINLOADER=1" \
+	  "LOG=" "a saved serial log (report)" "make report LOG=target/serial/….log" \
+	  "FW_DIR=" "your own firmware for the card" "make sdcard FW_DIR=~/firmware/boot"
 
 run: setup ## Build the kernel and boot it in QEMU; Ctrl-A X leaves
 	@$(TOOLS) run $(IMAGE)
@@ -71,11 +78,24 @@ stress: setup ## Wake, move and change tasks on all CPUs at once, 10 million tim
 debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
 	@$(TOOLS) debug $(IMAGE)
 
+sdcard: setup-rust setup-sdcard ## Make an SD card for a Raspberry Pi 4: target/sdcard.img, and how to write it
+	@$(TOOLS) sdcard $(IMAGE)
+
+serial: setup-rust ## A terminal for a board on a serial line (DEV=); everything is kept in target/serial/
+	@$(TOOLS) serial
+
+chainload: setup-rust ## Send a kernel over the serial line (DEV=) to a card with CHAINLOADER=1, then as serial
+	@$(TOOLS) chainload $(IMAGE)
+
+report: setup-rust ## Show the figures of a saved serial log (LOG=), as tables and as a page
+	@$(TOOLS) report
+
 check: setup-rust ## Formatting, lints, documentation and licences, all without a warning
 	cargo fmt --all --check
 	cargo clippy --quiet $(ON_PC) --all-targets -- -D warnings
 	cargo clippy --quiet -p stint --test qemu -- -D warnings
-	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-guest -p stint-examples \
+	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-chainloader -p stint-guest \
+		-p stint-examples \
 		--lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
@@ -100,8 +120,10 @@ clean: ## Remove everything that was built
 setup:
 	@tools/setup.sh rust qemu
 setup-some:
-	@tools/setup.sh rust 'qemu?'
+	@tools/setup.sh rust 'qemu?' 'sdcard?'
 setup-rust:
 	@tools/setup.sh rust
 setup-gdb:
 	@tools/setup.sh gdb
+setup-sdcard:
+	@tools/setup.sh sdcard

@@ -91,6 +91,8 @@ pub struct Bootargs<'a> {
     pub demo: Option<bool>,
     /// How to leave the machine.
     pub exit: ExitMethod,
+    /// The UART to be the console, by its path or alias in the device tree; `None`: as that says.
+    pub console: Option<&'a str>,
     /// Whether tracing starts on.
     pub trace: bool,
     /// Least important messages to log.
@@ -138,6 +140,7 @@ impl<'a> Bootargs<'a> {
             cmd: None,
             noshell: false,
             demo: None,
+            console: None,
             exit: ExitMethod::Psci,
             trace: false,
             loglevel: LevelFilter::Info,
@@ -260,12 +263,13 @@ impl<'a> Bootargs<'a> {
                 Some("trace") => self.loglevel = LevelFilter::Trace,
                 _ => self.wrong(&word, "error, warn, info, debug or trace", "info"),
             },
+            ("console", value) => self.console = Some(value.unwrap_or("")),
             ("test", value) => self.test = Some(value.unwrap_or("")),
             ("skip", value) => self.skip = Some(value.unwrap_or("")),
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
+                 rt_period_us, cmd, noshell, demo, exit, console, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
                  irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
                 word.text
             )),

@@ -15,30 +15,23 @@ use arch::patch::{self, Key};
 use crate::boot_info::BootInfo;
 use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
-use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange};
-use crate::drivers::{console, early, irqchip};
+use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange, UartInfo, UartKind};
+use crate::drivers::{console, early, irqchip, platform};
+use crate::ladder::{self, Step};
 use crate::smp::{CpuMask, isolation};
 use crate::{cpus, early_println, klog, mm, percpu, power};
 
-/// A board's console before the device tree is known, chosen by where the loader put the image.
-#[repr(C)]
-pub struct BoardFacts {
-    /// The row holds for images at this physical address or above; the last row has 0.
-    pub image_from: u64,
-    /// Physical address of a PL011.
-    pub uart: u64,
-    /// Clock of its baud rate divisor.
-    pub uart_clock_hz: u64,
-}
+pub use arch::boot::BoardFacts;
 
 unsafe extern "Rust" {
-    /// From the board crate; boot.S reads it too.
+    /// From the board crate; boot.S looks there for the row that holds.
     safe static STINT_BOARD_FACTS: [BoardFacts; 2];
 }
 
 /// Early device page of the board's console and of the one in the device tree.
 const SLOT_FALLBACK: usize = 0;
 const SLOT_CONSOLE: usize = 1;
+const SLOT_LIGHT: usize = 2;
 
 /// Entered from boot.S with MMU and caches on, on the early tables.
 #[unsafe(no_mangle)]
@@ -48,27 +41,39 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     unsafe { percpu::keep_initial() };
     boot::set_image_phys(PhysAddr(image));
     let facts = fallback_console(image);
+    ladder::reached(Step::Mapped);
     let tree = open_tree(dtb);
+    platform::keep_tree(tree);
+    ladder::reached(Step::Tree);
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
     let psci = machine::psci(&tree);
     power::set_method(bootargs.exit, psci);
-    let uart = tree_console(&tree);
-    let uart_clock_hz = uart.clock_hz.unwrap_or(facts.uart_clock_hz as u32);
-    early::enable(uart_clock_hz);
+    let wanted = bootargs.console.map(|name| (name, machine::named_console(&tree, name)));
+    let uart = wanted.and_then(|(_, uart)| uart).or_else(|| machine::console(&tree));
+    let uart = uart.unwrap_or_else(|| {
+        fail(&"no console in the device tree; expected an arm,pl011 or brcm,bcm2835-aux-uart that is okay")
+    });
+    let uart_clock_hz = use_console(&uart, facts);
 
     let cpu_count = cpus::init(&tree, arch::cpu::mpidr(), &bootargs);
     let gic = machine::gic(&tree).unwrap_or_else(|error| fail(&error));
     patch_text(&bootargs, gic.version, cpu_count > 1);
+    ladder::reached(Step::Described);
 
     let memory = mm::init(&tree, PhysRange { start: dtb, bytes: tree.blob().len() as u64 });
     let memory = memory.unwrap_or_else(|fault| fail(&fault));
     exception_stacks();
+    ladder::reached(Step::Memory);
 
     console::init(&uart, uart_clock_hz).unwrap_or_else(|fault| fail(&fault));
+    ladder::reached(Step::Console);
     klog::init(bootargs.loglevel);
     bootargs.messages.iter().for_each(|text| log::warn!(target: "bootargs", "{text}"));
     if bootargs.messages_lost > 0 {
         log::warn!(target: "bootargs", "and {} more", bootargs.messages_lost);
+    }
+    if let Some((name, None)) = wanted {
+        log::warn!(target: "bootargs", "console={name}: the device tree has no such UART; expected its path or alias");
     }
     isolate(&bootargs);
 
@@ -86,6 +91,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
         fail(&"the timer's frequency is 0; expected the firmware to have set CNTFRQ_EL0");
     }
     arch::timer::init_cpu();
+    ladder::reached(Step::Interrupts);
 
     crate::start::start_kernel(crate::boot_info::set(BootInfo {
         board: machine::model(&tree),
@@ -150,22 +156,40 @@ fn exception_stacks() {
 fn fallback_console(image: u64) -> &'static BoardFacts {
     let facts = STINT_BOARD_FACTS.iter().find(|facts| image >= facts.image_from);
     let facts = facts.unwrap_or(&STINT_BOARD_FACTS[0]);
-    set_early_console(SLOT_FALLBACK, facts.uart);
+    set_early_console(SLOT_FALLBACK, facts.uart, UartKind::Pl011);
+    if facts.gpio != 0 {
+        let base = boot::early_ioremap(SLOT_LIGHT, PhysAddr(facts.gpio));
+        // SAFETY: the board's facts say that there is a BCM2711's GPIO block; early slots stay mapped. The light's pin is
+        // an output since boot.S.
+        unsafe { ladder::set_light(base) };
+    }
     early::enable(facts.uart_clock_hz as u32);
     facts
 }
 
-fn tree_console(tree: &Tree) -> machine::UartInfo {
-    let uart = machine::console(tree)
-        .unwrap_or_else(|| fail(&"no console in the device tree; expected an arm,pl011 that is okay"));
-    set_early_console(SLOT_CONSOLE, uart.regs.start);
-    uart
+/// Goes on with the console that was chosen; returns the clock of its divisor.
+fn use_console(uart: &UartInfo, facts: &BoardFacts) -> u32 {
+    let (start, known_hz) = match uart.kind {
+        UartKind::Pl011 => (uart.regs.start, facts.uart_clock_hz),
+        // With the block that it is in.
+        UartKind::Mini => (uart.regs.start & !(arch::mmu::PAGE_BYTES as u64 - 1), facts.core_clock_hz),
+    };
+    if uart.kind == UartKind::Mini && facts.gpio != 0 {
+        // What was said on the other one may end there.
+        early::flush();
+        // SAFETY: the light's block, which is mapped; the boot CPU is alone.
+        unsafe { ladder::give_pins_to_mini_uart() };
+    }
+    let hz = uart.clock_hz.unwrap_or(known_hz as u32);
+    set_early_console(SLOT_CONSOLE, start, uart.kind);
+    early::enable(hz);
+    hz
 }
 
-fn set_early_console(slot: usize, phys: u64) {
+fn set_early_console(slot: usize, phys: u64, kind: UartKind) {
     let base = boot::early_ioremap(slot, PhysAddr(phys));
-    // SAFETY: the board's facts or the device tree say that there is a PL011; early slots stay mapped.
-    unsafe { early::set_base(base) };
+    // SAFETY: the board's facts or the device tree say that there is such a UART; early slots stay mapped.
+    unsafe { early::set_base(base, kind) };
 }
 
 fn open_tree(dtb: u64) -> Tree<'static> {
@@ -180,6 +204,8 @@ fn open_tree(dtb: u64) -> Tree<'static> {
 enum NoTree {
     /// The loader passed 0.
     None,
+    /// What loaders passed before there were trees.
+    Atags,
     /// Not an address one can be at.
     Address,
     /// Reading there faults.
@@ -192,6 +218,10 @@ impl Display for NoTree {
     fn fmt(&self, f: &mut core::fmt::Formatter) -> core::fmt::Result {
         match self {
             Self::None => f.write_str("the loader passed none"),
+            Self::Atags => f.write_str(
+                "the loader passed a list of ATAGs. Raspberry Pi: is the board's .dtb (bcm2711-rpi-4-b.dtb) on the card, \
+                 beside kernel8.img, and no device_tree= in config.txt that names another? QEMU: -dtb gives the tree",
+            ),
             Self::Address => write!(f, "not a multiple of 4 below 2^{}", arch::mmu::LINEAR_BITS),
             Self::Memory => f.write_str("no memory to read there"),
             Self::Blob(error) => error.fmt(f),
@@ -214,6 +244,9 @@ fn find_tree(dtb: u64) -> Result<Tree<'static>, NoTree> {
         let value = unsafe { boot::probe_read32(start.cast::<u32>().add(i)) }.ok_or(NoTree::Memory)?;
         word.copy_from_slice(&value.to_le_bytes());
     }
+    if is_atags(&head) {
+        return Err(NoTree::Atags);
+    }
     let bytes = fdt::blob_bytes(&head).map_err(NoTree::Blob)?;
     // SAFETY: at least 2 MiB from `start` are mapped, and `bytes` is at most that. The loader put a device
     // tree there, which nobody writes: it is kept from the page allocator.
@@ -221,8 +254,15 @@ fn find_tree(dtb: u64) -> Result<Tree<'static>, NoTree> {
     Tree::open(blob).map_err(NoTree::Blob)
 }
 
+/// Whether a list of ATAGs begins with these words: its first entry is the size in words and `ATAG_CORE`.
+fn is_atags(head: &[u8; 8]) -> bool {
+    const ATAG_CORE: [u8; 4] = 0x5441_0001u32.to_le_bytes();
+    head[4..] == ATAG_CORE
+}
+
 /// Ends a boot that cannot go on.
 fn fail(why: &dyn Display) -> ! {
+    ladder::end_line();
     klog::drain_panic();
     early_println!("stint: {why}");
     power::boot_failed()

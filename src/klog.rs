@@ -324,6 +324,8 @@ pub fn drain_panic() {
 pub(crate) fn drain_here() {
     if !DRAINING.swap(true, Ordering::Acquire) {
         drain_to(&mut |args| crate::drivers::console::print(args));
+        // What would leave it to an interrupt is not to be relied on either.
+        crate::drivers::console::hand_over();
         DRAINING.store(false, Ordering::Release);
     }
 }

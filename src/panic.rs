@@ -7,7 +7,7 @@
 //!
 //! Context: any. Takes no lock and allocates nothing.
 
-use crate::drivers::early;
+use crate::drivers::{console, early};
 use crate::early_println;
 use crate::ksyms::{ReturnAddress, Symbol};
 use crate::smp::{AtomicCpuMask, stop};
@@ -100,6 +100,7 @@ fn begin() {
     }
     // Before the first word, so that nobody talks in between.
     let running = stop::stop_others();
+    console::hand_over();
     early::write_text("\n");
     STILL_RUNNING.store(running);
 }

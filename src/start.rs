@@ -4,7 +4,7 @@
 //! there, the vectors are not. The boot code becomes the idle task at the end.
 
 use crate::boot_info::BootInfo;
-use crate::drivers::console;
+use crate::drivers::{console, platform};
 use crate::sched::core;
 use crate::smp::isolation;
 use crate::time::{self, hrtimer, tick};
@@ -50,9 +50,9 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     irq::tasklet::init();
     crate::sched::rebalance::init();
     if let Some(interrupt) = info.uart.interrupt
-        && let Err(error) = console::start_input(interrupt)
+        && let Err(error) = console::start_interrupts(interrupt)
     {
-        log::warn!("console: interrupt {}: {error}; input is polled", interrupt.intid);
+        log::warn!("console: interrupt {}: {error}; the console is polled", interrupt.intid);
     }
     smp::ipi::init();
     tick::start_this_cpu();
@@ -63,14 +63,16 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     if let Err(error) = task::build("init").stack_bytes(64 * 1024).spawn(first_task) {
         panic!("cannot make the first task: {error}");
     }
+    crate::ladder::reached(crate::ladder::Step::Scheduler);
     preempt::system_runs();
     arch::irqflags::local_irq_enable();
     core::cpu_idle_loop()
 }
 
-/// The first task: the other CPUs, what the boot arguments switch on that needs a thread, and then the image's own.
+/// The first task: the other CPUs, the devices, what the boot arguments switch on that needs a thread, and then the image's own.
 fn first_task() {
     smp::boot_all();
+    platform::probe_devices();
     if let Some(budget_us) = boot_info().bootargs.latency_budget_us
         && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
     {

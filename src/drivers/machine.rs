@@ -36,9 +36,39 @@ pub struct Interrupt {
     pub edge: bool,
 }
 
+/// What kind of UART.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UartKind {
+    /// Arm's PL011.
+    Pl011,
+    /// The mini UART of a BCM2835 and its successors.
+    Mini,
+}
+
+impl UartKind {
+    fn of(entry: &Entry) -> Option<Self> {
+        if entry.is_compatible("arm,pl011") {
+            Some(Self::Pl011)
+        } else {
+            entry.is_compatible("brcm,bcm2835-aux-uart").then_some(Self::Mini)
+        }
+    }
+}
+
+impl fmt::Display for UartKind {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pl011 => "PL011",
+            Self::Mini => "mini UART",
+        })
+    }
+}
+
 /// The console UART.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UartInfo {
+    /// What it is.
+    pub kind: UartKind,
     /// Registers.
     pub regs: PhysRange,
     /// Clock of the baud rate divisor, where the tree gives it.
@@ -202,23 +232,28 @@ pub fn model<'a>(tree: &Tree<'a>) -> &'a str {
     tree.root_property("model").and_then(|m| texts(m).next()).unwrap_or("unnamed board")
 }
 
-/// The console: what `stdout-path` names if it is a PL011, else the first PL011.
+/// The console: what `stdout-path` names if it is a PL011, else the first PL011; where there is none, the mini UART that
+/// `stdout-path` names, or the first. (A Raspberry Pi's tree names its mini UART, whose rate changes with the core clock.)
 pub fn console(tree: &Tree) -> Option<UartInfo> {
-    let usable = |entry: &Entry| {
-        let pl011 = entry.is_compatible("arm,pl011") && entry.is_okay();
-        pl011.then(|| uart_info(tree, entry)).flatten()
-    };
-    let path = tree.text("/chosen", "stdout-path").and_then(|value| {
-        let name = value.split(':').next()?;
-        if name.starts_with('/') { Some(name) } else { tree.text("/aliases", name) }
-    });
-    let named = path.and_then(|path| tree.walk(&mut |entry| entry.is_at(path).then(|| usable(entry))));
-    named.flatten().or_else(|| tree.walk(&mut |entry| usable(entry)))
+    let named = tree.text("/chosen", "stdout-path").and_then(|name| named_console(tree, name));
+    let first = |kind| tree.walk(&mut |entry| uart_info(tree, entry).filter(|uart| uart.kind == kind));
+    let is_pl011 = |uart: &UartInfo| uart.kind == UartKind::Pl011;
+    named.filter(is_pl011).or_else(|| first(UartKind::Pl011)).or(named).or_else(|| first(UartKind::Mini))
 }
 
+/// The UART of this name: a path or an alias, with or without `:` and settings behind it.
+pub fn named_console(tree: &Tree, name: &str) -> Option<UartInfo> {
+    let name = name.split(':').next()?;
+    let path = if name.starts_with('/') { name } else { tree.text("/aliases", name)? };
+    tree.walk(&mut |entry| entry.is_at(path).then(|| uart_info(tree, entry))).flatten()
+}
+
+/// The UART that a node describes, if there is a driver for it.
 fn uart_info(tree: &Tree, entry: &Entry) -> Option<UartInfo> {
+    let kind = UartKind::of(entry).filter(|_| entry.is_okay())?;
     let (start, bytes) = entry.reg(0)?;
     Some(UartInfo {
+        kind,
         regs: PhysRange { start, bytes },
         clock_hz: clock_hz(tree, entry, "uartclk"),
         interrupt: interrupt(entry, 0),
@@ -226,7 +261,7 @@ fn uart_info(tree: &Tree, entry: &Entry) -> Option<UartInfo> {
 }
 
 /// Frequency of a device's clock by name, if it comes from a fixed clock.
-fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
+pub(super) fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
     let names = entry.property("clock-names").unwrap_or_default();
     let wanted = texts(names).position(|s| s == name).unwrap_or(0);
     let mut cells = Cells(entry.property("clocks")?);
@@ -246,7 +281,7 @@ fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
 }
 
 /// Interrupt number `index` of a device below a GIC (three cells: kind, number, flags).
-fn interrupt(entry: &Entry, index: usize) -> Option<Interrupt> {
+pub(super) fn interrupt(entry: &Entry, index: usize) -> Option<Interrupt> {
     let mut cells = Cells(entry.property("interrupts")?.get(index.checked_mul(12)?..)?);
     let (kind, number, flags) = (cells.take(1)?, cells.take(1)?, cells.take(1)?);
     let intid = match kind {

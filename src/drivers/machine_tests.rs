@@ -1,7 +1,7 @@
 // Included by machine.rs.
 
 use super::*;
-use crate::drivers::fdt;
+use crate::drivers::tree_builder::Builder;
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -9,93 +9,11 @@ use std::vec::Vec;
 const VIRT_V3: &[u8] = include_bytes!("../../tests/data/virt-gicv3.dtb");
 const VIRT_V2_EL2: &[u8] = include_bytes!("../../tests/data/virt-gicv2-el2.dtb");
 
-/// Writes small device trees.
-#[derive(Default)]
-struct Builder {
-    structure: Vec<u8>,
-    strings: Vec<u8>,
-    reservations: Vec<(u64, u64)>,
-}
-
-impl Builder {
-    fn word(&mut self, word: u32) {
-        self.structure.extend(word.to_be_bytes());
-    }
-
-    fn padded(&mut self, bytes: &[u8]) {
-        self.structure.extend(bytes);
-        while !self.structure.len().is_multiple_of(4) {
-            self.structure.push(0);
-        }
-    }
-
-    fn begin(&mut self, name: &str) -> &mut Self {
-        self.word(1);
-        self.padded(&[name.as_bytes(), b"\0"].concat());
-        self
-    }
-
-    fn end(&mut self) -> &mut Self {
-        self.word(2);
-        self
-    }
-
-    fn bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        let at = self.strings.len() as u32;
-        self.strings.extend(name.as_bytes());
-        self.strings.push(0);
-        self.word(3);
-        self.word(value.len() as u32);
-        self.word(at);
-        self.padded(value);
-        self
-    }
-
-    fn cells(&mut self, name: &str, cells: &[u32]) -> &mut Self {
-        let value: Vec<u8> = cells.iter().flat_map(|c| c.to_be_bytes()).collect();
-        self.bytes(name, &value)
-    }
-
-    fn text(&mut self, name: &str, texts: &[&str]) -> &mut Self {
-        let value: Vec<u8> = texts.iter().flat_map(|t| [t.as_bytes(), b"\0"].concat()).collect();
-        self.bytes(name, &value)
-    }
-
-    fn finish(&mut self) -> Vec<u8> {
-        self.word(9);
-        let rsvmap: Vec<u8> = self
-            .reservations
-            .iter()
-            .chain(&[(0, 0)])
-            .flat_map(|(start, bytes)| [start.to_be_bytes(), bytes.to_be_bytes()].concat())
-            .collect();
-        let at_struct = 40 + rsvmap.len();
-        let at_strings = at_struct + self.structure.len();
-        let total = at_strings + self.strings.len();
-        let header = [
-            fdt::MAGIC,
-            total as u32,
-            at_struct as u32,
-            at_strings as u32,
-            40,
-            17,
-            16,
-            0,
-            self.strings.len() as u32,
-            self.structure.len() as u32,
-        ];
-        let mut blob: Vec<u8> = header.iter().flat_map(|w| w.to_be_bytes()).collect();
-        blob.extend(rsvmap);
-        blob.extend(&self.structure);
-        blob.extend(&self.strings);
-        blob
-    }
-}
-
 /// A tree shaped like a Raspberry Pi 4's: devices behind a bus that translates, a mini UART as
 /// `stdout-path`, no firmware interface, a reserved first page.
 fn pi_like() -> Vec<u8> {
-    let mut b = Builder { reservations: std::vec![(0, 0x1000)], ..Builder::default() };
+    let mut b = Builder::default();
+    b.reservations.push((0, 0x1000));
     b.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[1]).cells("interrupt-parent", &[1]);
     b.text("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"])
         .text("model", &["Raspberry Pi 4 Model B"]);
@@ -198,6 +116,7 @@ fn qemu_virt_with_gicv3_is_understood() {
     assert_eq!(
         console(&tree),
         Some(UartInfo {
+            kind: UartKind::Pl011,
             regs: range(0x900_0000, 0x1000),
             clock_hz: Some(24_000_000),
             interrupt: Some(Interrupt { intid: 33, edge: false }),
@@ -240,11 +159,33 @@ fn a_console_that_is_no_pl011_makes_way_for_the_first_one_that_is_okay() {
     assert_eq!(
         console(&tree),
         Some(UartInfo {
+            kind: UartKind::Pl011,
             regs: range(0xfe20_1000, 0x200),
             clock_hz: None,
             interrupt: Some(Interrupt { intid: 153, edge: false }),
         })
     );
+}
+
+/// Our own tree of the board.
+const RPI4: &[u8] = include_bytes!("../../tests/data/rpi4.dtb");
+
+#[test]
+fn a_mini_uart_is_the_console_where_it_is_named_by_the_boot_arguments_or_there_is_no_other() {
+    let tree = Tree::open(RPI4).unwrap();
+    let (mini, pl011) = (range(0xfe21_5040, 0x40), range(0xfe20_1000, 0x200));
+    let named = |name| named_console(&tree, name).map(|uart| (uart.kind, uart.regs));
+    assert_eq!(named("serial1"), Some((UartKind::Mini, mini)));
+    assert_eq!(named("serial0:115200n8"), Some((UartKind::Pl011, pl011)));
+    assert_eq!(named("/soc/serial@7e215040"), Some((UartKind::Mini, mini)));
+    assert_eq!((named("serial9"), named(""), named("/soc")), (None, None, None));
+    // The tree itself names it as well, which a PL011 outdoes.
+    assert_eq!(console(&tree).map(|uart| uart.regs), Some(pl011));
+    let mut without = RPI4.to_vec();
+    let at = without.windows(9).position(|window| window == b"arm,pl011").unwrap();
+    without[at] = b'x';
+    let uart = console(&Tree::open(&without).unwrap()).unwrap();
+    assert_eq!((uart.kind, uart.regs, uart.interrupt.unwrap().intid), (UartKind::Mini, mini, 32 + 93));
 }
 
 #[test]

@@ -56,6 +56,12 @@ impl<const N: usize> ByteQueue<N> {
         self.head.load(Ordering::Acquire) == self.tail.load(Ordering::Relaxed)
     }
 
+    /// How many bytes are in it; for one of the two sides.
+    pub fn len(&self) -> usize {
+        let tail = self.tail.load(Ordering::Acquire);
+        self.head.load(Ordering::Acquire).wrapping_sub(tail)
+    }
+
     /// Bytes lost so far.
     pub fn lost(&self) -> u32 {
         self.lost.load(Ordering::Relaxed)

@@ -69,6 +69,20 @@ fn settle_irqs_open(task: &Task) -> Settled {
     settled
 }
 
+/// `cpu` is not online any more: a task that is bound to it does not become ready there either, from here on. Before the
+/// first task is moved away.
+pub(crate) fn stop_taking(cpu: usize) {
+    let flags = irqflags::local_irq_save();
+    let this = cpu_rq(cpu);
+    this.lock.lock();
+    // SAFETY: locked above.
+    unsafe {
+        this.rq().set_taking(false);
+        this.unlock();
+    }
+    irqflags::local_irq_restore(flags);
+}
+
 /// Whether others may look for this CPU to run something there.
 pub(crate) fn publish_this_cpu(is_published: bool) {
     publish(crate::percpu::raw_smp_processor_id(), is_published);

@@ -44,17 +44,6 @@ const BOOTS: &[(&str, &str, bool, &[&str])] = &[
     ),
 ];
 
-/// Known to fail on four CPUs, because a violation is told twice. Run it with `--ignored`.
-const FAIL: &[&str] = &["a_section_over_the_budget_is_told_once_and_counted_every_time"];
-
-/// Kernel tests whose outcome depends on what ran before them on the other CPUs: on four CPUs each has a boot of its
-/// own, and the list leaves them out (docs/caveats.md).
-const ON_FOUR_CPUS: &[&str] = &[
-    "fair_tasks_spread_over_the_cpus_and_get_equal_parts",
-    "of_equals_the_one_that_cannot_go_elsewhere_runs_and_the_other_goes",
-    "many_tasks_still_get_the_minimum_granularity_each",
-];
-
 /// On four CPUs with a thread of the host for each, which really interleave: nothing is said about times there. Name and boot
 /// arguments.
 const AS_THREADS: &[(&str, &str)] = &[
@@ -87,19 +76,6 @@ pub fn trials(followers: &mut Vec<Trial>) {
             let machine = Machine { cpus: 4, ..Machine::default() };
             passes(name, &machine, told, "threads")
         }));
-        if told.contains("preempt=rt") {
-            followers.push(Trial::test(format!("alone::smp4_rt_{name}"), move || {
-                passes(name, &Machine { cpus: 4, ..Machine::measuring() }, told, "smp4-rt")
-            }));
-        }
-    }
-    let known = ON_FOUR_CPUS.iter().map(|name| (*name, false)).chain(FAIL.iter().map(|name| (*name, true)));
-    for (name, fails) in known {
-        let trial = Trial::test(format!("alone::smp4_{name}"), move || {
-            let machine = Machine { cpus: 4, ..Machine::measuring() };
-            passes(name, &machine, "", "smp4")
-        });
-        followers.push(trial.with_ignored_flag(fails));
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::{Result, bail, ensure};
 use serde_json::json;
 
 use crate::lines::{self, Measured, figure};
+use crate::machine::{Board, Machine};
 use crate::peers::{self, PEERS, ROWS};
 use crate::qemu::Limits;
 use crate::run::{MachineOptions, measure};
@@ -21,12 +22,17 @@ use crate::{report, suite};
 /// Time for the whole image; it takes seconds.
 pub const LIMITS: Limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(120) };
 
-/// What the report of a machine with `cpus` CPUs is called.
-fn report_name(cpus: u32) -> String {
-    if cpus == 1 { "bench".into() } else { format!("bench-smp{cpus}") }
+/// What the report of a machine is called.
+fn report_name(machine: &Machine) -> String {
+    match (&machine.board, machine.cpus) {
+        (Board::RaspberryPi4 { .. }, _) => "bench-rpi4".into(),
+        (Board::Virt, 1) => "bench".into(),
+        (Board::Virt, cpus) => format!("bench-smp{cpus}"),
+    }
 }
 
-/// Runs the bench, prints the table and writes `<target>/bench.json`; with N CPUs, `bench-smpN.json`.
+/// Runs the bench, prints the table and writes `<target>/bench.json`; with N CPUs, `bench-smpN.json`, and for the
+/// Raspberry Pi `bench-rpi4.json`.
 ///
 /// # Errors
 /// When the image does not build, does not end well, or printed no result.
@@ -45,8 +51,13 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
         .filter_map(|(m, row)| row.target_on(cpus).map(|target| (m, target)))
         .map(|(m, target)| json!({"name": m.name, "target": target, "met": m.value <= target}))
         .collect();
-    let path =
-        report::write(&report_name(cpus), &run.machine, &run.bootargs, &results, json!({"targets": rows}))?;
+    let path = report::write(
+        &report_name(&run.machine),
+        &run.machine,
+        &run.bootargs,
+        &results,
+        json!({"targets": rows}),
+    )?;
     println!("\nall results: {}", path.display());
     ensure!(run.captured.succeeded(), "the bench image did not end well: {}\n{console}", run.captured.end);
     Ok(())

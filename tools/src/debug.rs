@@ -13,9 +13,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::bootargs::{self, Wishes};
+use crate::cargo;
 use crate::qemu::{self, Payload};
 use crate::run::MachineOptions;
-use crate::{cargo, machine};
 
 /// Time for QEMU to open its socket.
 const SOCKET_WAIT: Duration = Duration::from_secs(10);
@@ -63,9 +63,7 @@ pub fn debug(options: &DebugOptions) -> Result<()> {
         .arg(format!("unix:{},server=on,wait=off", socket.display()))
         .stdin(Stdio::null())
         .process_group(0);
-    let mut child = emulator
-        .spawn()
-        .with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
+    let mut child = qemu::spawn_with_remarks(emulator)?;
     let start = Instant::now();
     while !socket.exists() {
         if let Some(status) = child.try_wait().context("cannot ask for QEMU's status")? {

@@ -6,7 +6,10 @@
 //! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
 //! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
-//! scaling    wake-ups by CPUs and by tasks
+//! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
+//! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
+//! chainload  a kernel over its line
+//! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -17,20 +20,28 @@ pub mod bench;
 pub mod bootargs;
 pub mod budgets;
 pub mod cargo;
+pub mod chainload;
 pub mod debug;
 pub mod dtb;
 pub mod image;
 pub mod ksyms;
 pub mod licences;
 pub mod lines;
+pub mod log_report;
 pub mod machine;
+pub mod page;
 pub mod peers;
 pub mod qemu;
+pub mod raspi;
 pub mod report;
 pub mod run;
 pub mod scaling;
+pub mod sdcard;
+pub mod serial;
+pub mod serial_log;
 pub mod stub;
 pub mod suite;
+pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod testrun;

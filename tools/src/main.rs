@@ -9,8 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use stint_tools::chainload::{self, ChainloadOptions};
 use stint_tools::debug::DebugOptions;
+use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
+use stint_tools::sdcard::{self, SdOptions};
+use stint_tools::serial::{self, LineOptions};
+use stint_tools::testrun::Chosen;
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
@@ -46,6 +51,9 @@ enum Task {
         /// Only the in-kernel tests, on machines with so many CPUs
         #[arg(long, env = "STINT_SMP")]
         smp: Option<String>,
+        /// Only the in-kernel tests, on this board
+        #[arg(long, env = "STINT_BOARD", value_parser = ["virt", "rpi4"])]
+        board: Option<String>,
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
@@ -53,6 +61,14 @@ enum Task {
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
+    /// Make the image of an SD card for a Raspberry Pi 4
+    Sdcard(SdOptions),
+    /// A terminal for a board's serial line, which keeps everything that was said
+    Serial(LineOptions),
+    /// Send a kernel to the chainloader of a board, then be its terminal
+    Chainload(ChainloadOptions),
+    /// Show the figures of a saved serial log, as tables and as a page
+    Report(ReportOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -80,13 +96,18 @@ fn perform(task: &Task) -> Result<ExitCode> {
         }
         Task::Build { image } => println!("{}", cargo::build(image)?.image.display()),
         Task::Run(options) => return Ok(ExitCode::from(run::run(options)?)),
-        Task::Test { filter, smp } => {
-            let counts = testrun::test(filter, smp.as_deref())?;
+        Task::Test { filter, smp, board } => {
+            let chosen = Chosen { board: board.as_deref(), cpus: smp.as_deref() };
+            let counts = testrun::test(filter, chosen)?;
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Sdcard(options) => sdcard::sdcard(options)?,
+        Task::Serial(options) => serial::serial(options)?,
+        Task::Chainload(options) => chainload::chainload(options)?,
+        Task::Report(options) => log_report::report(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -24,6 +24,8 @@ const HALTED_LINE: &str = "stint: halted";
 const GRACE: Duration = Duration::from_millis(300);
 /// More console text than this is a guest running wild.
 const FLOOD_BYTES: usize = 16 << 20;
+/// In QEMU's remarks, before the guest starts, on every device in a Raspberry Pi's tree that it does not emulate.
+const EXPECTED_REMARK: &str = "warning: bcm2711 dtc: ";
 /// How often the limits are looked at.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -156,7 +158,35 @@ pub fn capture(mut command: Command, limits: Limits) -> Result<Captured> {
     let (mut console, end) = watched?;
     console.extend(chunks.iter().flatten());
     let _ = pump.join();
-    Ok(Captured { console: String::from_utf8_lossy(&console).into_owned(), end })
+    Ok(Captured { console: without_expected_remarks(&String::from_utf8_lossy(&console)), end })
+}
+
+/// The text without the lines that say nothing of this run.
+fn without_expected_remarks(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.contains(EXPECTED_REMARK)).collect()
+}
+
+/// Starts a command from [`command`] whose console goes somewhere already. QEMU's own remarks go on to standard error,
+/// but for those that say nothing of this run.
+///
+/// # Errors
+/// When QEMU cannot be started.
+pub fn spawn_with_remarks(mut command: Command) -> Result<Child> {
+    let mut child = command
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
+    if let Some(remarks) = child.stderr.take() {
+        // Ends with QEMU, and at the latest with this process.
+        let _ = std::thread::spawn(move || {
+            for line in BufReader::new(remarks).lines().map_while(Result::ok) {
+                if !line.contains(EXPECTED_REMARK) {
+                    eprintln!("{line}");
+                }
+            }
+        });
+    }
+    Ok(child)
 }
 
 fn watch(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, limits: Limits) -> Result<(Vec<u8>, End)> {
@@ -279,6 +309,16 @@ mod tests {
     fn the_last_words_and_the_status_of_a_guest_are_kept() {
         let captured = run("echo first; echo last >&2; exit 7", AGES_MS, AGES_MS);
         assert_eq!((captured.console.as_str(), captured.end), ("first\nlast\n", End::Exited(7)));
+    }
+
+    #[test]
+    fn what_qemu_says_of_every_raspberry_pi_is_not_part_of_the_console() {
+        let captured = run(
+            "echo 'qemu: warning: bcm2711 dtc: x has been disabled!' >&2; echo 'qemu: warning: y' >&2; exit 0",
+            AGES_MS,
+            AGES_MS,
+        );
+        assert_eq!(captured.console, "qemu: warning: y\n");
     }
 
     #[test]

@@ -9,14 +9,14 @@ use std::io::IsTerminal;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 
 use crate::bootargs::{self, Wishes};
-use crate::machine::{self, Machine};
+use crate::machine::{self, Board, Machine};
 use crate::qemu::{self, Captured, End, Limits, Payload};
-use crate::{cargo, table};
+use crate::{cargo, raspi, table};
 
 /// Exit status of a run that had to be killed, as `timeout` reports it.
 const TIMED_OUT_STATUS: u8 = 124;
@@ -24,15 +24,18 @@ const TIMED_OUT_STATUS: u8 = 124;
 /// What the Makefile's variables choose; each is also an option.
 #[derive(Args, Clone, Debug, Default)]
 pub struct MachineOptions {
-    /// Version of the interrupt controller
-    #[arg(long, env = "STINT_GIC", default_value = "3", value_parser = ["2", "3"])]
-    pub gic: String,
+    /// Board: virt, or rpi4, of which nothing else can be chosen
+    #[arg(long, env = "STINT_BOARD", default_value = "virt", value_parser = ["virt", "rpi4"])]
+    pub board: String,
+    /// Version of the interrupt controller; 3 on virt
+    #[arg(long, env = "STINT_GIC", value_parser = ["2", "3"])]
+    pub gic: Option<String>,
     /// Processor: cortex-a53, cortex-a72, max, …
     #[arg(long, env = "STINT_CPU", default_value = "cortex-a72")]
     pub cpu: String,
-    /// How many CPUs: 1 to 64, with a GICv2 to 8
-    #[arg(long, env = "STINT_SMP", default_value = "1")]
-    pub smp: String,
+    /// How many CPUs: 1 to 64, with a GICv2 to 8; 1 on virt
+    #[arg(long, env = "STINT_SMP")]
+    pub smp: Option<String>,
     /// Deterministic time: one instruction is one nanosecond
     #[arg(long, env = "STINT_ICOUNT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub icount: bool,
@@ -50,13 +53,29 @@ impl MachineOptions {
     /// # Errors
     /// When `qemu_args` has an open quote, `gic` or `smp` is not a number, or there cannot be as many CPUs.
     pub fn machine(&self) -> Result<Machine> {
-        let base = if self.icount { Machine::measuring() } else { Machine::default() };
+        let base = match self.board.as_str() {
+            "rpi4" => Machine { icount: self.icount, ..Machine::raspberry_pi4(raspi::device_tree()?.path) },
+            _ if self.icount => Machine::measuring(),
+            _ => Machine::default(),
+        };
+        let gic = self.gic.as_deref().map(str::parse).transpose();
+        let gic = gic.with_context(|| {
+            format!("GIC is `{}`; 2 or 3 would be right", self.gic.as_deref().unwrap_or_default())
+        })?;
+        let cpus = self.smp.as_deref().map(str::parse).transpose().with_context(|| {
+            format!(
+                "SMP is `{}`; a number of CPUs would be right, for example 4",
+                self.smp.as_deref().unwrap_or_default()
+            )
+        })?;
+        if let Board::RaspberryPi4 { .. } = base.board {
+            ensure!(gic.is_none_or(|gic| gic == base.gic), "GIC is 3; a Raspberry Pi 4 has a GICv2");
+            ensure!(self.cpu == base.cpu, "CPU is `{}`; a Raspberry Pi 4 has cortex-a72", self.cpu);
+        }
         let machine = Machine {
-            gic: self.gic.parse().with_context(|| format!("GIC is `{}`; 2 or 3 would be right", self.gic))?,
+            gic: gic.unwrap_or(base.gic),
             cpu: self.cpu.clone(),
-            cpus: self.smp.parse().with_context(|| {
-                format!("SMP is `{}`; a number of CPUs would be right, for example 4", self.smp)
-            })?,
+            cpus: cpus.unwrap_or(base.cpus),
             extra: machine::split_words(&self.qemu_args).context("QEMU_ARGS cannot be understood")?,
             ..base
         };
@@ -103,8 +122,7 @@ pub fn run(options: &RunOptions) -> Result<u8> {
     } else {
         qemu.args(["-monitor", "none", "-serial", "stdio"]).stdin(Stdio::null());
     }
-    let mut child =
-        qemu.spawn().with_context(|| format!("cannot start `{}`: run tools/setup.sh", machine::program()))?;
+    let mut child = qemu::spawn_with_remarks(qemu)?;
     let limit = (!interactive).then(|| Duration::from_secs(options.timeout));
     match qemu::wait(&mut child, limit)? {
         End::Exited(status) => Ok(u8::try_from(status).unwrap_or(1)),
@@ -166,6 +184,8 @@ mod tests {
         assert_eq!((machine.gic, machine.cpu.as_str(), machine.icount), (2, "max", true));
         assert_eq!(machine.extra, ["-M", "virtualization=on"]);
         assert_eq!(chosen(&["--smp", "4"]).unwrap().cpus, 4);
+        let pi = chosen(&["--board", "rpi4", "--icount"]).unwrap();
+        assert_eq!((pi.machine_option().as_str(), pi.cpus, pi.icount), ("raspi4b", 4, true));
         assert_eq!(chosen(&[]).unwrap(), Machine::default());
     }
 
@@ -179,5 +199,9 @@ mod tests {
         assert!(message.contains("SMP is `many`; a number of CPUs"), "{message}");
         let message = format!("{:#}", chosen(&["--smp", "9", "--gic", "2"]).unwrap_err());
         assert!(message.contains("SMP is 9; 1 to 8"), "{message}");
+        let message = format!("{:#}", chosen(&["--board", "rpi4", "--smp", "2"]).unwrap_err());
+        assert!(message.contains("SMP is 2; a Raspberry Pi 4 has 4"), "{message}");
+        let message = format!("{:#}", chosen(&["--board", "rpi4", "--gic", "3"]).unwrap_err());
+        assert!(message.contains("a Raspberry Pi 4 has a GICv2"), "{message}");
     }
 }

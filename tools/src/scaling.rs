@@ -79,7 +79,7 @@ pub fn scaling(options: &MachineOptions) -> Result<()> {
 fn results(options: &MachineOptions, cpus: u32, told: &str) -> Result<Vec<Measured>> {
     eprintln!("{cpus} CPUs, {told}");
     let options = MachineOptions {
-        smp: cpus.to_string(),
+        smp: Some(cpus.to_string()),
         bootargs: format!("{told} {}", options.bootargs),
         ..options.clone()
     };

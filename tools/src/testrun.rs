@@ -46,6 +46,21 @@ impl Counts {
     }
 }
 
+/// Which machines run the in-kernel tests; none named: all, and everything else is tested as well.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Chosen<'a> {
+    /// `virt` or `rpi4`.
+    pub board: Option<&'a str>,
+    /// A number of CPUs.
+    pub cpus: Option<&'a str>,
+}
+
+impl Chosen<'_> {
+    fn is_all(self) -> bool {
+        self.board.is_none() && self.cpus.is_none()
+    }
+}
+
 /// One call of `cargo test`.
 struct Part {
     title: &'static str,
@@ -72,24 +87,25 @@ const HOST: Part = Part {
 /// What runs in QEMU; see tests/qemu.rs.
 const GUEST: Part = Part { title: "in QEMU", arguments: &["test", "-p", "stint", "--test", "qemu"] };
 
-/// Runs all tests whose name contains `filter` (all of them if it is empty); with a number of CPUs, only the
-/// in-kernel tests on machines that have so many.
+/// Runs all tests whose name contains `filter` (all of them if it is empty); with a board or a number of CPUs, only
+/// the in-kernel tests on the machines that have these.
 ///
 /// # Errors
-/// When Cargo cannot be started, or there cannot be so many CPUs.
-pub fn test(filter: &str, cpus: Option<&str>) -> Result<Counts> {
+/// When Cargo cannot be started, or there is no such machine.
+pub fn test(filter: &str, chosen: Chosen<'_>) -> Result<Counts> {
     let mut total = Counts::default();
-    match cpus {
-        None => total.add(part(&HOST, filter, None)?),
+    if chosen.is_all() {
+        total.add(part(&HOST, filter, chosen)?);
+    } else {
         // Refused here; what is right reaches the tests by the environment.
-        Some(cpus) => {
-            drop(MachineOptions { smp: cpus.to_owned(), gic: "3".into(), ..Default::default() }.machine()?)
-        }
+        let board = chosen.board.unwrap_or("virt").to_owned();
+        let smp = chosen.cpus.map(str::to_owned);
+        drop(MachineOptions { board, cpu: "cortex-a72".into(), smp, ..Default::default() }.machine()?);
     }
     match machine::version() {
         Ok(version) => {
             println!("\n=== {version}");
-            total.add(part(&GUEST, filter, cpus)?);
+            total.add(part(&GUEST, filter, chosen)?);
         }
         Err(error) => {
             println!("\n=== SKIPPED: everything in QEMU: {error:#}");
@@ -100,13 +116,15 @@ pub fn test(filter: &str, cpus: Option<&str>) -> Result<Counts> {
     Ok(total)
 }
 
-fn part(part: &Part, filter: &str, cpus: Option<&str>) -> Result<Counts> {
+fn part(part: &Part, filter: &str, chosen: Chosen<'_>) -> Result<Counts> {
     println!("\n=== tests {}", part.title);
     let start = Instant::now();
     let mut command = Command::new(cargo::program());
     command.args(part.arguments).current_dir(cargo::root()?).stdin(Stdio::null()).stdout(Stdio::piped());
-    if let Some(cpus) = cpus {
-        command.env("STINT_SMP", cpus);
+    for (name, value) in [("STINT_SMP", chosen.cpus), ("STINT_BOARD", chosen.board)] {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
     }
     if !filter.is_empty() {
         command.args(["--", filter]);

@@ -10,6 +10,15 @@
 // Register use up to stint_high:
 //   x20  x0 as the loader gave it        x21  physical address of _head
 //   x22  exception level at entry        x25  next free table for the linear map
+//   x27  the board's facts               x28  the last step of the ladder that was reached
+//
+// An exception on the way, at whatever level, ends in ladder_blink: on a board with a light it repeats x28.
+
+// The step with this number is reached. Destroys x0 to x3 and x30.
+        .macro  rung, number
+        mov     x28, #\number
+        bl      ladder_show
+        .endm
 
         .section .head, "ax"
         .global _head
@@ -30,14 +39,32 @@ stint_entry:
         msr     daifset, #0xf
         mov     x20, x0
         adrp    x21, _head                      // page aligned: adrp alone is exact
+        adrp    x27, STINT_BOARD_FACTS          // which board: by where in memory we are
+        add     x27, x27, :lo12:STINT_BOARD_FACTS
+1:      ldr     x2, [x27, #{FACTS_IMAGE_FROM}]
+        cmp     x21, x2
+        b.hs    2f
+        add     x27, x27, #{FACTS_BYTES}
+        b       1b
+2:      bl      ladder_begin
+        rung    1
         mrs     x22, CurrentEL
         lsr     x22, x22, #2
         cmp     x22, #2
         b.hi    refuse_el3
-        b.lo    1f
+        adrp    x0, ladder_vectors
+        add     x0, x0, :lo12:ladder_vectors
+        b.lo    3f
+        msr     vbar_el2, x0
+3:      msr     vbar_el1, x0
+        isb
+        cmp     x22, #2
+        b.lo    4f
         bl      drop_to_el1
-1:      bl      el1_setup
+4:      bl      el1_setup
+        rung    2
         bl      make_early_tables
+        rung    3
         adrp    x1, early_id_l1
         adrp    x2, early_up_l1
         ldr     x0, ={SCTLR_EL1_ON}
@@ -107,6 +134,7 @@ drop_to_el1:
         mov     x1, #3                          // EL1 may use the physical counter and timer
         msr     cnthctl_el2, x1
         msr     cntvoff_el2, xzr                // virtual count = physical count
+        msr     cnthp_ctl_el2, xzr              // EL2's own timer has nobody to serve
 
         // All PMU counters belong to EL1: HPMN = PMCR.N. Without a PMU (version 0 or 15) HPMN is ignored.
         mrs     x1, id_aa64dfr0_el1
@@ -142,8 +170,8 @@ drop_to_el1:
         tbz     x1, #0, 3f                      // memory-mapped only after all
         msr     S3_4_C12_C11_0, xzr             // ICH_HCR_EL2: no virtual interrupts
 3:
-        // Cortex-A72 up to r0p3, erratum 859971: no instruction prefetch across pages. The register is
-        // writable here because the firmware of the boards with this core opens it (ACTLR_EL3).
+        // Cortex-A72. Its own control registers are writable here because the firmware of the boards with this core
+        // opens them (ACTLR_EL3); both are written before the MMU and the caches are on, as the manual asks.
         lsr     x1, x0, #24                     // implementer: Arm
         cmp     x1, #0x41
         b.ne    4f
@@ -151,6 +179,14 @@ drop_to_el1:
         mov     x2, #0xd08
         cmp     x1, x2
         b.ne    4f
+        // Coherent with the other cores: the firmware has done it, and without it nothing below would be true.
+        mrs     x1, S3_1_C15_C2_1               // CPUECTLR_EL1
+        tbnz    x1, #6, 5f                      // SMPEN
+        orr     x1, x1, #(1 << 6)
+        msr     S3_1_C15_C2_1, x1
+        isb
+5:      // Up to r0p3, erratum 859971: no instruction prefetch across pages. (Bit 55 beside it, which would keep loads from
+        // passing stores, CVE-2018-3639, stays clear while there is no EL0: docs/rpi4.md.)
         ubfx    x1, x0, #20, #4                 // variant
         and     x3, x0, #0xf                    // revision
         orr     x1, x3, x1, lsl #4
@@ -181,6 +217,7 @@ el1_setup:
         msr     tpidr_el1, xzr
         msr     tpidr_el0, xzr
         msr     tpidrro_el0, xzr
+        msr     amair_el1, xzr
         tlbi    vmalle1                         // this CPU's own, before its MMU is on: nobody else has any
         ic      iallu
         dsb     nsh
@@ -346,16 +383,100 @@ secondary_high:
         mov     x30, xzr
         b       stint_secondary_start
 
+// The ladder, before there is memory to write to (src/ladder.rs goes on with it). Boards without the row's GPIO block have
+// no light, and nothing is printed: then all three return at once.
+
+// Sets up what the firmware leaves to chance: the UART's pins (14 and 15: PL011, the receiver with a pull-up; 32 and 33,
+// where the firmware has it for Bluetooth, become inputs), the light's pin, and the UART itself, 115200 8N1.
+ladder_begin:
+        ldr     x0, [x27, #{FACTS_GPIO}]
+        cbz     x0, 9f
+        ldr     w1, [x0, #{GPFSEL1}]            // three bits for each of pins 10 to 19
+        mov     w2, #{ALT0}
+        bfi     w1, w2, #12, #3
+        bfi     w1, w2, #15, #3
+        str     w1, [x0, #{GPFSEL1}]
+        ldr     w1, [x0, #{GPFSEL3}]
+        and     w1, w1, #~(0x3f << 6)           // pins 32 and 33: input
+        str     w1, [x0, #{GPFSEL3}]
+        ldr     w1, [x0, #{GPIO_PULL0}]         // two bits for each of pins 0 to 15
+        mov     w2, #{PULL_UP}
+        bfi     w1, wzr, #28, #2
+        bfi     w1, w2, #30, #2
+        str     w1, [x0, #{GPIO_PULL0}]
+        ldr     w1, [x0, #{GPFSEL4}]            // the light: pin 42, output
+        mov     w2, #1
+        bfi     w1, w2, #6, #3
+        str     w1, [x0, #{GPFSEL4}]
+
+        ldr     x0, [x27, #{FACTS_UART}]
+        mov     w1, #0x100000                   // what the firmware was saying may end, but not keep us for ever
+1:      ldr     w2, [x0, #{PL011_FR}]
+        subs    w1, w1, #1
+        b.eq    2f
+        tbnz    w2, #{PL011_FR_BUSY_BIT}, 1b
+2:      str     wzr, [x0, #{PL011_CR}]
+        ldr     x1, [x27, #{FACTS_CLOCK}]       // divisor in 64ths: 4 * clock / baud, to the nearest
+        lsl     x1, x1, #3
+        ldr     x2, ={BAUD}
+        udiv    x1, x1, x2
+        add     x1, x1, #1
+        lsr     x1, x1, #1
+        and     w2, w1, #0x3f
+        lsr     w1, w1, #6
+        str     w1, [x0, #{PL011_IBRD}]
+        str     w2, [x0, #{PL011_FBRD}]
+        mov     w1, #{PL011_LCR_8N1_FIFO}       // latches the divisor
+        str     w1, [x0, #{PL011_LCR}]
+        str     wzr, [x0, #{PL011_IMSC}]
+        mov     w1, #{PL011_CR_ON}
+        str     w1, [x0, #{PL011_CR}]
+9:      ret
+
+// The light is on, and the number of the step (1 to 9, in x28) is on the wire.
+ladder_show:
+        ldr     x0, [x27, #{FACTS_GPIO}]
+        cbz     x0, 9f
+        mov     w1, #{LIGHT_BIT}
+        str     w1, [x0, #{GPSET1}]
+        ldr     x0, [x27, #{FACTS_UART}]
+        mov     w1, #0x100000
+1:      ldr     w2, [x0, #{PL011_FR}]
+        subs    w1, w1, #1
+        b.eq    2f
+        tbnz    w2, #{PL011_FR_TXFF_BIT}, 1b
+2:      add     w1, w28, #'0'
+        str     w1, [x0, #{PL011_DR}]
+9:      ret
+
+// The end of a boot that did not get beyond step x28 (1 to 3): so many blinks, a pause, for ever. Nothing is trusted here,
+// no timer either: with the caches off a turn of the delay is some tens of nanoseconds.
+ladder_blink:
+        msr     daifset, #0xf
+        ldr     x0, [x27, #{FACTS_GPIO}]
+        cbz     x0, secondary_park
+        mov     w1, #{LIGHT_BIT}
+1:      mov     x2, x28
+2:      str     w1, [x0, #{GPSET1}]
+        mov     x3, #0x400000
+3:      subs    x3, x3, #1
+        b.ne    3b
+        str     w1, [x0, #{GPCLR1}]
+        mov     x3, #0x400000
+4:      subs    x3, x3, #1
+        b.ne    4b
+        subs    x2, x2, #1
+        b.ne    2b
+        mov     x3, #0x1000000
+5:      subs    x3, x3, #1
+        b.ne    5b
+        b       1b
+
 // Entered at EL3: without firmware above us nothing is set up and nothing will be. Say so and stop.
 refuse_el3:
-        mov     x19, xzr
         adrp    x0, msg_el3
         add     x0, x0, :lo12:msg_el3
-        adrp    x1, STINT_BOARD_FACTS           // rows of {{image at or above, UART, UART clock}}
-        add     x1, x1, :lo12:STINT_BOARD_FACTS
-1:      ldp     x2, x3, [x1], #24
-        cmp     x21, x2
-        b.lo    1b
+        ldr     x3, [x27, #{FACTS_UART}]
 2:      ldrb    w4, [x0], #1
         cbz     w4, 4f
         mov     x5, #0x100000                   // a UART that is off never drains: wait, but not for ever
@@ -365,8 +486,7 @@ refuse_el3:
         tbnz    w6, #{PL011_FR_TXFF_BIT}, 3b
 5:      str     w4, [x3, #{PL011_DR}]
         b       2b
-4:      wfi
-        b       4b
+4:      b       ladder_blink
 
         .section .rodata.boot, "a"
 msg_el3:
@@ -411,6 +531,13 @@ stint_replace_ttbr1:
 // Vectors for the time before the real ones: a fault in `stint_probe_read32` is an answer, anything else
 // is reported and stops the machine.
         .section .text.vectors, "ax"
+        .balign 2048
+ladder_vectors:                                 // at their physical address, MMU off, EL2 and EL1
+        .rept   16
+        .balign 128
+        b       ladder_blink
+        .endr
+
         .balign 2048
         .global early_vectors
 early_vectors:

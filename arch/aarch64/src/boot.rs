@@ -56,10 +56,54 @@ core::arch::global_asm!(
     SECONDARY_AFFINITY = const offset_of!(Record, affinity),
     SECONDARY_TTBR1 = const offset_of!(Record, ttbr1),
     SECONDARY_TASK = const offset_of!(Record, task),
+    FACTS_IMAGE_FROM = const offset_of!(BoardFacts, image_from),
+    FACTS_UART = const offset_of!(BoardFacts, uart),
+    FACTS_CLOCK = const offset_of!(BoardFacts, uart_clock_hz),
+    FACTS_GPIO = const offset_of!(BoardFacts, gpio),
+    FACTS_BYTES = const size_of::<BoardFacts>(),
     PL011_DR = const 0x00,
     PL011_FR = const 0x18,
+    PL011_FR_BUSY_BIT = const 3,
     PL011_FR_TXFF_BIT = const 5,
+    PL011_IBRD = const 0x24,
+    PL011_FBRD = const 0x28,
+    PL011_LCR = const 0x2c,
+    PL011_LCR_8N1_FIFO = const 0x70,
+    PL011_CR = const 0x30,
+    PL011_CR_ON = const 0x301,
+    PL011_IMSC = const 0x38,
+    BAUD = const 115_200u64,
+    GPFSEL1 = const 0x04,
+    GPFSEL3 = const 0x0c,
+    GPFSEL4 = const 0x10,
+    GPSET1 = const 0x20,
+    GPCLR1 = const 0x2c,
+    GPIO_PULL0 = const 0xe4,
+    ALT0 = const 0b100,
+    PULL_UP = const 0b01,
+    LIGHT_BIT = const 1u32 << (LIGHT_PIN - 32),
 );
+
+/// What is known of a board before, or without, its device tree; found by where the loader has put the image. boot.S reads
+/// it before the MMU is on. The device blocks are those of the boards themselves, so their layout is known here.
+#[derive(Debug)]
+#[repr(C)]
+pub struct BoardFacts {
+    /// The row holds for images at this physical address or above; the last row has 0.
+    pub image_from: u64,
+    /// Physical address of a PL011.
+    pub uart: u64,
+    /// Clock of its baud rate divisor.
+    pub uart_clock_hz: u64,
+    /// Clock of a mini UART's divisor; 0: there is none.
+    pub core_clock_hz: u64,
+    /// Physical address of a BCM2711's GPIO block, whose pins 14 and 15 are the UART's and [`LIGHT_PIN`] a light; 0: none,
+    /// then nothing of that is touched and the ladder is silent.
+    pub gpio: u64,
+}
+
+/// The light of a board with a GPIO block, on when the pin is high (Raspberry Pi 4: ACT).
+pub const LIGHT_PIN: u32 = 42;
 
 unsafe extern "C" {
     static _head: u8;
