@@ -16,7 +16,7 @@ ifdef $(1)
 export STINT_$(1) := $$(value $(1))
 endif
 endef
-$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER,$(eval $(call pass,$(variable))))
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER FW_DIR LOG DEV,$(eval $(call pass,$(variable))))
 
 # Of the stress.
 OPS := 10000000
@@ -28,13 +28,13 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep stress debug check image docs fmt clean setup setup-some setup-rust setup-gdb
+.PHONY: help run test bench scaling sweep stress debug sdcard serial report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
-		'/^[a-z-]+:.*## / { printf "  %smake %-8s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
+		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
 	echo; echo "Variables for run, debug, bench, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
@@ -48,7 +48,12 @@ help: ## List the commands
 	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
 	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
 	  "OPS= SEED=" "operations and random numbers (stress)" "make stress OPS=100000 SEED=7" \
-	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"
+	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"; \
+	echo; echo "For a Raspberry Pi 4 (BOOTARGS= and IMAGE= as above):"; echo; \
+	printf "  $$b%-13s$$n %-39s %s\n" \
+	  "DEV=" "the serial line (serial)" "make serial DEV=/dev/ttyUSB0" \
+	  "LOG=" "a saved serial log (report)" "make report LOG=target/serial/….log" \
+	  "FW_DIR=" "your own firmware for the card" "make sdcard FW_DIR=~/firmware/boot"
 
 run: setup ## Build the kernel and boot it in QEMU; Ctrl-A X leaves
 	@$(TOOLS) run $(IMAGE)
@@ -71,6 +76,15 @@ stress: setup ## Wake, move and change tasks on all CPUs at once, 10 million tim
 
 debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
 	@$(TOOLS) debug $(IMAGE)
+
+sdcard: setup-rust setup-sdcard ## Make an SD card for a Raspberry Pi 4: target/sdcard.img, and how to write it
+	@$(TOOLS) sdcard $(IMAGE)
+
+serial: setup-rust ## A terminal for a board on a serial line (DEV=); everything is kept in target/serial/
+	@$(TOOLS) serial
+
+report: setup-rust ## Show the figures of a saved serial log (LOG=), as tables and as a page
+	@$(TOOLS) report
 
 check: setup-rust ## Formatting, lints, documentation and licences, all without a warning
 	cargo fmt --all --check
@@ -101,8 +115,10 @@ clean: ## Remove everything that was built
 setup:
 	@tools/setup.sh rust qemu
 setup-some:
-	@tools/setup.sh rust 'qemu?'
+	@tools/setup.sh rust 'qemu?' 'sdcard?'
 setup-rust:
 	@tools/setup.sh rust
 setup-gdb:
 	@tools/setup.sh gdb
+setup-sdcard:
+	@tools/setup.sh sdcard

@@ -25,8 +25,14 @@ mod figures;
 mod isolation;
 #[path = "qemu/latency.rs"]
 mod latency;
+#[path = "qemu/pty.rs"]
+mod pty;
 #[path = "qemu/rpi4.rs"]
 mod rpi4;
+#[path = "qemu/sdcard.rs"]
+mod sdcard;
+#[path = "qemu/serial.rs"]
+mod serial;
 #[path = "qemu/spin_table.rs"]
 mod spin_table;
 #[path = "qemu/stress.rs"]
@@ -144,6 +150,8 @@ fn main() -> ExitCode {
         stress::trials(&mut followers);
         cpus::trials(&mut followers);
         spin_table::trials(&mut followers);
+        sdcard::trials(&mut followers);
+        serial::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Gets what a fresh machine lacks: tools/setup.sh [rust] [qemu|qemu?] [gdb]   (default: rust qemu)
+# Gets what a fresh machine lacks: tools/setup.sh [rust] [qemu|qemu?] [gdb] [sdcard|sdcard?]   (default: rust qemu)
 #
 #   rust    the toolchain of rust-toolchain.toml with its target, a linker for host programs, and all crates
 #   qemu    qemu-system-aarch64 of version 9 or newer; `qemu?` goes on without it, after saying so
 #   gdb     gdb-multiarch
+#   sdcard  mtools and dosfstools; `sdcard?` goes on without them, after saying so
 #
 # What is there already is not touched: then this prints nothing, needs no network and takes a moment.
 # Packages are installed by apt, as root or through sudo. Where something cannot be had, the last lines say
@@ -225,6 +226,21 @@ setup_gdb() {
     apt_install gdb-multiarch || die "apt could not install gdb-multiarch; its message is above" "$by_hand"
 }
 
+# --- SD cards ----------------------------------------------------------------------------------------------
+
+setup_sdcard() {
+    # Programs for file systems are often not in a user's path.
+    local PATH="$PATH:/usr/sbin:/sbin:/usr/local/sbin:/opt/homebrew/sbin"
+    local wanted=()
+    have mformat || wanted+=(mtools)
+    have fsck.vfat || wanted+=(dosfstools)
+    [ ${#wanted[@]} -gt 0 ] || return 0
+    local by_hand="install ${wanted[*]} by hand, for example: brew install ${wanted[*]}"
+    have apt-get || die "${wanted[*]} is needed to make an SD card, and this system has no apt-get" "$by_hand"
+    [ -n "$(candidate "${wanted[0]}")" ] || apt_update
+    apt_install "${wanted[@]}" || die "apt could not install ${wanted[*]}; its message is above" "$by_hand"
+}
+
 # -----------------------------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- rust qemu
@@ -235,6 +251,8 @@ for part in "$@"; do
     # In a subshell, so that dying there is not dying here.
     'qemu?') (setup_qemu) || say "going on without QEMU: whatever needs it is skipped" ;;
     gdb) setup_gdb ;;
-    *) die "\`$part\` is none of: rust qemu qemu? gdb" ;;
+    sdcard) setup_sdcard ;;
+    'sdcard?') (setup_sdcard) || say "going on without it: the tests of SD cards are skipped" ;;
+    *) die "\`$part\` is none of: rust qemu qemu? gdb sdcard sdcard?" ;;
     esac
 done

@@ -107,6 +107,12 @@ impl Plot {
         }
     }
 
+    /// The worst of each column, in nanoseconds; 0 where the run did not get to.
+    #[must_use]
+    pub fn worst_ns(&self) -> &[u64] {
+        &self.worst
+    }
+
     /// Draws it: time to the right, latency upwards, a line where a fragment is lost.
     ///
     /// # Errors

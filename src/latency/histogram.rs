@@ -138,6 +138,12 @@ impl Histogram {
         self.counts[low..=high.min(BUCKETS - 1)].iter().copied().map(u64::from).sum()
     }
 
+    /// The buckets that are not empty: the smallest value of each, and how many values it has.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
+        let counts = self.counts.iter().enumerate();
+        counts.filter(|(_, count)| **count != 0).map(|(bucket, &count)| (bucket_low(bucket), count))
+    }
+
     /// The first and the last bucket that is not empty.
     #[must_use]
     pub fn used(&self) -> Option<(usize, usize)> {
@@ -215,6 +221,12 @@ mod tests {
         assert_eq!(histogram.max(), 2_000_000);
         assert!(histogram.quantile(99, 100) < 540);
         assert_eq!(histogram.quantile(1, 1), 2_000_000);
+    }
+
+    #[test]
+    fn the_buckets_that_have_something_are_told_with_their_smallest_value() {
+        let histogram = of(&[3, 3, 700, 701, 5000]);
+        assert_eq!(histogram.buckets().collect::<Vec<_>>(), [(3, 2), (672, 2), (4864, 1)]);
     }
 
     #[test]

@@ -1,7 +1,15 @@
 //! What a run found, for people and for programs.
 //!
 //! A person gets a table, a histogram and a plot; a program gets result lines, in the form that all of the
-//! kernel's measurements have: `result <group>.<name> <value> <unit> key=value …`.
+//! kernel's measurements have: `result <group>.<name> <value> <unit> key=value …`. From these the pictures cannot be
+//! drawn again, so two more lines follow, of the same name:
+//!
+//! ```text
+//! hist latency.wakeup ns n=1000 load=all 352:9 384:104 …     smallest value of a bucket : how many values in it
+//! plot latency.wakeup ns fragments=1000 load=all 607 640 …   the worst of each 64th of the run, in its order
+//! ```
+//!
+//! A bucket is one sixteenth of a power of two wide (see [`super::histogram`]), so its width need not be told.
 //!
 //! Context: threads.
 #![forbid(unsafe_code)]
@@ -159,5 +167,42 @@ pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) 
     if report.burn_ns.n() != 0 {
         line("burn", "ns", &report.burn_ns)?;
     }
-    Ok(())
+    let loads = &report.params.loads;
+    histogram_line(out, loads, &report.wakeup_ns)?;
+    plot_line(out, loads, report.params.fragments, report.plot.worst_ns())
+}
+
+fn histogram_line(out: &mut dyn Write, loads: &dyn Display, values: &Histogram) -> fmt::Result {
+    write!(out, "hist latency.wakeup ns n={} load={loads}", values.n())?;
+    for (low, count) in values.buckets() {
+        write!(out, " {low}:{count}")?;
+    }
+    writeln!(out)
+}
+
+fn plot_line(out: &mut dyn Write, loads: &dyn Display, fragments: u64, worst_ns: &[u64]) -> fmt::Result {
+    write!(out, "plot latency.wakeup ns fragments={fragments} load={loads}")?;
+    for worst in worst_ns {
+        write!(out, " {worst}")?;
+    }
+    writeln!(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::string::String;
+
+    #[test]
+    fn the_pictures_are_told_to_programs_in_two_lines() {
+        let mut values = Histogram::new();
+        [352, 353, 1795].into_iter().for_each(|value| values.record(value));
+        let mut text = String::new();
+        histogram_line(&mut text, &"all", &values).unwrap();
+        plot_line(&mut text, &"all", 3, &[353, 1795, 0]).unwrap();
+        assert_eq!(
+            text,
+            "hist latency.wakeup ns n=3 load=all 352:2 1792:1\nplot latency.wakeup ns fragments=3 load=all 353 1795 0\n"
+        );
+    }
 }

@@ -10,7 +10,7 @@ use libtest_mimic::Trial;
 use stint_tools::bootargs::{self, Wishes};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::{self, End, Payload};
-use stint_tools::{lines, suite};
+use stint_tools::{lines, serial_log, suite};
 
 use crate::boot::{LIMITS, STINT, built, keep, message};
 
@@ -111,6 +111,15 @@ fn measure(run: &Run) -> Result<(f64, String)> {
     let captured =
         qemu::capture(qemu::command(&Machine::measuring(), Payload::Image(image), &bootargs), LIMITS)?;
     keep(&format!("latency-{}", run.name), &captured.console)?;
+    // What the kernel prints is what the report reads: every picture, from a banner on.
+    let log = serial_log::read(captured.console.as_bytes());
+    let drawn = |run: &serial_log::Run| run.histogram.is_some() && run.plot.is_some();
+    let whole = log.damaged.is_empty() && log.boots.len() == 1 && log.boots[0].runs.iter().all(drawn);
+    anyhow::ensure!(
+        whole && log.boots[0].fact("clocks").is_some(),
+        "the report cannot read it: {:?}",
+        log.damaged
+    );
     let result = lines::results(&captured.console).into_iter().find(|result| result.name == "latency.wakeup");
     match result {
         Some(result) if captured.end == End::Exited(0) => {

@@ -11,6 +11,9 @@ use anyhow::{Result, bail, ensure};
 /// The kernel reads this much of its command line.
 pub const LIMIT_BYTES: usize = 2048;
 
+/// The firmware of a board puts words of its own in front of ours; this much is left to it.
+const FIRMWARE_BYTES: usize = 512;
+
 /// What a person asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wishes<'a> {
@@ -57,6 +60,26 @@ pub fn compose(wishes: &Wishes<'_>) -> Result<String> {
         if command.is_some() { "CMD" } else { "BOOTARGS" }
     );
     Ok(line)
+}
+
+/// The command line of a real board, where there is no semihosting and somebody sits at the serial line.
+///
+/// # Errors
+/// When the line cannot be passed on.
+pub fn board(extra: &str) -> Result<String> {
+    let extra = extra.trim();
+    check_characters("BOOTARGS", extra)?;
+    let limit = LIMIT_BYTES - FIRMWARE_BYTES;
+    ensure!(
+        extra.len() <= limit,
+        "BOOTARGS is {} bytes long; on a board, whose firmware adds words of its own, the limit is {limit}",
+        extra.len()
+    );
+    ensure!(
+        !extra.split_whitespace().any(|word| word == "exit=semihosting"),
+        "exit=semihosting needs an emulator or a debugger, and stops a board without one: leave it out"
+    );
+    Ok(extra.to_owned())
 }
 
 fn check_command(command: &str) -> Result<()> {
@@ -112,6 +135,16 @@ mod tests {
     fn a_chosen_way_to_exit_is_kept() {
         assert_eq!(compose(&wishes("exit=psci", None, true)).unwrap(), "exit=psci");
         assert!(compose(&wishes("test=\"exit=psci\"", None, true)).unwrap().starts_with("exit=semihosting"));
+    }
+
+    #[test]
+    fn a_board_is_told_what_was_asked_for_and_nothing_else() {
+        assert_eq!(board(" preempt=rt cmd=\"a; b\" ").unwrap(), "preempt=rt cmd=\"a; b\"");
+        assert_eq!(board("").unwrap(), "");
+        let refused = |line: &str| board(line).unwrap_err().to_string();
+        assert!(refused("a\nb").contains("printable ASCII"));
+        assert!(refused(&"x".repeat(1600)).contains("the limit is 1536"));
+        assert!(refused("hz=100 exit=semihosting").contains("stops a board"));
     }
 
     #[test]

@@ -6,7 +6,9 @@
 //! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
 //! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
-//! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
+//! scaling    wake-ups by CPUs and by tasks         sdcard         a card that boots a Raspberry Pi 4
+//! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
+//! serial     a terminal for a board                raspi          what the emulated Raspberry Pi 4 is given
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -23,15 +25,21 @@ pub mod image;
 pub mod ksyms;
 pub mod licences;
 pub mod lines;
+pub mod log_report;
 pub mod machine;
+pub mod page;
 pub mod peers;
 pub mod qemu;
 pub mod raspi;
 pub mod report;
 pub mod run;
 pub mod scaling;
+pub mod sdcard;
+pub mod serial;
+pub mod serial_log;
 pub mod stub;
 pub mod suite;
+pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod testrun;

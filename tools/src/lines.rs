@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! result <group>.<name> <value> <unit> [key=value …]     a measurement
+//! hist <group>.<name> <unit> key=value … <low>:<count> … how its values are spread (src/latency/report.rs)
+//! plot <group>.<name> <unit> key=value … <worst> …       the same in the order in which they came
 //! run <name>                                             a test (or a path of the sweep) begins
 //! test <name> ... ok | FAILED: <reason> | ignored: <reason>
 //! test-list <name> [[boot=<arguments>] panics=<text>]    answer to test=list
@@ -49,6 +51,27 @@ impl Measured {
     }
 }
 
+/// How the values of a measurement are spread, or how they came: what its pictures are drawn from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture<T> {
+    /// Group and name of the measurement.
+    pub name: String,
+    /// What the values count.
+    pub unit: String,
+    /// `key=value` pairs, in their order.
+    pub fields: Vec<(String, String)>,
+    /// What is drawn, in its order.
+    pub points: Vec<T>,
+}
+
+impl<T> Picture<T> {
+    /// A field's value, if it is there.
+    #[must_use]
+    pub fn field(&self, key: &str) -> Option<&str> {
+        self.fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
+    }
+}
+
 /// How one test ended, in the guest's own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,6 +88,10 @@ pub enum Outcome {
 pub enum Line {
     /// A measurement.
     Result(Measured),
+    /// A histogram: the smallest value of each bucket, and how many values it has.
+    Histogram(Picture<(u64, u64)>),
+    /// The values in their order.
+    Plot(Picture<u64>),
     /// A test begins.
     Run(String),
     /// A test ended.
@@ -103,6 +130,8 @@ pub fn parse(line: &str) -> Option<Line> {
     let (keyword, rest) = line.split_once(' ')?;
     match keyword {
         "result" => parse_result(rest).map(Line::Result),
+        "hist" => parse_picture(rest, bucket).map(Line::Histogram),
+        "plot" => parse_picture(rest, |word| word.parse().ok()).map(Line::Plot),
         "run" => one_word(rest).map(|name| Line::Run(name.to_owned())),
         "test" => parse_test(rest),
         "test-list" => parse_listed(rest),
@@ -151,6 +180,26 @@ fn parse_result(rest: &str) -> Option<Measured> {
     let fields =
         words.filter_map(|word| word.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     Some(Measured { name: name.to_owned(), value, unit: unit.to_owned(), fields })
+}
+
+/// A word that is neither a field nor a point makes the whole line worthless: something was lost.
+fn parse_picture<T>(rest: &str, point: impl Fn(&str) -> Option<T>) -> Option<Picture<T>> {
+    let mut words = rest.split_whitespace();
+    let name = words.next().filter(|name| name.contains('.'))?.to_owned();
+    let unit = words.next()?.to_owned();
+    let (mut fields, mut points) = (Vec::new(), Vec::new());
+    for word in words {
+        match word.split_once('=') {
+            Some((key, value)) => fields.push((key.to_owned(), value.to_owned())),
+            None => points.push(point(word)?),
+        }
+    }
+    (!points.is_empty()).then_some(Picture { name, unit, fields, points })
+}
+
+fn bucket(word: &str) -> Option<(u64, u64)> {
+    let (low, count) = word.split_once(':')?;
+    Some((low.parse().ok()?, count.parse().ok()?))
 }
 
 fn parse_test(rest: &str) -> Option<Line> {
@@ -226,6 +275,27 @@ mod tests {
     }
 
     #[test]
+    fn pictures_give_their_points_and_a_broken_one_gives_nothing() {
+        let Some(Line::Histogram(got)) = parse("hist latency.wakeup ns n=3 load=all 352:2 1792:1\r\n") else {
+            panic!("not a histogram")
+        };
+        assert_eq!((got.points.as_slice(), got.field("n")), (&[(352, 2), (1792, 1)][..], Some("3")));
+        let Some(Line::Plot(got)) = parse("plot latency.wakeup ns load=all 5 0 7") else {
+            panic!("not a plot")
+        };
+        assert_eq!((got.points.as_slice(), got.unit.as_str()), (&[5, 0, 7][..], "ns"));
+        for text in [
+            "hist a.b ns n=1",
+            "hist a.b ns 3:x",
+            "hist a.b ns 3",
+            "plot a.b ns 3 \u{fffd}",
+            "plot of the day",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn a_fraction_stays_a_fraction() {
         let Some(Line::Result(got)) = parse("result tm.interrupt 154.5 insn") else { panic!("not a result") };
         assert_eq!(got.to_json()["value"].as_f64(), Some(154.5));
@@ -289,7 +359,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_panics(text in "(result|run|test|test-list|ktest:|sweep:) \\PC{0,60}") {
+        fn no_line_panics(text in "(result|hist|plot|run|test|test-list|ktest:|sweep:) \\PC{0,60}") {
             let _ = parse(&text);
         }
     }

@@ -10,7 +10,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use stint_tools::debug::DebugOptions;
+use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
+use stint_tools::sdcard::{self, SdOptions};
+use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
 use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
 
@@ -57,6 +60,12 @@ enum Task {
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
+    /// Make the image of an SD card for a Raspberry Pi 4
+    Sdcard(SdOptions),
+    /// A terminal for a board's serial line, which keeps everything that was said
+    Serial(LineOptions),
+    /// Show the figures of a saved serial log, as tables and as a page
+    Report(ReportOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -92,6 +101,9 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::bench(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Sdcard(options) => sdcard::sdcard(options)?,
+        Task::Serial(options) => serial::serial(options)?,
+        Task::Report(options) => log_report::report(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }
