@@ -64,7 +64,7 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
 
-scaling: setup ## Measure wake-ups with 1 to 64 CPUs, and with 10 to 100,000 tasks that are ready
+scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up to 100,000 tasks
 	@$(TOOLS) scaling
 
 sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json

@@ -16,7 +16,7 @@ use crate::boot_info::BootInfo;
 use crate::bootargs::{Bootargs, PreemptModel, PreemptStyle};
 use crate::drivers::fdt::{self, Tree};
 use crate::drivers::machine::{self, BoardKind, GicVersion, PhysRange, UartInfo, UartKind};
-use crate::drivers::{console, early, irqchip};
+use crate::drivers::{console, early, irqchip, platform};
 use crate::ladder::{self, Step};
 use crate::smp::{CpuMask, isolation};
 use crate::{cpus, early_println, klog, mm, percpu, power};
@@ -43,6 +43,7 @@ extern "C" fn stint_boot(dtb: u64, image: u64, boot_el: u64) -> ! {
     let facts = fallback_console(image);
     ladder::reached(Step::Mapped);
     let tree = open_tree(dtb);
+    platform::keep_tree(tree);
     ladder::reached(Step::Tree);
     let bootargs = Bootargs::parse(machine::bootargs(&tree));
     let psci = machine::psci(&tree);

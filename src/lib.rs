@@ -18,6 +18,8 @@
 //! | [`trace`], [`mod@panic`], [`ksyms`] | the last events; the report of a panic; names for addresses |
 //! | [`ladder`] | how far a boot has come, for eyes that have a light alone |
 //! | [`preempt_stats`], [`patching`] | timing what cannot be preempted; switching hooks in a running kernel |
+//! | [`selftest`] | whether the machine is what the kernel takes it for |
+//! | [`loopback`] | an edge out, over a wire, and back: latency as a scope would see it |
 //! | [`jitter`] | what disturbs a task that has a CPU for itself |
 //! | [`watchdog`] | reports CPUs and tasks that get nowhere |
 //! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
@@ -64,6 +66,7 @@ pub mod list;
 #[cfg(debug_assertions)]
 pub mod lockdep;
 pub mod locking;
+pub mod loopback;
 pub mod mm;
 #[cfg(target_os = "none")]
 pub mod panic;
@@ -75,10 +78,12 @@ pub mod power;
 pub mod preempt;
 pub mod preempt_stats;
 pub mod sched;
+pub mod selftest;
 pub mod shell;
 pub mod smp;
 #[cfg(target_os = "none")]
 pub mod start;
+pub mod storage;
 mod sync;
 pub mod task;
 pub mod time;

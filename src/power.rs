@@ -1,11 +1,15 @@
 //! Leaving the machine: power off with an exit status, or stop where nothing can be turned off.
 //!
+//! By the firmware (PSCI) where there is one; else by the board's watchdog, once its driver is there; an emulator takes an
+//! exit status too.
+//!
 //! Context: any, also a panic.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use crate::bootargs::ExitMethod;
+use crate::drivers::bcm2711::watchdog;
 use crate::drivers::machine::PsciMethod;
 use crate::drivers::{console, early};
 use crate::ladder;
@@ -32,7 +36,8 @@ pub fn set_method(exit: ExitMethod, psci: Option<PsciMethod>) {
 }
 
 /// Turns the machine off. With `exit=semihosting` the emulator's exit status is `code`. A machine that
-/// cannot be turned off is stopped, after the line `stint: halted`; if it failed, a board's light says how far it had come.
+/// cannot be turned off is stopped, after the line `stint: halted`, by its watchdog where it has one; if it failed, it stays
+/// as it is, to be looked at, and a board's light says how far it had come.
 pub fn exit(code: u32) -> ! {
     console::hand_over();
     match METHOD.load(Ordering::Relaxed) {
@@ -41,6 +46,9 @@ pub fn exit(code: u32) -> ! {
         PSCI_SMC => arch::psci::system_off(arch::psci::PsciConduit::Smc),
         _ if code == 0 => {
             early::write_text("stint: halted\n");
+            if let Some(watchdog) = watchdog::get() {
+                watchdog.halt();
+            }
             arch::psci::stop()
         }
         _ => {
@@ -50,13 +58,19 @@ pub fn exit(code: u32) -> ! {
     }
 }
 
-/// Starts the machine again. Returns if there is no firmware that could.
+/// Starts the machine again. Returns if there is nothing that could.
 pub fn restart() {
     console::hand_over();
     match PSCI.load(Ordering::Relaxed) {
         PSCI_HVC => arch::psci::system_reset(arch::psci::PsciConduit::Hvc),
         PSCI_SMC => arch::psci::system_reset(arch::psci::PsciConduit::Smc),
-        _ => {}
+        _ => {
+            if let Some(watchdog) = watchdog::get() {
+                watchdog.reboot();
+                // It comes in a sixth of a millisecond, whatever is run until then.
+                arch::psci::stop()
+            }
+        }
     }
 }
 

@@ -198,6 +198,18 @@ pub extern "C" fn arm64_preempt_schedule_irq() {
     unsafe { sched::preempt_schedule_irqs_off() };
 }
 
+/// [`arm64_preempt_schedule_irq`] where there are several CPUs.
+#[cfg_attr(target_os = "none", unsafe(no_mangle))]
+pub extern "C" fn arm64_preempt_schedule_irq_smp() {
+    if static_branch::<PREEMPT_INERT>() {
+        return;
+    }
+    debug_assert!(irqflags::irqs_disabled(), "preempt_schedule_irq with IRQs enabled");
+    debug_assert_eq!(preempt_count(), 0, "preempt_schedule_irq with a preempt count");
+    // SAFETY: as above; the branch to here is there where there are several CPUs.
+    unsafe { sched::preempt_schedule_smp() };
+}
+
 /// `cond_resched()`: a scheduling point in a long kernel path, for the models in which the kernel is not
 /// preempted. Does nothing where preemption is on. Returns whether it switched.
 ///

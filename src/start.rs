@@ -4,7 +4,7 @@
 //! there, the vectors are not. The boot code becomes the idle task at the end.
 
 use crate::boot_info::BootInfo;
-use crate::drivers::console;
+use crate::drivers::{console, platform};
 use crate::sched::core;
 use crate::smp::isolation;
 use crate::time::{self, hrtimer, tick};
@@ -69,9 +69,10 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
     core::cpu_idle_loop()
 }
 
-/// The first task: the other CPUs, what the boot arguments switch on that needs a thread, and then the image's own.
+/// The first task: the other CPUs, the devices, what the boot arguments switch on that needs a thread, and then the image's own.
 fn first_task() {
     smp::boot_all();
+    platform::probe_devices();
     if let Some(budget_us) = boot_info().bootargs.latency_budget_us
         && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))
     {

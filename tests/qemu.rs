@@ -17,6 +17,10 @@
 mod alone;
 #[path = "qemu/boot.rs"]
 mod boot;
+#[path = "qemu/buses.rs"]
+mod buses;
+#[path = "qemu/card.rs"]
+mod card;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -29,6 +33,8 @@ mod latency;
 mod pty;
 #[path = "qemu/rpi4.rs"]
 mod rpi4;
+#[path = "qemu/rpi4_devices.rs"]
+mod rpi4_devices;
 #[path = "qemu/sdcard.rs"]
 mod sdcard;
 #[path = "qemu/serial.rs"]
@@ -117,6 +123,7 @@ fn machines() -> Result<Vec<(&'static str, Machine, &'static str)>> {
         ("smp2", Machine { cpus: 2, ..base() }, ""),
         ("smp4", Machine { cpus: 4, ..base() }, ""),
         ("smp4-gicv2", Machine { cpus: 4, gic: 2, ..base() }, ""),
+        ("smp4-rt", Machine { cpus: 4, ..base() }, "preempt=rt"),
         // The board, with its own device tree where that is at hand.
         ("rpi4", pi(tree), ""),
     ])
@@ -159,6 +166,9 @@ fn main() -> ExitCode {
     }
     if all || board.as_deref() == Some("rpi4") {
         rpi4::trials(&mut followers);
+        rpi4_devices::trials(&mut followers);
+        card::trials(&mut followers);
+        buses::trials(&mut followers);
     }
     leaders.extend(followers);
     libtest_mimic::run(&arguments, leaders).exit_code()

@@ -261,7 +261,7 @@ fn uart_info(tree: &Tree, entry: &Entry) -> Option<UartInfo> {
 }
 
 /// Frequency of a device's clock by name, if it comes from a fixed clock.
-fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
+pub(super) fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
     let names = entry.property("clock-names").unwrap_or_default();
     let wanted = texts(names).position(|s| s == name).unwrap_or(0);
     let mut cells = Cells(entry.property("clocks")?);
@@ -281,7 +281,7 @@ fn clock_hz(tree: &Tree, entry: &Entry, name: &str) -> Option<u32> {
 }
 
 /// Interrupt number `index` of a device below a GIC (three cells: kind, number, flags).
-fn interrupt(entry: &Entry, index: usize) -> Option<Interrupt> {
+pub(super) fn interrupt(entry: &Entry, index: usize) -> Option<Interrupt> {
     let mut cells = Cells(entry.property("interrupts")?.get(index.checked_mul(12)?..)?);
     let (kind, number, flags) = (cells.take(1)?, cells.take(1)?, cells.take(1)?);
     let intid = match kind {

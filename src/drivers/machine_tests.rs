@@ -1,7 +1,7 @@
 // Included by machine.rs.
 
 use super::*;
-use crate::drivers::fdt;
+use crate::drivers::tree_builder::Builder;
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -9,93 +9,11 @@ use std::vec::Vec;
 const VIRT_V3: &[u8] = include_bytes!("../../tests/data/virt-gicv3.dtb");
 const VIRT_V2_EL2: &[u8] = include_bytes!("../../tests/data/virt-gicv2-el2.dtb");
 
-/// Writes small device trees.
-#[derive(Default)]
-struct Builder {
-    structure: Vec<u8>,
-    strings: Vec<u8>,
-    reservations: Vec<(u64, u64)>,
-}
-
-impl Builder {
-    fn word(&mut self, word: u32) {
-        self.structure.extend(word.to_be_bytes());
-    }
-
-    fn padded(&mut self, bytes: &[u8]) {
-        self.structure.extend(bytes);
-        while !self.structure.len().is_multiple_of(4) {
-            self.structure.push(0);
-        }
-    }
-
-    fn begin(&mut self, name: &str) -> &mut Self {
-        self.word(1);
-        self.padded(&[name.as_bytes(), b"\0"].concat());
-        self
-    }
-
-    fn end(&mut self) -> &mut Self {
-        self.word(2);
-        self
-    }
-
-    fn bytes(&mut self, name: &str, value: &[u8]) -> &mut Self {
-        let at = self.strings.len() as u32;
-        self.strings.extend(name.as_bytes());
-        self.strings.push(0);
-        self.word(3);
-        self.word(value.len() as u32);
-        self.word(at);
-        self.padded(value);
-        self
-    }
-
-    fn cells(&mut self, name: &str, cells: &[u32]) -> &mut Self {
-        let value: Vec<u8> = cells.iter().flat_map(|c| c.to_be_bytes()).collect();
-        self.bytes(name, &value)
-    }
-
-    fn text(&mut self, name: &str, texts: &[&str]) -> &mut Self {
-        let value: Vec<u8> = texts.iter().flat_map(|t| [t.as_bytes(), b"\0"].concat()).collect();
-        self.bytes(name, &value)
-    }
-
-    fn finish(&mut self) -> Vec<u8> {
-        self.word(9);
-        let rsvmap: Vec<u8> = self
-            .reservations
-            .iter()
-            .chain(&[(0, 0)])
-            .flat_map(|(start, bytes)| [start.to_be_bytes(), bytes.to_be_bytes()].concat())
-            .collect();
-        let at_struct = 40 + rsvmap.len();
-        let at_strings = at_struct + self.structure.len();
-        let total = at_strings + self.strings.len();
-        let header = [
-            fdt::MAGIC,
-            total as u32,
-            at_struct as u32,
-            at_strings as u32,
-            40,
-            17,
-            16,
-            0,
-            self.strings.len() as u32,
-            self.structure.len() as u32,
-        ];
-        let mut blob: Vec<u8> = header.iter().flat_map(|w| w.to_be_bytes()).collect();
-        blob.extend(rsvmap);
-        blob.extend(&self.structure);
-        blob.extend(&self.strings);
-        blob
-    }
-}
-
 /// A tree shaped like a Raspberry Pi 4's: devices behind a bus that translates, a mini UART as
 /// `stdout-path`, no firmware interface, a reserved first page.
 fn pi_like() -> Vec<u8> {
-    let mut b = Builder { reservations: std::vec![(0, 0x1000)], ..Builder::default() };
+    let mut b = Builder::default();
+    b.reservations.push((0, 0x1000));
     b.begin("").cells("#address-cells", &[2]).cells("#size-cells", &[1]).cells("interrupt-parent", &[1]);
     b.text("compatible", &["raspberrypi,4-model-b", "brcm,bcm2711"])
         .text("model", &["Raspberry Pi 4 Model B"]);

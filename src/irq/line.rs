@@ -223,11 +223,11 @@ fn nobody(irq: usize) {
 
 /// Calls the handler; counts behind it, where nobody waits.
 #[inline(always)]
-fn handle<const SMP: bool>(desc: &Desc, irq: u32) {
+fn handle<const SMP: bool>(desc: &Desc, irq: usize) {
     (desc.handler.get())(desc.arg.get());
     if SMP {
         // SAFETY: hard interrupt, IRQs masked.
-        let count = &unsafe { COUNTS.this_cpu() }.0[irq as usize];
+        let count = &unsafe { COUNTS.this_cpu() }.0[irq];
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     } else {
         desc.count.store(desc.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -271,9 +271,9 @@ pub fn time_handlers(on: bool) -> core::result::Result<(), PatchFailure> {
 fn handle_timed(desc: &Desc, irq: u32) {
     let start = arch::timer::counter();
     if static_branch::<SMP_LOCKS>() {
-        handle::<true>(desc, irq)
+        handle::<true>(desc, irq as usize)
     } else {
-        handle::<false>(desc, irq)
+        handle::<false>(desc, irq as usize)
     }
     let took = arch::timer::counter().wrapping_sub(start);
     LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
@@ -293,21 +293,18 @@ extern "C" fn handle_arch_irq_timed(irq: u32) {
 extern "C" fn handle_arch_irq(irq: u32) {
     // The special numbers from 1020 on have no handler and no end to signal.
     if let Some(desc) = TABLE.0.get(irq as usize) {
-        handle::<false>(desc, irq);
+        handle::<false>(desc, irq as usize);
         gic::v3::eoi(irq);
     }
 }
 
-/// The same where there is more than one CPU.
+/// The same where there is more than one CPU. The first argument is none: see entry.S.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
-extern "C" fn handle_arch_irq_smp(irq: u32) {
-    if let Some(desc) = TABLE.0.get(irq as usize) {
-        if static_branch::<IRQ_STATS>() {
-            handle_timed(desc, irq);
-        } else {
-            handle::<true>(desc, irq);
-        }
-        gic::v3::eoi(irq);
+extern "C" fn handle_arch_irq_smp(_: usize, irq: usize) {
+    // As wide as the register: it is an index before and behind the handler, and is not to be extended twice.
+    if let Some(desc) = TABLE.0.get(irq) {
+        handle::<true>(desc, irq);
+        gic::v3::eoi(irq as u32);
     }
 }
 
@@ -321,9 +318,9 @@ extern "C" fn handle_arch_irq_gicv2() {
         if static_branch::<IRQ_STATS>() {
             handle_timed(desc, gic::intid(iar));
         } else if static_branch::<SMP_LOCKS>() {
-            handle::<true>(desc, gic::intid(iar));
+            handle::<true>(desc, gic::intid(iar) as usize);
         } else {
-            handle::<false>(desc, gic::intid(iar));
+            handle::<false>(desc, gic::intid(iar) as usize);
         }
         gic::v2::eoi(iar);
     }

@@ -190,6 +190,14 @@ fn wake_up(this: &Softirqs) {
     }
 }
 
+/// Whether the caller is this CPU's ksoftirqd. In a softirq.
+#[must_use]
+pub(crate) fn is_thread() -> bool {
+    // SAFETY: the caller does not leave its CPU: softirqs, and their thread, stay where they are.
+    let this = unsafe { SOFTIRQS.of(crate::percpu::raw_smp_processor_id()) };
+    ptr::eq(this.ksoftirqd.load(Relaxed), task::current())
+}
+
 /// Whether the function of a softirq is to stop between two pieces of its work, raise its vector again and return:
 /// somebody wants the CPU, or it holds up a task that is more important than softirqs are. Softirqs have the
 /// importance that their thread has in `rt`. Over a task above that, an interrupt runs one piece at most, and the rest

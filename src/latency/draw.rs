@@ -35,6 +35,24 @@ fn log2_256(value: u64) -> u64 {
 /// # Errors
 /// Those of `out`.
 pub fn histogram(out: &mut dyn Write, histogram: &Histogram, period_ns: u64) -> fmt::Result {
+    rows(out, histogram, "fragments", period_ns, Ns)
+}
+
+/// As [`histogram`], of values that are numbers of cycles, from rounds that cannot be lost.
+///
+/// # Errors
+/// Those of `out`.
+pub fn cycles(out: &mut dyn Write, histogram: &Histogram) -> fmt::Result {
+    rows(out, histogram, "rounds", u64::MAX, |cycles| cycles)
+}
+
+fn rows<T: fmt::Display>(
+    out: &mut dyn Write,
+    histogram: &Histogram,
+    counted: &str,
+    period_ns: u64,
+    show: impl Fn(u64) -> T,
+) -> fmt::Result {
     let Some((first, last)) = histogram.used() else { return Ok(()) };
     // As fine as fits: one sixteenth of a power of two, an eighth, … then whole powers.
     let mut group = 1;
@@ -45,7 +63,7 @@ pub fn histogram(out: &mut dyn Write, histogram: &Histogram, period_ns: u64) -> 
         (first / group..=last / group).map(|row| (row * group, (row * group + group - 1).min(BUCKETS - 1)))
     };
     let most = rows().map(|(low, high)| histogram.count_between(low, high)).max().unwrap_or(1);
-    writeln!(out, "       from   fragments   (both scales are logarithmic)")?;
+    writeln!(out, "       from  {counted:>10}   (both scales are logarithmic)")?;
     let mut dropped = bucket_low(first) >= period_ns;
     for (low, high) in rows() {
         if !dropped && bucket_low(low) >= period_ns {
@@ -57,7 +75,7 @@ pub fn histogram(out: &mut dyn Write, histogram: &Histogram, period_ns: u64) -> 
             )?;
         }
         let count = histogram.count_between(low, high);
-        write!(out, "  {:>9}  {count:>10}", Ns(bucket_low(low)))?;
+        write!(out, "  {:>9}  {count:>10}", show(bucket_low(low)))?;
         bar(out, count, most)?;
         writeln!(out)?;
     }

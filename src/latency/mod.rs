@@ -11,6 +11,7 @@
 //! | [`params`] | what is asked for |
 //! | [`load`], `storms` | what runs beside the measurement |
 //! | [`run`] | the measurement |
+//! | [`conditions`] | clock, temperature and throttling around it |
 //! | [`histogram`], [`draw`] | counting, and drawing what was counted; pure |
 //! | `report`, `session` | tables and result lines; the order of a demonstration |
 //!
@@ -21,6 +22,7 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod conditions;
 pub mod draw;
 pub mod histogram;
 #[cfg(target_os = "none")]
@@ -36,4 +38,16 @@ mod session;
 mod storms;
 
 #[cfg(target_os = "none")]
-pub use session::{command, demonstrate};
+pub use session::{command, demonstrate, with_last};
+
+/// The conditions before a measurement, where somebody knows them; see [`conditions`].
+#[cfg(target_os = "none")]
+pub(crate) fn conditions_before() -> Option<conditions::Conditions> {
+    conditions::now(conditions::When::Before)
+}
+
+/// The conditions behind a measurement.
+#[cfg(target_os = "none")]
+pub(crate) fn conditions_behind() -> Option<conditions::Conditions> {
+    conditions::now(conditions::When::Behind)
+}

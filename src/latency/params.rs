@@ -126,7 +126,11 @@ impl Loads {
         Load::ALL.into_iter().filter(move |&load| self.contains(load))
     }
 
-    fn parse(text: &str) -> Result<Self, Message> {
+    /// Reads a list of loads.
+    ///
+    /// # Errors
+    /// The first word that is none, and what would be right.
+    pub fn parse(text: &str) -> Result<Self, Message> {
         let mut loads = Self::NONE;
         for word in text.split(',') {
             let load = Load::ALL.into_iter().find(|load| load.name() == word);

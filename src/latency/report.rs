@@ -14,11 +14,13 @@
 //! Context: threads.
 #![forbid(unsafe_code)]
 
+use super::conditions::{Refusal, refusal};
 use super::draw;
 use super::histogram::Histogram;
 use super::params::Params;
 use super::run::{PRIORITY, Report};
 use crate::shell::units::{ExactNs, Ns, Percent};
+use alloc::boxed::Box;
 use core::fmt::{self, Display, Write};
 
 /// Says what is about to be measured.
@@ -33,6 +35,21 @@ pub(super) fn announce(out: &mut dyn Write, params: &Params, preempt: &str) -> f
         write!(out, ", {}% of each burned", params.burn_percent)?;
     }
     writeln!(out)
+}
+
+/// Everything there is to say of some runs: the table, each one's parts and pictures, the result lines.
+pub(super) fn whole(out: &mut dyn Write, reports: &[Box<Report>], preempt: &str) -> fmt::Result {
+    let Some(first) = reports.first() else { return Ok(()) };
+    announce(out, &first.params, preempt)?;
+    table_head(out)?;
+    reports.iter().try_for_each(|report| table_row(out, report))?;
+    for report in reports {
+        pictures(out, report)?;
+        parts(out, report)?;
+    }
+    writeln!(out)?;
+    reports.iter().try_for_each(|report| conditions(out, report))?;
+    reports.iter().try_for_each(|report| result_lines(out, report, preempt))
 }
 
 /// The head of the table of runs.
@@ -145,20 +162,48 @@ fn verdict(out: &mut dyn Write, report: &Report) -> fmt::Result {
     )
 }
 
-/// The result lines of a run.
+/// What is known of the clock and the temperature, as fields of a result line.
+struct Measured<'a>(&'a Report);
+
+impl Display for Measured<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.conditions {
+            None => Ok(()),
+            Some((_, behind)) => write!(f, " cpu_hz={} temp_mc={}", behind.clock_hz(), behind.temperature_mc),
+        }
+    }
+}
+
+/// The conditions before and behind a run, where they are known.
+pub(super) fn conditions(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    let Some((before, behind)) = &report.conditions else { return Ok(()) };
+    let loads = report.params.loads;
+    writeln!(out, "load {loads}, before: {before}\nload {loads}, behind: {behind}")
+}
+
+/// Why a run has no result.
+pub(super) fn refused(report: &Report) -> Option<Refusal> {
+    report.conditions.as_ref().and_then(|(before, behind)| refusal(before, behind))
+}
+
+/// The result lines of a run; a run that is refused has none, and says why.
 pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) -> fmt::Result {
+    if let Some(refusal) = refused(report) {
+        return writeln!(out, "no result for load {}: {refusal}", report.params.loads);
+    }
     let mut line = |name: &str, unit: &str, values: &Histogram| {
         let [min, avg, p50, p99, p999, max] = figures(values);
         let params = &report.params;
         writeln!(
             out,
             "result latency.{name} {max} {unit} min={min} avg={avg} p50={p50} p99={p99} p999={p999} max={max} \
-             n={} missed={} load={} period_ns={} burn={} preempt={preempt}",
+             n={} missed={} load={} period_ns={} burn={} preempt={preempt}{}",
             values.n(),
             report.missed,
             params.loads,
             params.period_ns,
             params.burn_percent,
+            Measured(report),
         )
     };
     line("wakeup", "ns", &report.wakeup_ns)?;

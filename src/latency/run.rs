@@ -8,22 +8,27 @@
 //! A fragment that comes late does not move the grid, and one that is past when its turn comes is measured
 //! like any other: a kernel that is late once is late for everything it held up, and the figures say so.
 //!
+//! Clocks: the CPU waits in WFI between fragments, where a cycle counter of silicon stands still. So what begins before
+//! the wake-up is measured by the system's counter, which never does; the cycle counter is used from the handler on.
+//!
 //! Context: threads.
 #![forbid(unsafe_code)]
 
+use super::conditions::Conditions;
 use super::draw::Plot;
 use super::histogram::Histogram;
 use super::load::Running;
 use super::params::Params;
 use crate::error::Result;
 use crate::locking::{Completion, Semaphore};
+use crate::percpu::raw_smp_processor_id;
 use crate::sched::wait::Timeout;
 use crate::task::{self, JoinHandle};
 use crate::time::{self, Timer};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::hint::black_box;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Real-time priority of the measuring task: above everything but what the kernel may need itself.
 pub const PRIORITY: i32 = 90;
@@ -43,7 +48,8 @@ pub struct Report {
     pub wakeup_ns: Histogram,
     /// Of that, to the timer's handler.
     pub handler_ns: Histogram,
-    /// From the handler to the task, in cycles of the CPU.
+    /// From the handler to the task, in cycles of the CPU. Fragments whose task was woken on another CPU than that of
+    /// the handler are not in it: their cycle counters are two clocks.
     pub dispatch_cycles: Histogram,
     /// How long the task computed in a fragment; empty unless it was to.
     pub burn_ns: Histogram,
@@ -53,6 +59,8 @@ pub struct Report {
     pub missed: u64,
     /// Paths that the loads ran meanwhile.
     pub load_paths: u64,
+    /// The conditions before and behind the run, where somebody knows them.
+    pub conditions: Option<(Conditions, Conditions)>,
 }
 
 /// What the measuring task, its alarm and its starter share.
@@ -60,6 +68,7 @@ struct Shared {
     alarm: Semaphore,
     handler_ns: AtomicU64,
     handler_cycles: AtomicU64,
+    handler_cpu: AtomicUsize,
     done: Completion,
     stop: AtomicBool,
     fragment: AtomicU64,
@@ -74,6 +83,7 @@ pub fn run(params: Params, mut go_on: impl FnMut(u64) -> bool) -> Result<Box<Rep
         alarm: Semaphore::new(0),
         handler_ns: AtomicU64::new(0),
         handler_cycles: AtomicU64::new(0),
+        handler_cpu: AtomicUsize::new(0),
         done: Completion::new(),
         stop: AtomicBool::new(false),
         fragment: AtomicU64::new(0),
@@ -113,13 +123,15 @@ fn measure(params: Params, shared: &Arc<Shared>) -> Box<Report> {
         shared.alarm.take();
         let cycles = arch::pmu::cycles();
         let now_ns = time::now_ns();
+        let cpu = raw_smp_processor_id();
 
         report.record(
             fragment,
             now_ns.saturating_sub(due_ns),
             // If the fragment before was so late that this one was past already, the timer is not to blame.
             shared.handler_ns.load(Ordering::Relaxed).saturating_sub(due_ns.max(armed_ns)),
-            cycles.saturating_sub(shared.handler_cycles.load(Ordering::Relaxed)),
+            (shared.handler_cpu.load(Ordering::Relaxed) == cpu)
+                .then(|| cycles.saturating_sub(shared.handler_cycles.load(Ordering::Relaxed))),
         );
         let mut end_ns = now_ns;
         if burn.rounds != 0 {
@@ -145,6 +157,7 @@ fn alarm(shared: &Arc<Shared>) -> Timer {
     Timer::new_hard(move || {
         shared.handler_cycles.store(arch::pmu::cycles(), Ordering::Relaxed);
         shared.handler_ns.store(time::now_ns(), Ordering::Relaxed);
+        shared.handler_cpu.store(raw_smp_processor_id(), Ordering::Relaxed);
         // The limit is out of reach: one alarm at a time.
         let _ = shared.alarm.give();
     })
@@ -161,13 +174,16 @@ impl Report {
             plot: Plot::new(params.fragments),
             missed: 0,
             load_paths: 0,
+            conditions: None,
         }
     }
 
-    fn record(&mut self, fragment: u64, wakeup_ns: u64, handler_ns: u64, dispatch_cycles: u64) {
+    fn record(&mut self, fragment: u64, wakeup_ns: u64, handler_ns: u64, dispatch_cycles: Option<u64>) {
         self.wakeup_ns.record(wakeup_ns);
         self.handler_ns.record(handler_ns);
-        self.dispatch_cycles.record(dispatch_cycles);
+        if let Some(cycles) = dispatch_cycles {
+            self.dispatch_cycles.record(cycles);
+        }
         self.plot.record(fragment, wakeup_ns);
     }
 }

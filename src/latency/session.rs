@@ -3,6 +3,7 @@
 //! Context: threads. One run at a time; a second one waits.
 #![forbid(unsafe_code)]
 
+use super::conditions::{self, When};
 use super::params::{Load, Loads, Params};
 use super::report;
 use super::run::{self, Report};
@@ -14,9 +15,13 @@ use crate::shell::units::{ExactNs, Ns};
 use crate::start::boot_info;
 use crate::time::NSEC_PER_SEC;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
 
 /// Two measurements at once would measure each other.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// What the last session found, for [`with_last`]. Taken inside of ONE_AT_A_TIME, or alone.
+static LAST: Mutex<Last> = Mutex::new(Last { reports: Vec::new(), preempt: "" });
 /// Runs longer than this show how far they are.
 const SHOW_PROGRESS_NS: u64 = 5_000_000_000;
 
@@ -29,7 +34,7 @@ const LEFT_COLUMNS: usize = 50;
 ///
 /// # Errors
 /// No memory, or Ctrl-C; what was measured until then is shown.
-pub fn command(params: &Params, preempt: &str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub fn command(params: &Params, preempt: &'static str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let _one = ONE_AT_A_TIME.lock();
     report::announce(terminal, params, preempt)?;
     let session = Session { preempt, terminal };
@@ -40,7 +45,7 @@ pub fn command(params: &Params, preempt: &str, terminal: &mut dyn Terminal) -> R
 ///
 /// # Errors
 /// As [`command`].
-pub fn demonstrate(preempt: &str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
+pub fn demonstrate(preempt: &'static str, terminal: &mut dyn Terminal) -> Result<(), Failure> {
     let _one = ONE_AT_A_TIME.lock();
     let params = Params::default();
     writeln!(terminal, "A task that must be on time, without and with load beside it. The command: latency")?;
@@ -54,14 +59,34 @@ pub fn demonstrate(preempt: &str, terminal: &mut dyn Terminal) -> Result<(), Fai
     report::parts(session.terminal, &loaded)?;
     report::pictures(session.terminal, &loaded)?;
     session.compare()?;
-    report::result_lines(session.terminal, &idle, preempt)?;
-    report::result_lines(session.terminal, &loaded, preempt)?;
-    Ok(())
+    let runs = [idle, loaded];
+    runs.iter().try_for_each(|report| report::conditions(session.terminal, report))?;
+    runs.iter().try_for_each(|report| report::result_lines(session.terminal, report, preempt))?;
+    let whole = runs.iter().try_for_each(|report| complete(report));
+    keep(Vec::from(runs), preempt);
+    whole
+}
+
+/// The runs of a session, and the model they were made in.
+struct Last {
+    reports: Vec<Box<Report>>,
+    preempt: &'static str,
+}
+
+fn keep(reports: Vec<Box<Report>>, preempt: &'static str) {
+    *LAST.lock() = Last { reports, preempt };
+}
+
+/// Gives `use_it` what writes the report of the last session: table, pictures, result lines. It writes the same as
+/// often as it is asked. Nothing if there was no session.
+pub fn with_last<T>(use_it: impl FnOnce(&dyn Fn(&mut dyn Write) -> fmt::Result) -> T) -> Option<T> {
+    let last = LAST.lock();
+    (!last.reports.is_empty()).then(|| use_it(&|out| report::whole(out, &last.reports, last.preempt)))
 }
 
 /// Where the output goes.
 struct Session<'a> {
-    preempt: &'a str,
+    preempt: &'static str,
     terminal: &'a mut dyn Terminal,
 }
 
@@ -73,35 +98,46 @@ impl Session<'_> {
         report::parts(self.terminal, &report)?;
         report::pictures(self.terminal, &report)?;
         self.compare()?;
+        report::conditions(self.terminal, &report)?;
         report::result_lines(self.terminal, &report, self.preempt)?;
-        complete(&report)
+        let whole = complete(&report);
+        keep(Vec::from([report]), self.preempt);
+        whole
     }
 
     /// One run without load, one with each, one with all.
     fn each(mut self, params: &Params) -> Result<(), Failure> {
         let singles = Load::ALL.into_iter().map(Loads::only);
         let all = [Loads::NONE].into_iter().chain(singles).chain([Loads::ALL]);
-        let mut reports = alloc::vec::Vec::new();
+        let mut reports = Vec::new();
         report::table_head(self.terminal)?;
+        let mut whole = Ok(());
         for loads in all {
             let report = self.run(&Params { loads, ..*params })?;
             report::table_row(self.terminal, &report)?;
-            let whole = complete(&report);
+            whole = complete(&report);
             reports.push(report);
-            whole?;
+            if whole.is_err() {
+                break;
+            }
         }
-        self.compare()?;
-        for report in &reports {
-            report::result_lines(self.terminal, report, self.preempt)?;
+        reports.iter().try_for_each(|report| report::conditions(self.terminal, report))?;
+        if whole.is_ok() {
+            self.compare()?;
+            for report in &reports {
+                report::result_lines(self.terminal, report, self.preempt)?;
+            }
         }
-        Ok(())
+        keep(reports, self.preempt);
+        whole
     }
 
     fn run(&mut self, params: &Params) -> Result<Box<Report>, Failure> {
         let long = params.fragments.saturating_mul(params.period_ns) > SHOW_PROGRESS_NS;
         let terminal = &mut *self.terminal;
         let mut polls = 0u32;
-        let report = run::run(*params, |fragment| {
+        let before = conditions::now(When::Before);
+        let mut report = run::run(*params, |fragment| {
             polls += 1;
             if long && polls.is_multiple_of(PROGRESS_POLLS) {
                 // The terminal takes everything.
@@ -109,6 +145,7 @@ impl Session<'_> {
             }
             !terminal.interrupted()
         })?;
+        report.conditions = before.zip(conditions::now(When::Behind));
         // What the console load or the progress left on the line.
         if long || params.loads.contains(Load::Console) {
             write!(self.terminal, "\r{:LEFT_COLUMNS$}\r", "")?;
@@ -135,11 +172,14 @@ impl Session<'_> {
     }
 }
 
-/// Ctrl-C makes a run shorter, and that is a failure for whoever waits for its status.
+/// Ctrl-C makes a run shorter, and that is a failure for whoever waits for its status; so is a run without a result.
 fn complete(report: &Report) -> Result<(), Failure> {
     let (done, asked) = (report.wakeup_ns.n(), report.params.fragments);
     if done == asked {
-        return Ok(());
+        return match report::refused(report) {
+            None => Ok(()),
+            Some(refusal) => Err(Failure::new(format_args!("{refusal}"))),
+        };
     }
     Err(Failure::new(format_args!(
         "stopped after {done} of {asked} fragments of {}; worst so far {}",

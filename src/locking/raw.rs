@@ -213,6 +213,18 @@ impl RawLock {
         unsafe { self.word.unlock() };
     }
 
+    /// [`Self::unlock_word`] of a lock that lies `OFFSET` bytes into `outer`.
+    ///
+    /// # Safety
+    /// This lock is there, the caller holds it, and there are lock words.
+    #[inline(always)]
+    pub(crate) unsafe fn unlock_word_in<T, const OFFSET: usize>(&self, outer: &T) {
+        debug_assert_eq!((&raw const *outer).addr() + OFFSET, (&raw const self.word).addr());
+        self.unlock_without_word();
+        // SAFETY: passed on.
+        unsafe { TicketLock::unlock_at::<OFFSET>((&raw const *outer).cast()) };
+    }
+
     /// Whether another CPU waits for it, for who holds it. On one CPU nobody can: the section is not preempted.
     #[inline(always)]
     pub(crate) fn is_contended(&self) -> bool {

@@ -183,7 +183,6 @@ impl RawMutex {
             next.wait.end(WaitStatus::Granted);
             let (_, flags) = pi.unlock_irqs_off();
             sched::wake_up_and_switch_smp(&next, flags);
-            irqflags::local_irq_restore(flags);
         } else {
             pi::hand_over(&self.lock, me, waiter);
             next.wait.end(WaitStatus::Granted);

@@ -123,6 +123,14 @@ impl<'a, T, R: Reach> SchedLockGuard<'a, T, R> {
         flags
     }
 
+    /// Keeps the lock held and IRQs masked, without a guard: the word, for who releases it by itself, and the flags to restore.
+    #[inline(always)]
+    pub(crate) fn keep_locked(self) -> (&'a RawLock, Flags) {
+        let (lock, flags) = (self.lock, self.flags);
+        core::mem::forget(self);
+        (&lock.raw, flags)
+    }
+
     /// The flags that will be restored.
     #[inline(always)]
     pub(crate) fn flags(&self) -> Flags {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::plist::PlistHead;
 use crate::preempt;
 use crate::sched::wait::{self, Timeout};
+use arch::patch::{SMP_LOCKS, static_branch};
 use core::cell::Cell;
 use core::ptr;
 
@@ -50,7 +51,7 @@ impl Semaphore {
             inner.unlock_no_resched();
             return Ok(());
         }
-        give_slow(inner)
+        if static_branch::<SMP_LOCKS>() { give_slow_smp(inner) } else { give_slow(inner) }
     }
 
     /// Takes a unit, waiting for one if there is none.
@@ -64,7 +65,7 @@ impl Semaphore {
             inner.unlock_no_resched();
             return;
         }
-        take_slow(inner);
+        if static_branch::<SMP_LOCKS>() { take_slow_smp(inner) } else { take_slow(inner) }
     }
 
     /// Takes a unit, waiting as `timeout` says.
@@ -104,8 +105,23 @@ impl Semaphore {
 /// Hands the unit to the most important waiter, or refuses it at the limit.
 #[inline(never)]
 fn give_slow(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
+    give_to_first::<false>(inner)
+}
+
+/// [`give_slow`] where there are several CPUs.
+#[inline(never)]
+fn give_slow_smp(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
+    give_to_first::<true>(inner)
+}
+
+#[inline(always)]
+fn give_to_first<const SMP: bool>(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
     if let Some(task) = wait::first(&inner.waiters) {
-        wait::grant_and_unlock(inner, |i| &i.waiters, task);
+        if SMP {
+            wait::grant_and_unlock_smp(inner, |i| &i.waiters, task);
+        } else {
+            wait::grant_and_unlock_alone(inner, |i| &i.waiters, task);
+        }
         return Ok(());
     }
     inner.unlock_no_resched();
@@ -115,5 +131,11 @@ fn give_slow(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
 /// Waits for a unit.
 #[inline(never)]
 fn take_slow(inner: SchedLockGuard<'_, Inner>) {
-    wait::block(inner, |i| &i.waiters, ptr::null_mut());
+    wait::block_alone(inner, |i| &i.waiters, ptr::null_mut());
+}
+
+/// [`take_slow`] where there are several CPUs.
+#[inline(never)]
+fn take_slow_smp(inner: SchedLockGuard<'_, Inner>) {
+    wait::block_smp(inner, |i| &i.waiters, ptr::null_mut());
 }

@@ -16,6 +16,7 @@ use super::migrate::{Settled, settle};
 use super::push_pull;
 use super::runqueue::{RunQueue, lock_task_rq};
 use super::stop::stop_one_cpu;
+use super::wakeup::check_resched;
 use super::{Class, Policy, dl_root};
 use crate::error::{Error, Result};
 use crate::locking::WaitQueue;
@@ -74,6 +75,7 @@ fn store(task: &Task, cpus: CpuMask) -> Result<()> {
     }
     // SAFETY: locked above.
     unsafe { this.unlock() };
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
     // Another change may wait to move it, for which there is no need any more.
     SECTION_ENDS.wake_all();
@@ -84,6 +86,8 @@ fn settle_irqs_open(task: &Task) -> Settled {
     let flags = irqflags::local_irq_save();
     // SAFETY: masked.
     let settled = unsafe { settle(task) };
+    // It may have come to this CPU, and be the one to run here.
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
     settled
 }

@@ -36,6 +36,8 @@ const CACHE_NICE_TRIES: u32 = 1;
 /// A busy CPU looks around so much less often.
 const BUSY_FACTOR: u64 = 16;
 const MS: u64 = 1_000_000;
+/// Where all that could be moved is bound to its CPU, the interval grows up to this.
+const MAX_PINNED_INTERVAL_NS: u64 = 512 * MS;
 
 /// In what position a CPU looks around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,11 +84,19 @@ struct Load {
     capacity: u64,
 }
 
+/// Whether `cpu` has nothing to do, as those who spread tasks see it.
+#[must_use]
+pub fn is_idle(view: &View<'_>, cpu: usize) -> bool {
+    Load::of(view, cpu).nr == 0
+}
+
 impl Load {
     fn of(view: &View<'_>, cpu: usize) -> Self {
-        let is_busy = view.pri.level(cpu) > cpupri::FAIR;
-        let capacity = if is_busy { BUSY_CAPACITY } else { CAPACITY };
-        Self { nr: view.loads.nr_running(cpu), avg: view.loads.load_avg(cpu), capacity }
+        let runs_better = view.pri.level(cpu) > cpupri::FAIR;
+        let is_looking = runs_better && view.looking.contains(cpu);
+        let capacity = if runs_better && !is_looking { BUSY_CAPACITY } else { CAPACITY };
+        let nr = view.loads.nr_running(cpu) - u32::from(is_looking);
+        Self { nr, avg: view.loads.load_avg(cpu), capacity }
     }
 
     /// Load by capacity.
@@ -122,9 +132,12 @@ pub fn find_busiest(view: &View<'_>, this: usize, idle: CpuIdle) -> Option<Busie
         load += theirs.avg;
         capacity += theirs.capacity;
     }
-    let mean = load * CAPACITY / capacity.max(1);
     let cpu = view.domain.iter().filter(crowded).max_by_key(|&cpu| Load::of(view, cpu).scaled())?;
     let busiest = Load::of(view, cpu);
+    // A third CPU, which has nobody waiting, may carry more than all others: what slept there of late counts. The two can
+    // only become equal.
+    let of_both = (busiest.avg + local.avg) * CAPACITY / (busiest.capacity + local.capacity);
+    let mean = of_both.min(load * CAPACITY / capacity.max(1));
     let is_balanced = local.scaled() >= mean
         || local.scaled() >= busiest.scaled()
         || 100 * busiest.scaled() <= IMBALANCE_PCT * local.scaled();
@@ -178,9 +191,10 @@ impl Rq {
         Some(p)
     }
 
-    /// Some fair task that waits here might run on `to` but for the state of its caches.
+    /// Some fair task that waits or runs here might run on `to` but for the state of its caches.
     pub fn has_movable(&self, to: usize) -> bool {
-        self.cfs.iter_from_last().take(CANDIDATES).any(|p| p.may_move_to(to))
+        let curr = Some(self.curr).filter(|curr| curr.is_fair() && curr.is_queued());
+        self.cfs.iter_from_last().take(CANDIDATES).chain(curr).any(|p| p.may_move_to(to))
     }
 
     fn is_cache_hot(&self, p: SchedRef, failed: u32) -> bool {
@@ -220,6 +234,8 @@ pub enum Outcome {
     Moved,
     /// Something should have been moved, and nothing could be.
     Failed,
+    /// Nothing there may run here, wherever it was looked: no failure, and no reason to look again soon.
+    Pinned,
 }
 
 impl Balancer {
@@ -275,6 +291,14 @@ impl Balancer {
             Outcome::Balanced => {
                 self.nr_failed = 0;
                 self.interval_ns = if self.interval_ns < max { self.interval_ns * 2 } else { max };
+            }
+            Outcome::Pinned => {
+                self.nr_failed = 0;
+                self.interval_ns = if self.interval_ns < MAX_PINNED_INTERVAL_NS {
+                    self.interval_ns * 2
+                } else {
+                    self.interval_ns
+                };
             }
             Outcome::Failed => {
                 if !matches!(idle, CpuIdle::NewlyIdle) {

@@ -3,13 +3,15 @@
 //! Context: as each function says. Lock: the run queue of the task.
 
 use super::class::{DequeueFlags, Resched};
-use super::core::{__schedule, Why};
+use super::core::{Why, schedule_alone, schedule_locked};
 use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
 use super::prio::{SchedAttr, is_rt_prio};
 use super::rq::{Interval, Rq};
-use super::runqueue::{RunQueue, lock_task_rq, rq_of, sched_ref, task_of};
+use super::runqueue::{
+    RunQueue, lock_task_rq, lock_task_rq_smp, lock_this_rq_smp, rq_of, sched_ref, task_of,
+};
 use super::wait::{self, WaitStatus};
 use super::wakeup::{check_resched, resched_if, resched_rq_if};
 use crate::error::{Error, Result};
@@ -35,13 +37,32 @@ pub(crate) fn yield_task() {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn yield_to_others() {
+    if static_branch::<SMP_LOCKS>() { yield_smp() } else { yield_alone() }
+}
+
+/// [`yield_task`] on one of several CPUs: the run queue is locked once, for the turn and for the pick.
+#[inline(never)]
+fn yield_smp() {
     let flags = irqflags::local_irq_save();
     let prev = task::current();
-    // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(prev) };
-    // SAFETY: locked above.
+    // SAFETY: IRQs masked; then: task context, count 0 (checked by the caller), and the run queue is locked. The switch
+    // counts as in `yield_alone`.
+    unsafe {
+        let this = lock_this_rq_smp();
+        give_way(this, prev);
+        thread_info::preempt_count_set::<2>();
+        schedule_locked::<{ Why::Preempt as u8 }>(this, prev, false);
+        thread_info::preempt_count_set::<0>();
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+/// The class of the running `prev` decides what it means that it yields. `this` is its run queue, locked.
+#[inline(always)]
+fn give_way(this: &RunQueue, prev: &Task) {
+    // SAFETY: locked by the caller, who has no reference.
     let rq = unsafe { this.rq() };
     if prev.sched.is_rt() {
         rq.yield_rt(sched_ref(prev));
@@ -50,13 +71,21 @@ fn yield_to_others() {
         rq.yield_task();
         this.event.program_if_deadline(rq, sched_ref(prev));
     }
-    // SAFETY: locked above.
-    unsafe { this.unlock() };
-    // SAFETY: task context, count 0 (checked above), IRQs masked. A yielding task stays ready, and its switch
+}
+
+#[inline(never)]
+fn yield_alone() {
+    let flags = irqflags::local_irq_save();
+    let prev = task::current();
+    let this = rq_of(prev);
+    this.lock.lock_without_word();
+    give_way(this, prev);
+    this.lock.unlock_without_word();
+    // SAFETY: task context, count 0 (checked by the caller), IRQs masked. A yielding task stays ready, and its switch
     // counts as involuntary (reference 3.8): to `__schedule` it is a preemption.
     unsafe {
         thread_info::preempt_count_set::<2>();
-        __schedule::<{ Why::Preempt as u8 }>();
+        schedule_alone::<{ Why::Preempt as u8 }>();
         thread_info::preempt_count_set::<0>();
     }
     irqflags::local_irq_restore(flags);
@@ -190,7 +219,48 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
 #[inline(never)]
 fn setprio_smp(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: IRQs masked.
-    let this = unsafe { lock_task_rq(task) };
+    let this = unsafe { lock_task_rq_smp(task) };
+    if setprio_plain(this, task, prio) {
+        // SAFETY: locked above.
+        return unsafe { this.unlock_smp() };
+    }
+    setprio_at_length(this, task, prio, donor);
+}
+
+/// [`setprio`] of a real-time task that stays one and is its CPU's alone: others are told of nothing but the level of what
+/// runs. False: nothing is done. `this` is the task's run queue, locked.
+#[inline(always)]
+fn setprio_plain(this: &'static RunQueue, task: &Task, prio: i32) -> bool {
+    // SAFETY: locked by the caller, who has no reference.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    let curr = rq.curr();
+    let runs = curr == p;
+    // One that waits on a queue is to be filed anew there; one that waits to run may equal one that could make room by going
+    // elsewhere; and one that runs and is on no queue is being put to sleep.
+    let is_plain = is_rt_prio(prio)
+        && rq.is_quiet()
+        && rq.is_own_rt(p)
+        && !wait::is_filed(task)
+        && if p.is_queued() { rq.is_own(curr) } else { !runs };
+    if !is_plain {
+        return false;
+    }
+    let mut decision = rq.setprio_rt(p, prio);
+    if runs {
+        // Where somebody here goes first, the pick tells; where it sinks below what waits elsewhere, the pick pulls.
+        if !decision.is_yes() && !hooks::has_nothing_to_pull(rq, p) {
+            decision = Resched::Yes;
+        }
+    } else if decision.is_yes() {
+        hooks::about_to_run(rq, prio);
+    }
+    resched_rq_if(this, decision);
+    true
+}
+
+#[inline(never)]
+fn setprio_at_length(this: &'static RunQueue, task: &Task, prio: i32, donor: Option<&Task>) {
     setprio_by_clock(this, sched_ref(task), prio, donor);
     let this = prio_changed_smp(this, task);
     let this = retry(this, task, wait::try_requeue);
@@ -341,8 +411,10 @@ fn take_out(this: &RunQueue, task: &Task, waits_for_a_lock: bool) -> Verdict {
     }
     if p.is_queued() {
         // SAFETY: locked by the caller.
-        unsafe { this.rq() }.dequeue_task(p, DequeueFlags::SLEEP);
-        if static_branch::<SMP_LOCKS>() {
+        let rq = unsafe { this.rq() };
+        rq.dequeue_task(p, DequeueFlags::SLEEP);
+        // Of one that is this CPU's alone nobody was told.
+        if !(rq.is_quiet() && rq.is_own_rt(p)) {
             hooks::changed(this, task);
         }
     }

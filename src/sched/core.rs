@@ -21,7 +21,7 @@ use super::entity::SchedRef;
 use super::hooks;
 use super::prio::SchedAttr;
 use super::rq::Rq;
-use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
+use super::runqueue::{RunQueue, lock_this_rq, lock_this_rq_smp, rq_of, sched_ref, task_of, this_rq};
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::context::cpu_switch_to;
@@ -62,10 +62,16 @@ pub(super) enum Why {
 /// queue's lock, which is taken here. Returns with IRQs masked and the count 2: the caller sets it back.
 #[inline(always)]
 pub(super) unsafe fn __schedule<const WHY: u8>() {
-    if static_branch::<SMP_LOCKS>() {
-        // SAFETY: passed on.
-        return unsafe { schedule_smp::<WHY>() };
-    }
+    // SAFETY: passed on.
+    unsafe { if static_branch::<SMP_LOCKS>() { schedule_smp::<WHY>() } else { schedule_alone::<WHY>() } }
+}
+
+/// [`__schedule`] on a CPU that is alone.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn schedule_alone<const WHY: u8>() {
     let prev = task::current();
     let this = this_rq();
     this.lock.lock_without_word();
@@ -79,7 +85,7 @@ pub(super) unsafe fn __schedule<const WHY: u8>() {
     if sleeps {
         rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
     }
-    let next = if rq.special().is_empty() {
+    let next = if rq.is_quiet() {
         rq.pick_next_task_lazily(sched_ref(prev), crate::time::now_ns)
     } else {
         pick_special(this)
@@ -99,32 +105,50 @@ pub(super) unsafe fn __schedule<const WHY: u8>() {
     finish_task_switch();
 }
 
-/// [`__schedule`] where there are several CPUs: others may wake `prev` until the lock is taken, so its state is looked at
-/// under it, whatever the caller set; they may be pulled from; and the lock is a word that the next task releases.
+/// [`__schedule`] where there are several CPUs.
 ///
 /// # Safety
 /// As there.
 #[inline(never)]
 unsafe fn schedule_smp<const WHY: u8>() {
     let prev = task::current();
-    // SAFETY: IRQs masked by contract.
-    let this = unsafe { lock_this_rq() };
+    // SAFETY: IRQs masked by contract; there are several CPUs.
+    unsafe {
+        let this = lock_this_rq_smp();
+        // A waker that was faster has found the task on its queue and has made the state RUNNING: then nobody sleeps.
+        let sleeps = WHY != Why::Preempt as u8 && prev.state.load(Ordering::Relaxed) != state::RUNNING;
+        schedule_locked::<WHY>(this, prev, sleeps);
+    }
+}
+
+/// The rest of `__schedule` where there are several CPUs, `this` one's run queue being locked: others may wake `prev` until
+/// then, so whether it `sleeps` is what its state says under the lock; they may be pulled from; and the lock is a word that
+/// the next task releases.
+///
+/// One real-time task of this CPU alone that follows another one is the whole of it here. Everything else is `pick_at_length`.
+///
+/// # Safety
+/// As for `__schedule`.
+#[inline(always)]
+pub(super) unsafe fn schedule_locked<const WHY: u8>(this: &'static RunQueue, prev: &Task, sleeps: bool) {
     #[cfg(debug_assertions)]
     schedule_debug(prev);
-    // SAFETY: locked above.
+    // SAFETY: locked by contract.
     let rq = unsafe { this.rq() };
-
-    // A waker that was faster has found the task on its queue and has made the state RUNNING: then nobody sleeps.
-    let sleeps = WHY != Why::Preempt as u8 && prev.state.load(Ordering::Relaxed) != state::RUNNING;
-    if sleeps {
-        rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
-    }
-    let next = match rq.plain_pick() {
-        Some(next) if hooks::has_nothing_to_pull(rq, next) => {
-            rq.set_next_rt(sched_ref(prev), next, |_| crate::time::now_ns());
-            next
+    let p = sched_ref(prev);
+    let next = if rq.is_quiet() && rq.is_own_rt(p) {
+        if sleeps {
+            rq.dequeue_rt(p);
         }
-        _ => pull_and_pick(this, prev),
+        match rq.rt().pick() {
+            Some(next) if rq.is_own(next) && hooks::has_nothing_to_pull(rq, next) => {
+                rq.run_own_rt(next);
+                next
+            }
+            _ => pick_at_length(this, prev, false),
+        }
+    } else {
+        pick_at_length(this, prev, sleeps)
     };
     let next = task_of(next);
 
@@ -135,7 +159,6 @@ unsafe fn schedule_smp<const WHY: u8>() {
 
     // A task that went to sleep may have been woken while the lock was let go of to pull, and picked.
     if !ptr::eq(prev, next) {
-        note_switch(this, prev, next);
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
         unsafe { context_switch::<true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
@@ -143,7 +166,29 @@ unsafe fn schedule_smp<const WHY: u8>() {
     finish_task_switch_smp();
 }
 
-/// The pick of `schedule_smp` where it is not known before what it returns. The run queue is locked.
+/// The pick where a task of another class takes part, or one that may run elsewhere, or where this CPU sinks and others may
+/// have something better: dequeues `prev` if it `sleeps`, pulls, picks, and tells. The run queue is locked.
+#[inline(never)]
+fn pick_at_length(this: &'static RunQueue, prev: &Task, sleeps: bool) -> SchedRef {
+    // SAFETY: locked by the caller, who does not use its own reference any more.
+    let rq = unsafe { this.rq() };
+    if sleeps {
+        rq.dequeue_task_lazily(sched_ref(prev), DequeueFlags::SLEEP, crate::time::now_ns);
+    }
+    let next = match rq.plain_pick() {
+        Some(next) if hooks::has_nothing_to_pull(rq, next) => {
+            rq.set_next_rt(sched_ref(prev), next, |_| crate::time::now_ns());
+            next
+        }
+        _ => pull_and_pick(this, prev),
+    };
+    if next != sched_ref(prev) {
+        note_switch(this, prev, task_of(next));
+    }
+    next
+}
+
+/// The pick of [`pick_at_length`] where it is not known before what it returns. The run queue is locked.
 #[inline(never)]
 fn pull_and_pick(this: &'static RunQueue, prev: &Task) -> SchedRef {
     hooks::pull_before_pick(this, prev);
@@ -158,10 +203,9 @@ fn pull_and_pick(this: &'static RunQueue, prev: &Task) -> SchedRef {
 
 /// Tells those who look at several CPUs that `next` runs on this one instead of `prev`. The run queue is locked, `next` its
 /// `curr`.
-#[inline(always)]
 pub(super) fn note_switch(this: &RunQueue, prev: &Task, next: &Task) {
     if hooks::switched(this, prev, next) {
-        this.needs_balance.set(true);
+        this.ask_balance();
     }
 }
 
@@ -241,12 +285,11 @@ pub(super) fn finish_task_switch_smp() {
     debug_assert_eq!(thread_info::preempt_count(), 2, "corrupted preempt count after a switch");
     debug_assert!(irqflags::irqs_disabled(), "IRQs are open inside a switch");
     let this = this_rq();
-    if this.needs_balance.get() {
-        this.needs_balance.set(false);
+    if this.take_balance() {
         hooks::balance_callback(this);
     }
     // SAFETY: taken before the switch by the task that switched here, on this CPU, which is ours now.
-    unsafe { this.unlock() };
+    unsafe { this.unlock_smp() };
 }
 
 /// The first code of a new task, from `ret_from_fork`: unwinds `FORK_PREEMPT_COUNT` and opens interrupts.
@@ -293,16 +336,56 @@ pub(crate) unsafe fn sleep_irqs_off() {
     }
 }
 
+/// [`sleep_irqs_off`] on a CPU that is alone, for a caller that has asked.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn sleep_alone_irqs_off() {
+    // SAFETY: as in `schedule`.
+    unsafe {
+        thread_info::preempt_count_set::<2>();
+        schedule_alone::<{ Why::Sleep as u8 }>();
+        thread_info::preempt_count_set::<0>();
+    }
+}
+
 /// The end of both preemption points.
 ///
 /// # Safety
 /// Task context, the count 0, IRQs masked and about to be opened by the caller.
 #[inline(never)]
 pub(crate) unsafe fn preempt_schedule_irqs_off() {
+    // SAFETY: passed on, and as in `schedule`.
+    unsafe {
+        if static_branch::<SMP_LOCKS>() {
+            return preempt_schedule_by_call_smp();
+        }
+        thread_info::preempt_count_set::<2>();
+        schedule_alone::<{ Why::Preempt as u8 }>();
+        thread_info::preempt_count_set::<0>();
+    }
+}
+
+/// # Safety
+/// As [`preempt_schedule_irqs_off`].
+#[inline(never)]
+unsafe fn preempt_schedule_by_call_smp() {
+    // SAFETY: passed on.
+    unsafe { preempt_schedule_smp() };
+}
+
+/// [`preempt_schedule_irqs_off`] where there are several CPUs, for a caller that has asked.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn preempt_schedule_smp() {
+    let prev = task::current();
     // SAFETY: as in `schedule`.
     unsafe {
         thread_info::preempt_count_set::<2>();
-        __schedule::<{ Why::Preempt as u8 }>();
+        schedule_locked::<{ Why::Preempt as u8 }>(lock_this_rq_smp(), prev, false);
         thread_info::preempt_count_set::<0>();
     }
 }

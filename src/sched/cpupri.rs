@@ -90,9 +90,14 @@ impl CpuPri {
     /// `cpu` runs something of this level from now on. The lock of its run queue is held.
     #[inline(always)]
     pub fn set(&self, cpu: usize, level: u8) {
-        if let Some(entry) = self.levels.get(cpu) {
-            entry.store(level, Ordering::Relaxed);
-        }
+        // No CPU has a greater number; so the bounds need no branch.
+        self.levels[cpu % MAX_CPUS].store(level, Ordering::Relaxed);
+    }
+
+    /// The place of `cpu`, for who tells often. As for [`Self::set`].
+    #[must_use]
+    pub fn entry(&self, cpu: usize) -> &AtomicU8 {
+        &self.levels[cpu % MAX_CPUS]
     }
 
     /// What `cpu` runs.

@@ -479,6 +479,12 @@ impl SchedTask {
         self.rt.time_slice.get()
     }
 
+    /// A new real-time task has so many ticks.
+    #[inline(always)]
+    pub(super) fn begin_turn(&self, ticks: u32) {
+        self.rt.time_slice.set(ticks);
+    }
+
     /// Gives a task that was never woken its first policy and parameters.
     pub fn init(&self, attr: SchedAttr) {
         debug_assert!(!self.is_queued() && self.is_new.get(), "init: the task has already been woken");

@@ -6,10 +6,11 @@
 //!
 //! Context: threads that may sleep. Locks: the run queues, two at a time.
 
-use super::Class;
 use super::migrate::{Settled, settle};
 use super::runqueue::{CPUPRI, cpu_rq, task_cpu, task_of};
 use super::stop::stop_one_cpu;
+use super::wakeup::{check_resched, resched_rq_if};
+use super::{Class, Resched};
 use crate::smp;
 use crate::task::{self, Name, Task};
 use arch::irqflags;
@@ -63,8 +64,23 @@ fn settle_irqs_open(task: &Task) -> Settled {
     let flags = irqflags::local_irq_save();
     // SAFETY: masked.
     let settled = unsafe { settle(task) };
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
     settled
+}
+
+/// `cpu` is not online any more: a task that is bound to it does not become ready there either, from here on. Before the
+/// first task is moved away.
+pub(crate) fn stop_taking(cpu: usize) {
+    let flags = irqflags::local_irq_save();
+    let this = cpu_rq(cpu);
+    this.lock.lock();
+    // SAFETY: locked above.
+    unsafe {
+        this.rq().set_taking(false);
+        this.unlock();
+    }
+    irqflags::local_irq_restore(flags);
 }
 
 /// Whether others may look for this CPU to run something there.
@@ -78,8 +94,11 @@ pub(crate) fn publish(cpu: usize, is_published: bool) {
     let this = cpu_rq(cpu);
     this.lock.lock();
     this.set_published(is_published);
+    // What waits elsewhere may be for it: its next pick looks.
+    resched_rq_if(this, Resched::when(is_published));
     // SAFETY: locked above.
     unsafe { this.unlock() };
+    check_resched(flags);
     irqflags::local_irq_restore(flags);
 }
 

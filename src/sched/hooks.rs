@@ -52,6 +52,13 @@ pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
     push_pull::has_nothing_to_pull(rq, next)
 }
 
+/// A real-time task of this priority is to run on the CPU of `rq`, locked, in the place of something less important: tells those
+/// who look at several CPUs, if they do not know it.
+#[inline(always)]
+pub(super) fn about_to_run(rq: &mut Rq, prio: i32) {
+    push_pull::about_to_run(rq, prio);
+}
+
 /// The priority of `task` has changed, which runs or waits on `this`, locked: may let go of the lock and take it again.
 #[inline]
 pub(super) fn prio_changed(this: &'static RunQueue, task: &Task) {

@@ -26,6 +26,22 @@ impl Rq {
         RtRq::check_preempt(self.curr, p)
     }
 
+    /// Makes the sleeping `p`, a real-time task of this CPU alone, ready.
+    #[inline(always)]
+    pub(super) fn enqueue_own_rt(&mut self, p: SchedRef) {
+        debug_assert!(p.is_rt() && p.on_rq() == OnRq::No);
+        p.on_rq.set(OnRq::Queued);
+        self.rt.enqueue(p, EnqueueFlags::WAKEUP);
+    }
+
+    /// The same of a new one: the first half of [`Rq::wake_up_new_task`].
+    #[inline(always)]
+    pub(super) fn begin_own_rt(&mut self, p: SchedRef) {
+        debug_assert!(p.is_new.get(), "rq: {p:?} has been woken before");
+        p.is_new.set(false);
+        self.enqueue_own_rt(p);
+    }
+
     /// [`Rq::task_tick`].
     #[inline(always)]
     pub(super) fn task_tick_lazily(&mut self, now_ns: impl FnOnce() -> u64) -> Resched {
@@ -51,10 +67,18 @@ impl Rq {
         self.dequeue_task(p, flags);
     }
 
+    /// [`Rq::dequeue_task`] of a real-time task.
+    #[inline(always)]
+    pub(super) fn dequeue_rt(&mut self, p: SchedRef) {
+        debug_assert!(p.is_rt() && p.is_queued(), "rq: {p:?} is not queued, or no real-time task");
+        p.on_rq.set(OnRq::No);
+        self.rt.dequeue(p, DequeueFlags::SLEEP);
+    }
+
     /// [`Rq::pick_next_task`].
     #[inline(always)]
     pub(super) fn pick_next_task_lazily(&mut self, prev: SchedRef, now_ns: impl FnOnce() -> u64) -> SchedRef {
-        debug_assert!(self.special.is_empty(), "rq: {:?} is for pick_next_special", self.special);
+        debug_assert!(self.special().is_empty(), "rq: {:?} is for pick_next_special", self.special);
         match self.rt().pick() {
             Some(next) => {
                 self.set_next_rt(prev, next, |_| now_ns());

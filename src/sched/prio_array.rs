@@ -77,11 +77,9 @@ impl PrioArray {
         }
     }
 
-    /// The list of `p`'s priority.
+    /// The list of this priority.
     #[inline(always)]
-    fn list(&self, p: SchedRef) -> &ListHead {
-        let prio = p.prio() as u32 as usize;
-        debug_assert!(prio < LISTS, "rt: {p:?} is no real-time task");
+    fn list(&self, prio: usize) -> &ListHead {
         // SAFETY: only tasks of the real-time class get here, and their
         // priority is below `LISTS` (module invariant).
         unsafe { &*self.lists.as_ptr().add(prio) }
@@ -89,28 +87,31 @@ impl PrioArray {
 
     #[inline(always)]
     pub(super) fn add_tail(&mut self, p: SchedRef) {
-        let list = self.list(p);
+        let prio = prio_of(p);
+        let list = self.list(prio);
         let was_empty = list.is_empty();
         // SAFETY: `p` is pinned and outlives its time in here (contract of
         // `SchedRef::new`); it is on no list (module invariant).
         unsafe { list.add_tail(p.run_list()) };
         if was_empty {
-            self.mark(p);
+            self.mark(prio);
         }
     }
 
     #[inline(always)]
     pub(super) fn add_head(&mut self, p: SchedRef) {
+        let prio = prio_of(p);
         // SAFETY: as in `add_tail`.
-        unsafe { self.list(p).add_head(p.run_list()) };
-        self.mark(p);
+        unsafe { self.list(prio).add_head(p.run_list()) };
+        self.mark(prio);
     }
 
     #[inline(always)]
     pub(super) fn del(&mut self, p: SchedRef) {
+        let prio = prio_of(p);
         // SAFETY: `p` is on this list (module invariant).
-        if unsafe { self.list(p).del(p.run_list()) } {
-            self.unmark(p);
+        if unsafe { self.list(prio).del(p.run_list()) } {
+            self.unmark(prio);
         }
     }
 
@@ -118,28 +119,28 @@ impl PrioArray {
     #[inline(always)]
     pub(super) fn move_tail(&mut self, p: SchedRef) {
         // SAFETY: `p` is on this list (module invariant).
-        unsafe { self.list(p).move_tail(p.run_list()) }
+        unsafe { self.list(prio_of(p)).move_tail(p.run_list()) }
     }
 
     // The branches below are deliberate: testing one bit is one instruction,
     // computing the word's address from the priority takes three.
 
     #[inline(always)]
-    fn mark(&mut self, p: SchedRef) {
-        if p.prio() as u32 & 64 == 0 {
-            self.bitmap[0] |= bit(p);
+    fn mark(&mut self, prio: usize) {
+        if prio & 64 == 0 {
+            self.bitmap[0] |= bit(prio);
         } else {
-            self.bitmap[1] |= bit(p);
+            self.bitmap[1] |= bit(prio);
         }
     }
 
     /// The bit is set, so flipping it clears it (and needs no inverted mask).
     #[inline(always)]
-    fn unmark(&mut self, p: SchedRef) {
-        if p.prio() as u32 & 64 == 0 {
-            self.bitmap[0] ^= bit(p);
+    fn unmark(&mut self, prio: usize) {
+        if prio & 64 == 0 {
+            self.bitmap[0] ^= bit(prio);
         } else {
-            self.bitmap[1] ^= bit(p);
+            self.bitmap[1] ^= bit(prio);
         }
     }
 
@@ -164,6 +165,14 @@ impl PrioArray {
 }
 
 #[inline(always)]
-fn bit(p: SchedRef) -> u64 {
-    (1 << 63) >> (p.prio() as u32 & 63)
+fn bit(prio: usize) -> u64 {
+    (1 << 63) >> (prio & 63)
+}
+
+/// The priority of `p`, as an index: extended once.
+#[inline(always)]
+fn prio_of(p: SchedRef) -> usize {
+    let prio = p.prio() as u32 as usize;
+    debug_assert!(prio < LISTS, "rt: {p:?} is no real-time task");
+    prio
 }

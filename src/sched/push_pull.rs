@@ -30,6 +30,7 @@ use super::rebalance;
 use super::rq::{Rq, Special};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, sched_ref, task_of, this_rq};
 use super::select::{self, View, Wakeup};
+use super::smp::prio_of;
 use crate::smp::{self, CpuMask};
 use crate::task::{self, Task};
 use core::sync::atomic::{Ordering, fence};
@@ -45,7 +46,8 @@ pub(super) static LOADS: CpuLoads = CpuLoads::new();
 /// The machine as it is now.
 pub(super) fn view() -> View<'static> {
     let online = smp::online();
-    View { pri: &CPUPRI, loads: &LOADS, online, domain: online & smp::isolation::housekeeping() }
+    let domain = online & smp::isolation::housekeeping();
+    View { pri: &CPUPRI, loads: &LOADS, online, domain, looking: CpuMask::NONE }
 }
 
 /// `hooks::select_task_rq`.
@@ -138,7 +140,7 @@ pub(super) fn push(this: &'static RunQueue) {
         unsafe { to.unlock() };
     }
     // Somebody may be left: at the next switch.
-    this.needs_balance.set(true);
+    this.ask_balance();
 }
 
 /// Would `p` be the next to run on the CPU of `rq`?
@@ -184,15 +186,51 @@ fn publish_what_will_run(this: &RunQueue, prio: i32) {
 /// told what runs. False: ask that.
 #[inline(always)]
 pub(super) fn has_nothing_to_pull(rq: &mut Rq, next: SchedRef) -> bool {
-    if rq.does_not_sink(next) {
+    let (prio, told) = (next.prio(), rq.told_prio());
+    if prio == told {
         return true;
     }
-    if rq.is_off() {
-        return false;
+    if prio > told {
+        return may_sink_to(rq, prio);
     }
-    rq.tell_level(&CPUPRI, level_of_prio(next.prio()));
+    rq.tell_table(prio);
+    rq.note_told_prio(prio);
+    true
+}
+
+/// The CPU of `rq` is going to run something of this real-time priority, which is less than what was told: tells it, and
+/// whether nobody waits elsewhere who should run here instead. If somebody may, `rq` itself goes on to think that it has not
+/// sunk, so that the next pick looks.
+#[inline(always)]
+fn may_sink_to(rq: &mut Rq, prio: i32) -> bool {
+    if rq.is_off() {
+        // Nobody is to know, and nothing comes here.
+        return true;
+    }
+    rq.tell_table(prio);
+    // The handshake with `push` (module). Who waits here himself is among those found: then it is looked at at leisure.
     fence(Ordering::SeqCst);
-    LOADS.overloaded().without(rq.cpu()).is_empty()
+    let is_alone = LOADS.overloaded().is_empty();
+    if is_alone {
+        rq.note_told_prio(prio);
+    }
+    is_alone
+}
+
+/// `hooks::about_to_run`.
+#[inline(always)]
+pub(super) fn about_to_run(rq: &mut Rq, prio: i32) {
+    let told = rq.told_prio();
+    if prio < told {
+        rq.tell_table(prio);
+        rq.note_told_prio(prio);
+        // More than all that is coming, of which was told.
+        rq.set_coming(prio);
+    } else if told == prio_of(cpupri::OFF) && !rq.is_off() {
+        // Told, but not known to be looked down to: the next pick still looks.
+        rq.note_coming(prio);
+        rq.tell_coming();
+    }
 }
 
 /// Takes what should rather run here than what would. One task, if any: the best there is, as far as was published.
@@ -243,16 +281,8 @@ fn find_rt(others: CpuMask, prio: i32) -> Option<usize> {
 
 /// The core is about to switch from `prev` to `next` on `this`, locked: tells the others, and says whether
 /// `hooks::balance_callback` has something to do behind the switch.
-#[inline(always)]
 pub(super) fn switched(this: &RunQueue, prev: &Task, next: &Task) -> bool {
     // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
-    let rq = unsafe { this.rq() };
-    !rq.is_told_switch(sched_ref(prev), sched_ref(next)) && tell_switch(this, prev, next)
-}
-
-#[inline(never)]
-fn tell_switch(this: &RunQueue, prev: &Task, next: &Task) -> bool {
-    // SAFETY: as in `switched`.
     let rq = unsafe { this.rq() };
     rq.publish_switch(&CPUPRI, &LOADS, sched_ref(prev), sched_ref(next));
     if sched_ref(prev) == rq.idle() {

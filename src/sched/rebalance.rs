@@ -19,10 +19,12 @@ use super::migrate::{double_rq_lock, finish_move, lock_second_rq};
 use super::prio::MAX_PRIO;
 use super::push_pull::{LOADS, view};
 use super::runqueue::{CPUPRI, RunQueue, cpu_rq, task_of};
+use super::select::View;
 use super::stop::Request;
+use super::tunables::Tunables;
 use crate::irq::softirq::{self, Vector};
 use crate::percpu::raw_smp_processor_id;
-use crate::smp::ipi;
+use crate::smp::{CpuMask, ipi};
 use crate::{MAX_CPUS, per_cpu, time};
 use arch::irqflags;
 use core::cell::Cell;
@@ -65,13 +67,16 @@ fn with_balancer<R>(this: &RunQueue, f: impl FnOnce(&mut Balancer) -> R) -> R {
     result
 }
 
-/// The number of CPUs among which tasks are spread has changed. Threads.
+/// The number of CPUs among which tasks are spread has changed: it scales the intervals of balancing and the fair class's
+/// periods. Threads.
 pub(crate) fn set_cpus(count: usize) {
     for cpu in crate::smp::online().iter() {
         let this = cpu_rq(cpu);
         let flags = irqflags::local_irq_save();
         this.lock.lock();
         with_balancer(this, |balancer| balancer.set_cpus(count));
+        // SAFETY: locked above.
+        unsafe { this.rq() }.set_tunables(Tunables::for_cpus(count as u32));
         // SAFETY: locked above.
         unsafe { this.unlock() };
         irqflags::local_irq_restore(flags);
@@ -200,24 +205,48 @@ fn run() {
     }
 }
 
+/// The machine as it is but for the thread that looks at it, if that is one.
+fn looking_view() -> View<'static> {
+    let here = raw_smp_processor_id();
+    let looking = if softirq::is_thread() { CpuMask::of(here) } else { CpuMask::NONE };
+    View { looking, ..view() }
+}
+
 /// Looks around on behalf of `cpu`, if it is time for it to. Softirq, IRQs open.
 fn look_around(cpu: usize) {
     let to = cpu_rq(cpu);
-    let idle = if CPUPRI.level(cpu) == cpupri::IDLE { CpuIdle::Idle } else { CpuIdle::Busy };
+    let idle = if balance::is_idle(&looking_view(), cpu) { CpuIdle::Idle } else { CpuIdle::Busy };
     let (is_due, failed) =
         locked(to, || with_balancer(to, |balancer| (balancer.is_due(time::now_ns()), balancer.nr_failed())));
     if !is_due {
         return;
     }
-    let busiest = balance::find_busiest(&view(), cpu, idle);
-    let outcome = busiest.map_or(Outcome::Balanced, |busiest| take_from(busiest, to, failed));
+    let (outcome, busiest) = take_from_busiest(to, idle, failed);
     let is_active = locked(to, || with_balancer(to, |balancer| balancer.done(time::now_ns(), idle, outcome)));
     if let Some(busiest) = busiest
         && is_active
     {
-        ACTIVE_TO[busiest.cpu].store(cpu, Ordering::Relaxed);
-        let _ = ACTIVE[busiest.cpu].post(busiest.cpu);
+        ACTIVE_TO[busiest].store(cpu, Ordering::Relaxed);
+        let _ = ACTIVE[busiest].post(busiest);
     }
+}
+
+/// Takes from the busiest CPU; if all that is there is bound to it, from the busiest of the others, and so on: each CPU is
+/// looked at once. What came of it, and which CPU was the last. IRQs open.
+fn take_from_busiest(to: &'static RunQueue, idle: CpuIdle, failed: u32) -> (Outcome, Option<usize>) {
+    let mut outcome = Outcome::Balanced;
+    let mut bound = CpuMask::NONE;
+    for _ in 0..MAX_CPUS {
+        let mut view = looking_view();
+        view.domain = view.domain & !bound;
+        let Some(busiest) = balance::find_busiest(&view, to.cpu(), idle) else { break };
+        outcome = take_from(busiest, to, failed);
+        if outcome != Outcome::Pinned {
+            return (outcome, Some(busiest.cpu));
+        }
+        bound = bound.with(busiest.cpu);
+    }
+    (outcome, None)
 }
 
 /// Runs `f` with `this` locked.
@@ -239,7 +268,12 @@ fn take_from(busiest: Busiest, to: &'static RunQueue, failed: u32) -> Outcome {
     while moved < NR_MIGRATE && move_one_locking(from, to, &mut imbalance, failed) {
         moved += 1;
     }
-    if moved != 0 { Outcome::Moved } else { Outcome::Failed }
+    if moved != 0 {
+        return Outcome::Moved;
+    }
+    // SAFETY: locked by `locked`, which `f` runs under.
+    let may_move = locked(from, || unsafe { from.rq() }.has_movable(to.cpu()));
+    if may_move { Outcome::Failed } else { Outcome::Pinned }
 }
 
 /// [`move_one`] with the locks taken for it, and the preemption point behind. IRQs open.

@@ -57,7 +57,7 @@ pub struct Rq {
 bitflags! {
     /// Why a pick, or a switch to a woken task, cannot take the short way.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Special: u32 {
+    pub struct Special: u64 {
         /// A deadline task runs or may run.
         const DEADLINE = 0x01;
         /// Real-time tasks are held back.
@@ -68,6 +68,9 @@ bitflags! {
         const STOP = 0x08;
         /// The tick is stopped although a task runs, or was (`nohz`).
         const TICK_STOPPED = 0x10;
+        /// Others have been told of a task that they may take from here. Nothing special for who asks
+        /// [`Rq::special`]; beside the others, so that [`Rq::is_quiet`] is one load.
+        const PUSHABLE = 1 << 32;
     }
 }
 
@@ -163,7 +166,7 @@ impl Rq {
     /// What is out of the ordinary.
     #[inline(always)]
     pub fn special(&self) -> Special {
-        self.special
+        self.special - Special::PUSHABLE
     }
 
     /// Time of the last [`Self::update_clock`].
@@ -195,7 +198,7 @@ impl Rq {
     #[inline(always)]
     pub fn needs_clock(&self) -> bool {
         self.cfs.curr.is_some()
-            || !self.special.is_empty()
+            || !self.special().is_empty()
             || self.rt_bandwidth.is_enabled()
             || (self.rt.is_empty() && self.cfs.nr_running != 0)
     }
@@ -242,7 +245,7 @@ impl Rq {
     #[inline(always)]
     pub fn pick_next_task(&mut self, prev: SchedRef) -> SchedRef {
         debug_assert!(prev == self.curr, "rq: {prev:?} is not running, {:?} is", self.curr);
-        if !self.special.is_empty() {
+        if !self.special().is_empty() {
             return self.pick_next_special();
         }
         if let Some(next) = self.rt.pick() {

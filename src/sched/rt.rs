@@ -28,7 +28,8 @@ const RR_TIMESLICE_MS: u32 = 100;
 #[repr(C)]
 pub struct RtRq {
     active: PrioArray,
-    rr_timeslice_ticks: u32,
+    /// Set once, before the run queue is used.
+    pub(super) rr_timeslice_ticks: u32,
 }
 
 impl RtRq {

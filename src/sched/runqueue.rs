@@ -20,6 +20,7 @@
 use super::cpupri::CpuPri;
 use super::entity::SchedRef;
 use super::event::EventTimer;
+use super::prio::Policy;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -29,6 +30,9 @@ use core::cell::{Cell, UnsafeCell};
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// How seldom a tick looks around that has nothing else to do.
+const LOOK_AFTER_TICKS: u32 = 8;
 
 /// A CPU's run queue, with what the classes need not see.
 #[repr(C)]
@@ -41,8 +45,10 @@ pub(crate) struct RunQueue {
     /// For what the classes want to happen later.
     pub(super) event: EventTimer,
     cpu: Cell<u32>,
-    /// There is something for `hooks::balance_callback` behind the next switch. Under the lock.
-    pub(super) needs_balance: Cell<bool>,
+    /// Not 0: there is something for `hooks::balance_callback` behind the next switch. Under the lock.
+    needs_balance: Cell<u8>,
+    /// For so many ticks there is nothing to look at (`tick_has_nothing_to_do`). Of the CPU's timer interrupt alone.
+    idle_ticks: Cell<u32>,
 }
 
 per_cpu! {
@@ -53,7 +59,8 @@ per_cpu! {
             switch_cycles: Cell::new(0),
             event: EventTimer::new(),
             cpu: Cell::new(0),
-            needs_balance: Cell::new(false),
+            needs_balance: Cell::new(0),
+            idle_ticks: Cell::new(0),
         };
 }
 
@@ -75,6 +82,17 @@ pub(super) unsafe fn lock_this_rq() -> &'static RunQueue {
     let this = this_rq();
     // SAFETY: the lock is at this offset.
     unsafe { this.lock.lock_in::<_, { offset_of!(RunQueue, lock) }>(this) };
+    this
+}
+
+/// [`lock_this_rq`] where there are several CPUs, for a caller that has asked.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(super) unsafe fn lock_this_rq_smp() -> &'static RunQueue {
+    let this = this_rq();
+    this.lock.lock_word();
     this
 }
 
@@ -175,6 +193,59 @@ impl RunQueue {
         unsafe { self.lock.unlock_in::<_, { offset_of!(RunQueue, lock) }>(self) };
     }
 
+    /// [`Self::unlock`] where there are several CPUs, for a caller that has asked.
+    ///
+    /// # Safety
+    /// The lock is held.
+    #[inline(always)]
+    pub(super) unsafe fn unlock_smp(&self) {
+        // SAFETY: by contract; the lock is at this offset.
+        unsafe { self.lock.unlock_word_in::<_, { offset_of!(RunQueue, lock) }>(self) };
+    }
+
+    /// Locked: has `hooks::balance_callback` called behind the next switch.
+    pub(super) fn ask_balance(&self) {
+        self.needs_balance.set(1);
+    }
+
+    /// Locked: whether that was asked for, once.
+    #[inline(always)]
+    pub(super) fn take_balance(&self) -> bool {
+        let is_asked = self.needs_balance.get() != 0;
+        if is_asked {
+            self.needs_balance.set(0);
+        }
+        is_asked
+    }
+
+    /// The length of a turn in ticks, without the lock: it was set before the CPU was online.
+    #[inline(always)]
+    pub(super) fn rr_timeslice_ticks(&self) -> u32 {
+        // SAFETY: a word inside of the run queue that is not written any more. No reference is made: the lock is not held.
+        unsafe { (&raw const (*self.rq.get()).rt.rr_timeslice_ticks).read() }
+    }
+
+    /// In the tick of this CPU, which runs `curr`, without the lock: whether the tick can do without the scheduler. `curr` is a
+    /// real-time task without a turn that ends, and no fair task waits, so there is nothing that other CPUs could take and
+    /// nothing new to tell them; but at every [`LOOK_AFTER_TICKS`]th tick it is looked whether it is time to look around.
+    ///
+    /// Another CPU may be changing what is looked at: then it is as if the tick had come just before, or just behind.
+    #[inline(always)]
+    pub(super) fn tick_has_nothing_to_do(&self, curr: &Task) -> bool {
+        if !curr.sched.is_rt() || curr.sched.policy() == Policy::Rr {
+            return false;
+        }
+        // SAFETY: a word inside of the run queue, read once. No reference is made: the lock is not held.
+        let waiting = unsafe { (&raw const (*self.rq.get()).cfs.nr_running).read_volatile() };
+        let left = self.idle_ticks.get();
+        if waiting != 0 || left == 0 {
+            self.idle_ticks.set(LOOK_AFTER_TICKS - 1);
+            return false;
+        }
+        self.idle_ticks.set(left - 1);
+        true
+    }
+
     /// The CPU whose run queue it is.
     #[inline(always)]
     pub(crate) fn cpu(&self) -> usize {
@@ -187,11 +258,18 @@ impl RunQueue {
         ptr::eq(self, this_rq())
     }
 
+    /// Locked: whether it is the run queue of `task`, which may still be on its way here.
+    #[inline(always)]
+    pub(super) fn is_rq_of(&self, task: &Task) -> bool {
+        // Acquire: as in `holds`.
+        ptr::eq(self, task.rq.load(Ordering::Acquire))
+    }
+
     /// Locked: whether it is the run queue of `task`, and that not on its way to another one.
     #[inline(always)]
     pub(super) fn holds(&self, task: &Task) -> bool {
         // Acquire: whoever has put it there has marked it before, so the mark is this queue's lock's from here on.
-        ptr::eq(self, task.rq.load(Ordering::Acquire)) && !task.sched.is_migrating()
+        self.is_rq_of(task) && !task.sched.is_migrating()
     }
 
     /// Locked: whether `task`, one of this queue, is on the CPU: it runs, or its registers are not all saved yet.
@@ -202,10 +280,11 @@ impl RunQueue {
     }
 
     /// Locked: from here on, or no more, the CPU is one that others may look for.
-    pub(super) fn set_published(&self, is_published: bool) {
-        let is_published = is_published && !crate::smp::isolation::is_isolated(self.cpu());
+    pub(super) fn set_published(&self, is_taking: bool) {
+        let is_published = is_taking && !crate::smp::isolation::is_isolated(self.cpu());
         // SAFETY: locked by contract; the reference ends here.
         let rq = unsafe { self.rq() };
+        rq.set_taking(is_taking);
         rq.set_off(!is_published);
         rq.publish(&CPUPRI, &super::push_pull::LOADS);
     }
@@ -220,6 +299,7 @@ impl RunQueue {
         let rq = unsafe { this.rq() };
         rq.init(sched_ref(idle), hz, 1);
         rq.set_cpu(this.cpu());
+        rq.set_entry(CPUPRI.entry(this.cpu()));
         rq.set_off(crate::smp::isolation::is_isolated(this.cpu()));
         this.switch_cycles.set(arch::pmu::cycles());
         this

@@ -45,6 +45,8 @@ pub struct View<'a> {
     pub online: CpuMask,
     /// Those of them among which tasks are spread. The others, isolated ones, have level [`cpupri::OFF`].
     pub domain: CpuMask,
+    /// A CPU whose running task does nothing but look around (`rt`: softirqs are a real-time thread's), and is no load.
+    pub looking: CpuMask,
 }
 
 /// Why a CPU is looked for.

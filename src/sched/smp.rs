@@ -17,6 +17,7 @@
 //! needs the clock.
 
 use core::mem::swap;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use super::class::{Class, DequeueFlags, EnqueueFlags, Resched, WakeFlags};
 use super::cpu_loads::CpuLoads;
@@ -29,6 +30,7 @@ use super::prio::{DEFAULT_PRIO, MAX_DL_PRIO, MAX_PRIO, MAX_RT_PRIO, STOP_PRIO};
 use super::pushable::Pushable;
 use super::rq::{Rq, Special};
 use super::rt::RtRq;
+use crate::smp::CpuMask;
 
 /// The most candidates that a search for a task to take looks at. Behind so many that may not run on the CPU in question
 /// a better one could be hidden until one of them has gone.
@@ -41,15 +43,25 @@ pub(super) struct RqSmp {
     pub(super) pushable: Pushable,
     /// What this CPU's fair tasks want.
     avg: LoadAvg,
+    /// This CPU alone, while it takes tasks at all: the set of a task that is bound to it. Empty from when it begins to go.
+    own: CpuMask,
     /// Offline, or left out of balancing.
     is_off: bool,
-    /// The level of the best pushable task that others have been told of.
+    /// The level of the best pushable task that others have been told of; `Special::PUSHABLE` says whether there is one.
     told_pushable: u8,
+    /// This CPU's byte in the kernel's table of levels.
+    entry: &'static AtomicU8,
     /// The level of what has been woken and is to run here, until the switch.
     coming: u8,
-    /// What the table of levels says of this CPU.
-    told_level: u8,
+    /// What the table of levels says of this CPU; or [`cpupri::OFF`], which no task has, if that has been lowered and the CPU
+    /// has not looked since for what should rather run here.
+    ///
+    /// Kept as the priority of that level, [`prio_of`], which is what a task has: the more important, the less.
+    told_prio: i32,
 }
+
+/// For a run queue that is in no table.
+static UNSEEN: AtomicU8 = AtomicU8::new(cpupri::OFF);
 
 impl RqSmp {
     pub(super) const fn new() -> Self {
@@ -57,10 +69,12 @@ impl RqSmp {
             cpu: 0,
             pushable: Pushable::new(),
             avg: LoadAvg::new(1),
+            own: CpuMask::NONE,
             is_off: false,
             told_pushable: 0,
+            entry: &UNSEEN,
             coming: cpupri::IDLE,
-            told_level: cpupri::OFF,
+            told_prio: prio_of(cpupri::OFF),
         }
     }
 }
@@ -75,6 +89,12 @@ impl Rq {
     /// Tells the run queue whose it is. Before there is more than one.
     pub fn set_cpu(&mut self, cpu: usize) {
         self.smp.cpu = cpu;
+        self.set_taking(true);
+    }
+
+    /// Whether tasks that are bound to this CPU become ready here without a look at which CPUs are online.
+    pub fn set_taking(&mut self, takes: bool) {
+        self.smp.own = if takes { CpuMask::of(self.smp.cpu) } else { CpuMask::NONE };
     }
 
     /// Whether other CPUs are to see this one as [`cpupri::OFF`]: offline, or isolated. [`Self::publish`] is to follow.
@@ -94,11 +114,22 @@ impl Rq {
         }
     }
 
-    /// Something of this level runs here from now on, or is about to.
+    /// Something of this level runs here from now on, or is about to; the caller looks elsewhere for something better, or
+    /// this is more than was told before.
     #[inline(always)]
     pub(super) fn tell_level(&mut self, pri: &CpuPri, level: u8) {
-        self.smp.told_level = level;
+        self.smp.told_prio = prio_of(level);
         pri.set(self.smp.cpu, level);
+    }
+
+    /// [`Self::tell_level`] of what is so, without a look: if the CPU sinks by that, its next pick looks, whatever it is
+    /// going to run. (What waits here may be no less than what was told, and less than what waits elsewhere.)
+    #[inline]
+    fn publish_level(&mut self, pri: &CpuPri) {
+        let level = self.level();
+        let told = if prio_of(level) > self.smp.told_prio { cpupri::OFF } else { level };
+        self.tell_level(pri, level);
+        self.smp.told_prio = prio_of(told);
     }
 
     /// Others are to see this CPU as [`cpupri::OFF`].
@@ -110,42 +141,83 @@ impl Rq {
     /// The real-time task that the next pick returns, if nothing is out of the ordinary.
     #[inline(always)]
     pub(super) fn plain_pick(&self) -> Option<SchedRef> {
-        if self.special.is_empty() { self.rt.pick() } else { None }
+        if self.special().is_empty() { self.rt.pick() } else { None }
     }
 
-    /// The CPU does not sink by running the real-time task `next`. Then there is nothing to pull: for whoever waits
-    /// elsewhere a place has been looked for with this level in the table.
+    /// Nothing is out of the ordinary, and nobody waits here whom other CPUs may take (as nobody can where there is one CPU).
+    /// One load.
     #[inline(always)]
-    pub(super) fn does_not_sink(&self, next: SchedRef) -> bool {
-        level_of_rt(next) >= self.smp.told_level
+    pub(super) fn is_quiet(&self) -> bool {
+        self.special.is_empty()
     }
 
-    /// Is [`Self::publish_switch`] from `prev` to `next` done by this? Both are real-time tasks of this CPU alone, so neither
-    /// is in a list or a sum; the table says the level already; and nobody waits to be pushed.
+    /// `p` may run on this CPU and on no other, and this CPU takes tasks: it need not be asked where `p` is to run.
     #[inline(always)]
-    pub(super) fn is_told_switch(&mut self, prev: SchedRef, next: SchedRef) -> bool {
-        let is_told = prev.is_rt()
-            && next.is_rt()
-            && level_of_rt(next) == self.smp.told_level
-            && prev.has_one_cpu()
-            && next.has_one_cpu()
-            && self.smp.told_pushable == 0
-            && self.special.is_empty();
-        if is_told {
-            debug_assert!(
-                prev.is_bound_rt() && next.is_bound_rt(),
-                "{prev:?} or {next:?} may still be taken"
-            );
-            debug_assert!(
-                !prev.is_counted() && !next.is_counted(),
-                "{prev:?} or {next:?} is counted as fair"
-            );
-            self.smp.coming = cpupri::IDLE;
-        }
-        is_told
+    pub(super) fn is_own(&self, p: SchedRef) -> bool {
+        p.cpus_allowed() == self.smp.own
     }
 
-    /// The same for [`Self::publish_wakeup`].
+    /// A real-time task that [`Self::is_own`]: it is in no list and in no sum of which other CPUs are told, so when it
+    /// wakes, runs, makes room or sleeps there is nothing to tell but the CPU's level.
+    #[inline(always)]
+    pub(super) fn is_own_rt(&self, p: SchedRef) -> bool {
+        let is_own = p.is_rt() && self.is_own(p);
+        debug_assert!(!is_own || p.is_bound_rt() && !p.is_counted(), "{p:?} may be taken, or counts as fair");
+        is_own
+    }
+
+    /// The level that others know of this CPU, as a priority ([`prio_of`]); that of [`cpupri::OFF`] if it was lowered and the
+    /// CPU has not looked since for what should rather run here.
+    #[inline(always)]
+    pub(super) fn told_prio(&self) -> i32 {
+        self.smp.told_prio
+    }
+
+    /// This CPU is known to run something of this real-time priority; the table has been told.
+    #[inline(always)]
+    pub(super) fn note_told_prio(&mut self, prio: i32) {
+        self.smp.told_prio = prio;
+    }
+
+    /// Where the table has this CPU's level.
+    pub(super) fn set_entry(&mut self, entry: &'static AtomicU8) {
+        self.smp.entry = entry;
+    }
+
+    /// Tells the kernel's table, and nothing else, that something of this real-time priority runs here or is about to.
+    #[inline(always)]
+    pub(super) fn tell_table(&self, prio: i32) {
+        self.smp.entry.store((MAX_RT_PRIO - prio) as u8, Ordering::Relaxed);
+    }
+
+    /// What has been woken and is to run here, until the switch: of this real-time priority, unless that of something else is
+    /// more.
+    #[inline(always)]
+    pub(super) fn note_coming(&mut self, prio: i32) {
+        self.smp.coming = self.smp.coming.max((MAX_RT_PRIO - prio) as u8);
+    }
+
+    /// The same where it is known to be the most.
+    #[inline(always)]
+    pub(super) fn set_coming(&mut self, prio: i32) {
+        debug_assert!(self.smp.coming < (MAX_RT_PRIO - prio) as u8, "what is coming was not told");
+        self.smp.coming = (MAX_RT_PRIO - prio) as u8;
+    }
+
+    /// Tells the kernel's table what is coming.
+    pub(super) fn tell_coming(&self) {
+        self.smp.entry.store(self.smp.coming, Ordering::Relaxed);
+    }
+
+    /// [`Self::publish_switch`] of two tasks that [`Self::is_own_rt`], when the level has been told: makes `next` the
+    /// running task.
+    #[inline(always)]
+    pub(super) fn run_own_rt(&mut self, next: SchedRef) {
+        self.smp.coming = cpupri::IDLE;
+        self.curr = next;
+    }
+
+    /// Is [`Self::publish_wakeup`] done by this? `p` is a real-time task of one CPU.
     #[inline(always)]
     pub(super) fn tell_plain_wakeup(&mut self, pri: &CpuPri, p: SchedRef, decision: Resched) -> bool {
         if !p.is_rt() || !p.has_one_cpu() {
@@ -154,7 +226,7 @@ impl Rq {
         debug_assert!(p.is_bound_rt() && !p.is_counted(), "{p:?} may still be taken, or is counted as fair");
         if decision.is_yes() {
             let level = level_of_rt(p);
-            if level <= self.smp.told_level {
+            if p.prio() >= self.smp.told_prio {
                 return false;
             }
             self.smp.coming = level;
@@ -176,10 +248,16 @@ impl Rq {
     /// Tells the tables all there is to tell: after an event (`Rq::event`), a change of [`Self::set_off`], a tick.
     #[inline(never)]
     pub fn publish(&mut self, pri: &CpuPri, loads: &CpuLoads) {
-        self.tell_level(pri, self.level());
+        self.publish_level(pri);
         loads.runs(self.smp.cpu, &self.curr);
         loads.publish(self);
-        self.smp.told_pushable = self.best_pushable();
+        self.note_told_pushable(self.best_pushable());
+    }
+
+    #[inline]
+    fn note_told_pushable(&mut self, level: u8) {
+        self.smp.told_pushable = level;
+        self.special.set(Special::PUSHABLE, level != 0);
     }
 
     /// Tells others of the tasks that they may take from here, if that is something new.
@@ -187,7 +265,7 @@ impl Rq {
     fn publish_pushable(&mut self, loads: &CpuLoads) {
         let best = self.best_pushable();
         if best != self.smp.told_pushable {
-            self.smp.told_pushable = best;
+            self.note_told_pushable(best);
             loads.publish_pushable(self.smp.cpu, best);
         }
     }
@@ -262,14 +340,14 @@ impl Rq {
         let is_counted = prev.is_counted() || next.is_counted();
         if prev.is_bound_rt() && next.is_bound_rt() && !is_counted {
             // And nothing of whom others may take.
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             loads.runs(self.smp.cpu, &next);
             return;
         }
         self.sync_task(prev);
         self.sync_task(next);
         if prev.is_rt() && next.is_rt() && !is_counted {
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             loads.runs(self.smp.cpu, &next);
             self.publish_pushable(loads);
         } else {
@@ -285,10 +363,10 @@ impl Rq {
             self.smp.coming = self.smp.coming.max(level_of(&p));
         }
         if p.is_bound_rt() && !p.is_counted() {
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
         } else if p.is_rt() && !p.is_counted() {
             self.sync_task(p);
-            self.tell_level(pri, self.level());
+            self.publish_level(pri);
             self.publish_pushable(loads);
         } else {
             self.publish_change(pri, loads, p);
@@ -490,6 +568,12 @@ impl Rq {
             })
             && RtRq::is_consistent(&self.rt)
     }
+}
+
+/// A level as the priority that a real-time task of it has; the others lie on both sides of those.
+#[inline(always)]
+pub(super) const fn prio_of(level: u8) -> i32 {
+    MAX_RT_PRIO - level as i32
 }
 
 /// The level of a real-time task.

@@ -27,7 +27,7 @@
 //! Context: `block` from threads with nothing held but the queue's lock; `grant` from any context.
 
 use super::core as sched;
-use super::runqueue::lock_this_rq;
+use super::runqueue::{lock_this_rq, lock_this_rq_smp};
 use crate::emplace::emplace;
 use crate::error::{Error, Result};
 use crate::locking::{RawLock, SchedLock, SchedLockGuard};
@@ -36,6 +36,7 @@ use crate::task::{self, Task, state};
 use crate::time::hrtimer::{Hrtimer, Restart};
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
+use arch::thread_info;
 use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{self, NonNull};
@@ -44,8 +45,9 @@ use core::sync::atomic::{Ordering, fence};
 /// How a wait ended, or that it has not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitStatus {
-    Waiting,
+    /// First, so that a waker stores the zero register.
     Granted,
+    Waiting,
     TimedOut,
 }
 
@@ -141,18 +143,24 @@ unsafe fn task_of(node: NonNull<PlistNode>) -> &'static Task {
 fn enqueue<T>(guard: &SchedLockGuard<'_, T>, queue: &PlistHead, slot: *mut ()) -> &'static Task {
     assert_may_block(guard.flags());
     let task = task::current();
-    let wait = &task.wait;
-    wait.slot.set(slot);
-    wait.status.set(WaitStatus::Waiting);
-    wait.queue.set(queue);
-    wait.lock.set(guard.lock_ref().raw());
-    task.set_state(state::IDLE);
+    prepare(task, guard.lock_ref().raw(), queue, slot);
     if static_branch::<SMP_LOCKS>() {
         file_smp(task, queue);
     } else {
         file(task, queue);
     }
     task
+}
+
+/// The running task is about to be filed in `queue`.
+#[inline(always)]
+fn prepare(task: &Task, lock: &RawLock, queue: *const PlistHead, slot: *mut ()) {
+    let wait = &task.wait;
+    wait.slot.set(slot);
+    wait.status.set(WaitStatus::Waiting);
+    wait.queue.set(queue);
+    wait.lock.set(lock);
+    task.set_state(state::IDLE);
 }
 
 #[inline(always)]
@@ -177,13 +185,69 @@ fn file_smp(task: &Task, queue: &PlistHead) {
 /// Releases the lock and sleeps until granted. `slot` is for the waker.
 #[inline(always)]
 pub(crate) fn block<T>(guard: SchedLockGuard<'_, T>, queue: impl FnOnce(&T) -> &PlistHead, slot: *mut ()) {
-    enqueue(&guard, queue(&guard), slot);
-    let (_, flags) = guard.unlock_irqs_off();
-    // SAFETY: task context, count 0 (checked above in debug builds), IRQs masked.
-    unsafe { sched::sleep_irqs_off() };
+    if static_branch::<SMP_LOCKS>() {
+        block_smp(guard, queue, slot);
+    } else {
+        block_alone(guard, queue, slot);
+    }
+}
+
+/// [`block`] on a CPU that is alone, for a caller that has asked.
+#[inline(always)]
+pub(crate) fn block_alone<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    slot: *mut (),
+) {
+    let queue = queue(&guard);
+    assert_may_block(guard.flags());
+    let task = task::current();
+    prepare(task, guard.lock_ref().raw(), queue, slot);
+    file(task, queue);
+    let flags = guard.unlock_alone_irqs_off();
+    // SAFETY: task context, count 0 (checked above), IRQs masked.
+    unsafe { sched::sleep_alone_irqs_off() };
     irqflags::local_irq_restore(flags);
     #[cfg(debug_assertions)]
-    let _ = result_of(task::current());
+    let _ = result_of(task);
+}
+
+/// [`block`] where there are several CPUs, for a caller that has asked.
+#[inline(always)]
+pub(crate) fn block_smp<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    slot: *mut (),
+) {
+    let queue = ptr::from_ref(queue(&guard));
+    let (lock, flags) = guard.keep_locked();
+    // SAFETY: inside the data that the lock, which is held, guards.
+    unsafe { block_in(lock, flags, queue, slot) }
+}
+
+/// The run queue is locked once, for the filing and for the sleep: nobody can have
+/// woken the task in between, so its state need not be looked at.
+///
+/// # Safety
+/// `lock` is held, with IRQs masked, and `queue` is part of what it guards; `flags` are to be restored.
+#[inline(never)]
+unsafe fn block_in(lock: &RawLock, flags: irqflags::Flags, queue: *const PlistHead, slot: *mut ()) {
+    assert_may_block(flags);
+    let task = task::current();
+    prepare(task, lock, queue, slot);
+    // SAFETY: IRQs masked; the queue is locked; then: task context, count 0 (checked above), and the run queue is locked.
+    unsafe {
+        let this = lock_this_rq_smp();
+        file(task, &*queue);
+        // Who finds the task on the queue from here on waits for the run queue before it wakes it.
+        lock.unlock_word();
+        thread_info::preempt_count_set::<2>();
+        sched::schedule_locked::<{ sched::Why::Sleep as u8 }>(this, task, true);
+        thread_info::preempt_count_set::<0>();
+    }
+    irqflags::local_irq_restore(flags);
+    #[cfg(debug_assertions)]
+    let _ = result_of(task);
 }
 
 /// As [`block`], but gives up at `deadline_ns` (monotonic).
@@ -300,27 +364,49 @@ pub(crate) fn grant_and_unlock<T>(
     task: &Task,
 ) {
     if static_branch::<SMP_LOCKS>() {
-        let queue = ptr::from_ref(queue(&guard));
-        // SAFETY: inside the data that the guard holds.
-        unsafe { grant_and_unlock_smp(guard, queue, task) };
+        grant_and_unlock_smp(guard, queue, task);
     } else {
-        unqueue(queue(&guard), task);
-        let flags = guard.unlock_alone_irqs_off();
-        sched::wake_up_and_switch_alone(task, flags);
-        irqflags::local_irq_restore(flags);
+        grant_and_unlock_alone(guard, queue, task);
     }
 }
 
-/// # Safety
-/// `queue` is part of what the guard guards.
-#[inline(never)]
-unsafe fn grant_and_unlock_smp<T>(guard: SchedLockGuard<'_, T>, queue: *const PlistHead, task: &Task) {
-    mark_waking(task);
-    // SAFETY: by contract.
-    unqueue(unsafe { &*queue }, task);
-    let (_, flags) = guard.unlock_irqs_off();
-    sched::wake_up_and_switch_smp(task, flags);
+/// [`grant_and_unlock`] on a CPU that is alone, for a caller that has asked.
+#[inline(always)]
+pub(crate) fn grant_and_unlock_alone<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    task: &Task,
+) {
+    unqueue(queue(&guard), task);
+    let flags = guard.unlock_alone_irqs_off();
+    sched::wake_up_and_switch_alone(task, flags);
     irqflags::local_irq_restore(flags);
+}
+
+/// [`grant_and_unlock`] where there are several CPUs, for a caller that has asked.
+#[inline(always)]
+pub(crate) fn grant_and_unlock_smp<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    task: &Task,
+) {
+    let queue = ptr::from_ref(queue(&guard));
+    let (lock, flags) = guard.keep_locked();
+    // SAFETY: inside the data that the lock, which is held, guards.
+    unsafe { grant_in(lock, flags, queue, task) };
+}
+
+/// # Safety
+/// As [`block_in`].
+#[inline(always)]
+unsafe fn grant_in(lock: &RawLock, flags: irqflags::Flags, queue: *const PlistHead, task: &Task) {
+    mark_waking(task);
+    // SAFETY: by contract: part of what the lock guards, which is held.
+    unsafe {
+        unqueue(&*queue, task);
+        lock.unlock_word();
+    }
+    sched::wake_up_and_switch_smp(task, flags);
 }
 
 #[inline(always)]
@@ -406,6 +492,12 @@ pub(crate) fn block_for<T>(
         Timeout::Until(ns) => ns,
     };
     block_until(guard, queue, slot, deadline_ns)
+}
+
+/// Whether `task` is on a queue, as far as is known: a granter takes it off without its run queue.
+#[inline(always)]
+pub(super) fn is_filed(task: &Task) -> bool {
+    task.wait.node.is_queued()
 }
 
 /// Files a task anew if it waits on a queue and its priority is not the one it was filed under. IRQs masked, the

@@ -15,6 +15,7 @@
 //! Context: [`hand_over`] any, IRQs masked; [`run_pending`] the hard interrupt. Locks: none; to wake, the run queue.
 
 use super::runqueue::task_cpu;
+use super::wakeup::check_resched;
 use super::{event, hooks, wakeup_smp};
 use crate::per_cpu;
 use crate::smp::online;
@@ -131,6 +132,7 @@ pub(crate) fn take_from(cpu: usize) {
     let list = unsafe { WAKE_LIST.of(cpu) };
     wake_all(list.taken.replace(ptr::null_mut()));
     wake_all(take(list));
+    check_resched(flags);
     arch::irqflags::local_irq_restore(flags);
 }
 

@@ -133,7 +133,7 @@ unsafe fn unlock_and_run_rt(
         // Something special: a deadline task goes first, or real-time tasks are throttled. The pick knows.
         let may_switch = !irqflags::irqs_disabled_flags(flags)
             && thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
-            && rq.special().is_empty()
+            && rq.is_quiet()
             && !static_branch::<PREEMPT_INERT>();
         if may_switch {
             let prev = task::current();
@@ -239,10 +239,9 @@ pub(crate) fn fork(task: &Task) {
 pub(crate) fn wake_up_new_task(task: &Task) {
     let flags = irqflags::local_irq_save();
     if static_branch::<SMP_LOCKS>() {
-        wakeup_smp::wake_up_new_task(task, flags);
-    } else {
-        wake_up_new_task_here(task, flags);
+        return wakeup_smp::wake_up_new_task(task, flags);
     }
+    wake_up_new_task_here(task, flags);
     irqflags::local_irq_restore(flags);
 }
 

@@ -13,7 +13,7 @@
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
 use super::core::{context_switch, finish_task_switch_smp, note_switch};
-use super::entity::SchedRef;
+use super::entity::{OnRq, SchedRef};
 use super::hooks::{self, Ready};
 use super::runqueue::{
     RunQueue, cpu_rq, lock_task_rq_smp, rq_of, sched_ref, task_of, this_rq, try_lock_task_rq_smp,
@@ -26,6 +26,7 @@ use crate::trace;
 use arch::irqflags;
 use arch::patch::{PREEMPT_INERT, static_branch};
 use arch::thread_info;
+use core::ptr;
 use core::sync::atomic::Ordering;
 
 /// Asks for a switch on the CPU of `this`, which is locked.
@@ -71,14 +72,119 @@ unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_and_switch_alone`.
-#[inline(never)]
+/// `wakeup::wake_up_and_switch_alone`, and restores `flags`.
+///
+/// The common wake-up is here: a real-time task that is this CPU's alone, which slept, and a CPU where nothing is out of the
+/// ordinary and nobody waits for another one. Nobody is to be asked where it is to run, and nothing to be told but the level.
+#[inline(always)]
 pub(crate) fn wake_up_and_switch(task: &Task, flags: irqflags::Flags) {
+    debug_assert!(irqflags::irqs_disabled());
+    let prev = task::current();
+    let this = rq_of(prev);
+    if !ptr::eq(this, rq_of(task)) {
+        wake_up_elsewhere(task, flags);
+        return irqflags::local_irq_restore(flags);
+    }
+    this.lock.lock_word();
+    // SAFETY: locked above; the reference ends where the lock is passed on.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    // On no queue and not on its way to one: what was seen before the lock may have changed until it was taken. (It is not
+    // `curr` either: that is the task that calls, or that this interrupt interrupted.)
+    let is_plain = this.is_rq_of(task) && p.on_rq() == OnRq::No && rq.is_quiet() && rq.is_own_rt(p);
+    if !is_plain {
+        // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
+        unsafe { wake_up_at_length(this, task, flags) };
+        return irqflags::local_irq_restore(flags);
+    }
+    debug_assert!(rq.curr() != p, "{p:?} runs, is on no queue, and is woken by its own CPU");
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    let prio = p.prio();
+    rq.enqueue_own_rt(p);
+    // SAFETY: locked above, IRQs masked; `prev` runs, and `task` has just been queued.
+    unsafe { run_or_ask(this, prev, task, prio, flags) };
+}
+
+/// The end of the wake-up of a task that `Rq::is_own_rt`, and has just been queued on `this` CPU, where all is quiet: switches
+/// to it if it is to run and may at once, or asks for that. Releases the run queue and restores `flags`.
+///
+/// # Safety
+/// IRQs masked; `this` is locked, `prev` runs, and `prio` is the priority of `task`.
+#[inline(always)]
+unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, prio: i32, flags: irqflags::Flags) {
+    // SAFETY: locked by contract.
+    let rq = unsafe { this.rq() };
+    let p = sched_ref(task);
+    debug_assert!(rq.curr() == sched_ref(prev));
+    if prio < prev.sched.prio() {
+        hooks::about_to_run(rq, prio);
+        if irqflags::irqs_disabled_flags(flags) {
+            // An interrupt's wake-up, as a rule: its end is the preemption point.
+            ask_to_run(prev);
+            // They are masked, and stay so.
+            // SAFETY: locked by contract.
+            return unsafe { this.unlock_smp() };
+        }
+        // As in `switch_or_settle`; of the task that makes room there is nothing to tell either.
+        let may_switch = thread_info::preempt_word() == thread_info::PREEMPT_ENABLED
+            && !prev.arch.thread_info.tif_need_resched()
+            && rq.is_own_rt(sched_ref(prev))
+            && !static_branch::<PREEMPT_INERT>();
+        if may_switch {
+            rq.run_own_rt(p);
+            // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
+            // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
+            unsafe {
+                thread_info::preempt_count_set::<2>();
+                context_switch::<true>(this, prev, task, &prev.nivcsw, true);
+                finish_task_switch_smp();
+                thread_info::preempt_count_set::<0>();
+            }
+            return irqflags::local_irq_restore(flags);
+        }
+        ask_to_run(prev);
+    } else if prio == prev.sched.prio() && !rq.is_own(sched_ref(prev)) {
+        // The one that runs may make room by going elsewhere.
+        hooks::task_woken(this, task);
+    }
+    // SAFETY: locked, still or again.
+    unsafe { this.unlock_smp() };
+    check_resched(flags);
+    irqflags::local_irq_restore(flags);
+}
+
+/// Asks `prev`, which runs here, to make room. Its run queue is locked.
+#[inline(always)]
+fn ask_to_run(prev: &Task) {
+    if !prev.arch.thread_info.test_and_set_need_resched() {
+        request_here();
+    }
+}
+
+/// [`wake_up_and_switch`] of a task that does not belong to this CPU.
+#[inline(never)]
+fn wake_up_elsewhere(task: &Task, flags: irqflags::Flags) {
     match lock_or_hand_over(task) {
         // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
         Some(this) => unsafe { activate_and_switch(this, task, flags) },
         None => check_resched(flags),
     }
+}
+
+/// [`wake_up_and_switch`] of a task that was seen to belong to `this` CPU, before its run queue was locked.
+///
+/// # Safety
+/// IRQs masked; `this` is locked; the caller alone wakes the task.
+#[inline(never)]
+unsafe fn wake_up_at_length(this: &'static RunQueue, task: &Task, flags: irqflags::Flags) {
+    if !this.holds(task) {
+        // SAFETY: locked by contract.
+        unsafe { this.unlock_smp() };
+        return wake_up_elsewhere(task, flags);
+    }
+    // SAFETY: passed on.
+    unsafe { activate_and_switch(this, task, flags) };
 }
 
 /// `wakeup::wake_up_process`: whether the task was in the state of a wait by hand. IRQs masked.
@@ -290,6 +396,11 @@ pub(super) fn fork(task: &Task) {
     let here = this_rq();
     let allowed = task.sched.cpus_allowed();
     let cpu = if allowed.contains(here.cpu()) {
+        if task.sched.is_rt() {
+            // Nobody knows the task yet, and of the run queue it needs what was set at boot.
+            task.set_rq(here);
+            return task.sched.begin_turn(here.rr_timeslice_ticks());
+        }
         here.cpu()
     } else {
         // Nothing of it is online any more: it is moved when it starts.
@@ -304,7 +415,7 @@ pub(super) fn fork(task: &Task) {
     unsafe { this.unlock() };
 }
 
-/// `wakeup::wake_up_new_task`. IRQs masked.
+/// `wakeup::wake_up_new_task`. IRQs masked; restores `flags`.
 #[inline(never)]
 pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     let p = sched_ref(task);
@@ -313,6 +424,16 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     // Under the lock, where two that start it follow each other.
     if task.state() != state::NEW {
         super::wakeup::started_twice(task);
+    }
+    // SAFETY: locked above; the reference ends here or where the lock is passed on.
+    let rq = unsafe { this.rq() };
+    let prev = task::current();
+    if ptr::eq(this, rq_of(prev)) && rq.is_quiet() && rq.is_own_rt(p) {
+        task.state.store(state::RUNNING, Ordering::Relaxed);
+        trace::sched_wakeup(task);
+        rq.begin_own_rt(p);
+        // SAFETY: locked above, IRQs masked; `prev` runs, and `task` has just been queued.
+        return unsafe { run_or_ask(this, prev, task, p.prio(), flags) };
     }
     let cpu = if is_bound_to(this, p) { this.cpu() } else { hooks::select_task_rq(task, this, Ready::Fork) };
     // Nobody can start it twice from here on.
@@ -332,20 +453,30 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     hooks::readied(this, task, decision);
     // SAFETY: locked above.
     unsafe { switch_or_settle(this, task, decision, flags) };
+    irqflags::local_irq_restore(flags);
 }
 
 /// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.
-#[cold]
-#[inline(never)]
+#[inline(always)]
 pub(super) fn scheduler_tick() {
+    let curr = task::current();
+    let this = rq_of(curr);
+    if this.tick_has_nothing_to_do(curr) {
+        return;
+    }
+    tick_at_length();
+}
+
+#[inline(never)]
+fn tick_at_length() {
     // SAFETY: IRQs masked.
-    let this = unsafe { super::runqueue::lock_this_rq() };
+    let this = unsafe { super::runqueue::lock_this_rq_smp() };
     // SAFETY: locked above.
     if unsafe { this.rq() }.task_tick_lazily(crate::time::now_ns) == Resched::Yes {
         resched_curr(this);
     }
     let balance = hooks::tick(this);
-    // SAFETY: locked by the caller.
-    unsafe { this.unlock() };
+    // SAFETY: locked above.
+    unsafe { this.unlock_smp() };
     balance.begin();
 }

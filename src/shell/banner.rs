@@ -62,9 +62,19 @@ fn board_name(info: &BootInfo) -> &'static str {
 /// # Errors
 /// Those of `out`.
 pub fn write(out: &mut (impl Write + ?Sized)) -> fmt::Result {
-    let info = boot_info();
-    let boot_ns = time::now_ns() - time::ticks_to_ns(info.boot_counter);
+    let boot_ns = time::now_ns() - time::ticks_to_ns(boot_info().boot_counter);
     writeln!(out, "\nStint {VERSION}, a preemptible kernel for AArch64 that measures what it claims")?;
+    machine(out)?;
+    writeln!(out, "  booted   in {} from the kernel's first Rust instruction to here", Ns(boot_ns))?;
+    writeln!(out, "Ctrl-A X leaves QEMU; help lists the commands\n")
+}
+
+/// What this runs on, and how it was started.
+///
+/// # Errors
+/// Those of `out`.
+pub fn machine(out: &mut (impl Write + ?Sized)) -> fmt::Result {
+    let info = boot_info();
     write!(out, "  uname    ")?;
     uname(out)?;
     writeln!(out, "  board    {}, entered at EL{}", info.board, info.boot_el)?;
@@ -96,8 +106,7 @@ pub fn write(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     if !info.bootargs.raw.is_empty() {
         writeln!(out, "  bootargs {}", info.bootargs.raw)?;
     }
-    writeln!(out, "  booted   in {} from the kernel's first Rust instruction to here", Ns(boot_ns))?;
-    writeln!(out, "Ctrl-A X leaves QEMU; help lists the commands\n")
+    Ok(())
 }
 
 /// Time that a task's cycles are, for tables.

@@ -33,7 +33,8 @@ pub(crate) fn ns_to_cycles(ns: u64) -> u64 {
     (u128::from(ns) * u128::from(cpu_hz()) / u128::from(NSEC_PER_SEC)) as u64
 }
 
-fn measure() -> u64 {
+/// Cycles per second of this CPU, now, rounded to a megahertz. The caller stays on it, and keeps it for two milliseconds.
+pub(crate) fn measure() -> u64 {
     let (begin_cycles, begin_ns) = both();
     let mut now_ns = begin_ns;
     while now_ns < begin_ns + MEASURE_NS {

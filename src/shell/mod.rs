@@ -18,7 +18,7 @@
 pub mod banner;
 pub mod command;
 #[cfg(target_os = "none")]
-mod commands;
+pub(crate) mod commands;
 #[cfg(target_os = "none")]
 pub(crate) mod cpu_clock;
 pub mod line;

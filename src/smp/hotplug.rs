@@ -171,6 +171,7 @@ fn leave(cpu: usize) -> core::result::Result<(), CpuError> {
     dl_root::update(super::online().without(cpu).count()).map_err(CpuError::Reserved)?;
     go_down(&ONLINE, cpu);
     super::set_online(cpu, false);
+    evacuate::stop_taking(cpu);
     let gone = take_down(cpu);
     if gone.is_err() {
         super::set_online(cpu, true);

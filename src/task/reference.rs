@@ -54,6 +54,7 @@ impl TaskRef {
 
     /// Gives the reference up where its task's memory cannot be given back: in an interrupt, or with IRQs masked. The
     /// reaper does that if it was the last one. Only for a task that has been started.
+    #[inline]
     pub(crate) fn put_from_any_context(self) {
         let task = core::mem::ManuallyDrop::new(self);
         if task.usage.fetch_sub(1, Ordering::AcqRel) == 1 {

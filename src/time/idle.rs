@@ -14,13 +14,16 @@
 //! time, and that same time is the one at which the tick goes on: 30-odd instructions between the interrupt
 //! and the switch to whom it woke.
 //!
+//! **Staying awake.** A cycle counter of silicon stands still in WFI. Who measures in cycles across a sleep holds a
+//! [`StayAwake`]: meanwhile an idle CPU turns in a loop, IRQs open.
+//!
 //! Context: the idle task, IRQs masked; [`time_ns`] and its like from any.
 
 use super::hrtimer::{self, BASE, Base};
 use crate::per_cpu;
 use arch::irqflags;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// How a CPU has idled. Written by that CPU with IRQs masked, read by all.
 struct Idle {
@@ -39,6 +42,33 @@ per_cpu! {
         waits: AtomicU64::new(0),
         woken_ticks: AtomicU64::new(0),
     };
+}
+
+/// How many want the CPUs to stay out of WFI.
+static AWAKE: AtomicU32 = AtomicU32::new(0);
+/// Turns of the loop before the idle loop does its round: a CPU that is to go offline, or has logged something, is not kept
+/// from it longer than that.
+const TURNS: u32 = 1000;
+
+/// Keeps all CPUs out of WFI while it exists. One that is in it already comes out with its next interrupt. `preempt-stats`
+/// takes the loop for a section that cannot be preempted.
+#[derive(Debug)]
+#[must_use = "the CPUs sleep again as soon as it is dropped"]
+pub struct StayAwake(());
+
+impl StayAwake {
+    /// From now on.
+    #[expect(clippy::new_without_default, reason = "what it does is not what a default does")]
+    pub fn new() -> Self {
+        AWAKE.fetch_add(1, Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for StayAwake {
+    fn drop(&mut self) {
+        AWAKE.fetch_sub(1, Relaxed);
+    }
 }
 
 /// How long this CPU has been idle since boot, in nanoseconds: in WFI, interrupts excluded.
@@ -63,6 +93,13 @@ pub fn time_ns_of(cpu: usize) -> u64 {
 #[must_use]
 pub fn waits_of(cpu: usize) -> u64 {
     of(cpu).waits.load(Relaxed)
+}
+
+/// When the last wait of any CPU that has been online ended, by [`super::now_ns`]: the time at which it saw the
+/// interrupt that ended it.
+#[must_use]
+pub fn woken_ns_of(cpu: usize) -> u64 {
+    super::ticks_to_ns(of(cpu).woken_ticks.load(Relaxed))
 }
 
 fn of(cpu: usize) -> &'static Idle {
@@ -97,6 +134,9 @@ pub(crate) fn wait_irqs_off() {
         // Somebody was woken on the way here.
         return;
     }
+    if AWAKE.load(Relaxed) != 0 {
+        return turn_awake(idle);
+    }
     idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
     let waiting = idle.ticks.load(Relaxed).wrapping_sub(arch::timer::counter());
     idle.ticks.store(waiting, Relaxed);
@@ -104,6 +144,26 @@ pub(crate) fn wait_irqs_off() {
     let now_ticks = arch::timer::counter();
     idle.ticks.store(now_ticks.wrapping_add(waiting), Relaxed);
     idle.woken_ticks.store(now_ticks, Relaxed);
+}
+
+/// Waits as [`wait_irqs_off`] does, out of WFI and with IRQs open: handlers run here. That is allowed where the idle loop
+/// opens IRQs behind its wait, so it is here. The time counts as idle, handlers included.
+#[cold]
+#[inline(never)]
+fn turn_awake(idle: &Idle) {
+    idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
+    let begin = arch::timer::counter();
+    irqflags::local_irq_enable();
+    let mut turns = 0;
+    // Whoever makes a task ready here sets the flag in an interrupt, or sends one; both end the loop.
+    while turns < TURNS && !arch::thread_info::need_resched() {
+        turns += 1;
+        arch::cpu::relax();
+    }
+    irqflags::local_irq_disable();
+    let now = arch::timer::counter();
+    idle.ticks.store(idle.ticks.load(Relaxed).wrapping_add(now - begin), Relaxed);
+    idle.woken_ticks.store(now, Relaxed);
 }
 
 /// The idle task is about to switch to another. IRQs masked.

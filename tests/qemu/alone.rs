@@ -44,21 +44,6 @@ const BOOTS: &[(&str, &str, bool, &[&str])] = &[
     ),
 ];
 
-/// Known to fail on four CPUs: the first now and then, where a task less important than one that waits elsewhere is seen to
-/// run for a while; the second because a violation is told twice. Run them with `--ignored`.
-const FAIL: &[&str] = &[
-    "the_four_most_important_of_six_tasks_run_on_four_cpus",
-    "a_section_over_the_budget_is_told_once_and_counted_every_time",
-];
-
-/// Kernel tests whose outcome depends on what ran before them on the other CPUs: on four CPUs each has a boot of its
-/// own, and the list leaves them out (docs/caveats.md).
-const ON_FOUR_CPUS: &[&str] = &[
-    "fair_tasks_spread_over_the_cpus_and_get_equal_parts",
-    "of_equals_the_one_that_cannot_go_elsewhere_runs_and_the_other_goes",
-    "many_tasks_still_get_the_minimum_granularity_each",
-];
-
 /// One trial per boot.
 pub fn trials(followers: &mut Vec<Trial>) {
     for (name, told, succeeds, phrases) in BOOTS {
@@ -76,19 +61,5 @@ pub fn trials(followers: &mut Vec<Trial>) {
             Err(format!("{end}; expected: {expected}; phrases that did not come: {missing:?}\n{console}")
                 .into())
         }));
-    }
-    let known = ON_FOUR_CPUS.iter().map(|name| (*name, false)).chain(FAIL.iter().map(|name| (*name, true)));
-    for (name, fails) in known {
-        let trial = Trial::test(format!("alone::smp4_{name}"), move || {
-            let machine = Machine { cpus: 4, ..Machine::measuring() };
-            let told = format!("test=only:{name}");
-            let captured = boot(&KTEST, name, &machine, &told, LIMITS).map_err(message)?;
-            keep(&format!("alone-smp4-{name}"), &captured.console).map_err(message)?;
-            if captured.succeeded() && captured.console.contains(&format!("test {name} ... ok")) {
-                return Ok(());
-            }
-            Err(format!("{}\n{}", captured.end, excerpt(&captured.console)).into())
-        });
-        followers.push(trial.with_ignored_flag(fails));
     }
 }

@@ -8,38 +8,57 @@ use libtest_mimic::{Failed, Trial};
 use stint_tools::budgets::{self, Budget};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::Captured;
-use stint_tools::suite::excerpt;
+use stint_tools::suite::{self, excerpt};
 use stint_tools::{bench, cargo, lines, sweep};
 
-use crate::boot::{BENCH, SWEEP, Shared, boot, broken, keep, list_tests, shared};
+use crate::boot::{BENCH, SHORT, SWEEP, Shared, boot, broken, keep, shared};
 
-/// Preemption at every instruction of the core paths, one trial per path.
+/// Name, CPUs, and what the image is told. On one CPU every instruction is interrupted. On four, where the same paths come
+/// with live locks and others across CPUs, every eleventh is, which would take minutes otherwise; `make sweep SMP=4` walks
+/// all of them.
+const SWEEPS: &[(&str, u32, &str)] = &[("sweep", 1, "test=all"), ("sweep-smp4", 4, "test=all:step=11")];
+
+/// Preemption in the core paths, one trial per path and machine.
 pub fn sweep_trials(leaders: &mut Vec<Trial>, followers: &mut Vec<Trial>) {
-    let paths = match list_tests(&SWEEP, "sweep") {
+    for (name, cpus, told) in SWEEPS {
+        sweep_on(name, Machine { cpus: *cpus, ..Machine::measuring() }, told, leaders, followers);
+    }
+}
+
+/// The sweep on one machine.
+fn sweep_on(
+    name: &'static str,
+    machine: Machine,
+    told: &'static str,
+    leaders: &mut Vec<Trial>,
+    followers: &mut Vec<Trial>,
+) {
+    let listed = boot(&SWEEP, name, &machine, "test=list", SHORT).and_then(|captured| suite::list(&captured));
+    let paths = match listed {
         Ok(paths) => paths,
         Err(error) => {
-            leaders.push(broken("sweep::the_image_builds_and_lists_its_paths", error));
+            leaders.push(broken(&format!("{name}::the_image_builds_and_lists_its_paths"), error));
             return;
         }
     };
     let cell: Shared<Arc<Captured>> = Arc::default();
     let run = move || {
         shared(&cell, || {
-            eprintln!("[sweep] booting");
-            let captured = boot(&SWEEP, "sweep", &Machine::measuring(), "", sweep::LIMITS)?;
-            keep("sweep", &captured.console)?;
+            eprintln!("[{name}] booting");
+            let captured = boot(&SWEEP, name, &machine, told, sweep::LIMITS)?;
+            keep(name, &captured.console)?;
             Ok(Arc::new(captured))
         })
     };
     let leader = run.clone();
-    leaders.push(Trial::test("sweep::the_run_is_complete", move || {
+    leaders.push(Trial::test(format!("{name}::the_run_is_complete"), move || {
         let captured = leader()?;
         sweep::closing(&captured, &sweep::paths(&captured.console))
             .map_err(|why| format!("{why}\n{}", excerpt(&captured.console)).into())
     }));
     for path in paths {
         let run = run.clone();
-        followers.push(Trial::test(format!("sweep::{}", path.name), move || {
+        followers.push(Trial::test(format!("{name}::{}", path.name), move || {
             sweep::judge(&*run()?, &path.name).map_err(Failed::from)
         }));
     }

@@ -223,7 +223,13 @@ impl World {
     }
 
     pub fn view(&self) -> View<'_> {
-        View { pri: &self.pri, loads: &self.loads, online: self.online(), domain: self.domain() }
+        View {
+            pri: &self.pri,
+            loads: &self.loads,
+            online: self.online(),
+            domain: self.domain(),
+            looking: CpuMask::NONE,
+        }
     }
 
     pub fn running(&self, c: usize) -> Option<usize> {

@@ -1,4 +1,5 @@
-//! `stint-tools scaling`: what a wake-up costs with 1 to 64 CPUs, and with 10 to 100,000 tasks that are ready.
+//! `stint-tools scaling`: what wake-ups and balancing cost with 1 to 64 CPUs, and wake-ups with 10 to 100,000 tasks that
+//! are ready.
 //!
 //! Invariant: every cell is a boot of the measuring machine; one that prints no figure is shown as missing.
 #![forbid(unsafe_code)]
@@ -15,15 +16,29 @@ use crate::{report, suite};
 /// The machines.
 const CPUS: [u32; 6] = [1, 2, 4, 8, 16, 64];
 /// Rows by CPUs: result name, and what it is.
-const BY_CPUS: [(&str, &str); 7] = [
+const BY_CPUS: [(&str, &str); 11] = [
     ("bench.sem_give_wake", "real-time, on the same CPU"),
     ("bench.fair_give_wake", "fair, on the same CPU, the waker goes on"),
     ("bench.isr_give_wake", "from an interrupt, on the same CPU"),
-    ("bench.cross_wake", "real-time, to an idle CPU"),
-    ("bench.cross_wake_fair", "fair, to an idle CPU"),
+    ("bench.cross_give", "real-time, to an idle CPU"),
+    ("bench.cross_wake", "… from the interrupt sent"),
+    ("bench.cross_give_fair", "fair, to an idle CPU"),
+    ("bench.cross_wake_fair", "… from the interrupt sent"),
     ("bench.idle_round_wake", "fair: sleeps, the CPU looks for work and idles, timer, runs"),
     ("bench.cross_call", "a function called on an idle CPU"),
+    ("bench.rt_push", "real-time: displaced, pushed, runs on an idle CPU"),
+    ("bench.rt_pull", "real-time: the CPU is about to idle, pulls, runs it"),
 ];
+/// Rows by CPUs that are looked at: prefix of the result name.
+const BY_LOOKS: [(&str, &str); 5] = [
+    ("balance.newly_idle_", "about to idle: the busiest of all"),
+    ("balance.periodic_", "on the tick: the busiest, by load"),
+    ("balance.nohz_kick_", "busy: one that idles, to look for all"),
+    ("balance.rt_push_", "real-time: a place for one that waits"),
+    ("balance.rt_pull_", "real-time: one that waits elsewhere"),
+];
+/// What one move costs.
+const MOVES: [(&str, &str); 2] = [("balance.move_fair", "fair"), ("balance.move_rt", "real-time")];
 /// Rows by tasks that are ready: prefix of the result name.
 const BY_TASKS: [(&str, &str); 6] = [
     ("scale.rt_wake_", "real-time: queued, preemption decided"),
@@ -47,6 +62,7 @@ pub fn scaling(options: &MachineOptions) -> Result<()> {
     }
     let depth = results(options, 1, "bench=scale")?;
     print!("{}", by_cpus(&runs, table::colours()));
+    print!("\n{}", by_looks(&depth, table::colours()));
     print!("\n{}", by_tasks(&depth, table::colours()));
     let machine = MachineOptions { icount: true, ..options.clone() }.machine()?;
     let columns: Vec<_> = runs
@@ -84,7 +100,7 @@ fn cell(results: &[Measured], name: &str) -> Cell {
 
 fn by_cpus(runs: &[(u32, Vec<Measured>)], colours: bool) -> String {
     let heads: Vec<String> = runs.iter().map(|(cpus, _)| cpus.to_string()).collect();
-    let mut head = vec!["a wake-up, in instructions, by CPUs online"];
+    let mut head = vec!["wake-ups and moves, in instructions, by CPUs online"];
     head.extend(heads.iter().map(String::as_str));
     let rows: Vec<Vec<Cell>> = BY_CPUS
         .iter()
@@ -95,6 +111,25 @@ fn by_cpus(runs: &[(u32, Vec<Measured>)], colours: bool) -> String {
         })
         .collect();
     table::draw(&head, 1, &rows, colours)
+}
+
+fn by_looks(results: &[Measured], colours: bool) -> String {
+    let heads: Vec<String> = CPUS.iter().map(u32::to_string).collect();
+    let mut head = vec!["looking around, in instructions, by CPUs"];
+    head.extend(heads.iter().map(String::as_str));
+    let rows: Vec<Vec<Cell>> = BY_LOOKS
+        .iter()
+        .map(|(prefix, what)| {
+            let mut row = vec![Cell::from(*what)];
+            row.extend(CPUS.iter().map(|cpus| cell(results, &format!("{prefix}{cpus}"))));
+            row
+        })
+        .collect();
+    let moves: Vec<Vec<Cell>> =
+        MOVES.iter().map(|(name, what)| vec![Cell::from(*what), cell(results, name)]).collect();
+    table::draw(&head, 1, &rows, colours)
+        + "\n"
+        + &table::draw(&["one task moved, run queues and tables", "insn"], 1, &moves, colours)
 }
 
 fn by_tasks(results: &[Measured], colours: bool) -> String {
@@ -119,11 +154,23 @@ mod tests {
     #[test]
     fn the_tables_have_a_column_for_each_machine_and_show_what_is_missing() {
         let one = lines::results("result bench.sem_give_wake 110 insn\n");
-        let four = lines::results("result bench.sem_give_wake 210 insn\nresult bench.cross_wake 900 insn\n");
+        let four = lines::results("result bench.sem_give_wake 210 insn\nresult bench.cross_give 900 insn\n");
         let text = by_cpus(&[(1, one), (4, four)], false);
         let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
         assert!(row("real-time, on").ends_with("110  210"), "{text}");
         assert!(row("real-time, to").ends_with("–  900"), "{text}");
+    }
+
+    #[test]
+    fn looks_are_shown_by_cpus_and_moves_below() {
+        let results = lines::results(
+            "result balance.rt_pull_4 77 insn\nresult balance.rt_pull_64 78 insn\nresult balance.move_rt 424 insn\n",
+        );
+        let text = by_looks(&results, false);
+        let row = |start: &str| text.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+        let pull: Vec<&str> = row("real-time: one that").split_whitespace().rev().take(6).collect();
+        assert_eq!(pull, ["78", "–", "–", "77", "–", "–"], "{text}");
+        assert!(text.lines().any(|line| line.starts_with("real-time") && line.ends_with("424")), "{text}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use crate::table::{self, Cell, Tone};
 use crate::{report, suite};
 
 /// Time for the whole image.
-pub const LIMITS: Limits = Limits { total: Duration::from_secs(600), silence: Duration::from_secs(180) };
+pub const LIMITS: Limits = Limits { total: Duration::from_secs(1800), silence: Duration::from_secs(180) };
 
 /// Prefix of a path's result line.
 pub const GROUP: &str = "sweep.";

@@ -24,11 +24,19 @@ el1_irq_preempt:
 	cbnz	x1, el1_irq_return
 
 	// A switch. The priority drop must have happened before another task opens interrupts (isb), and
-	// whoever runs next must find D, A and F open, as every task has them.
-	isb
+	// whoever runs next must find D, A and F open, as every task has them. (With more than one CPU the isb is a
+	// branch: arch::patch.)
+2:	isb
 	msr	daifclr, #13
 	bl	arm64_preempt_schedule_irq
 	msr	daifset, #15
+	.pushsection .patch, "a"
+	.balign	4
+	.long	2b - .
+	.long	el1_irq_preempt_smp - .
+	.long	{KEY_SMP_LOCKS}
+	isb
+	.popsection
 
 .global el1_irq_return
 el1_irq_return:
@@ -104,11 +112,27 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
-// The same entry where more than one CPU counts its interrupts.
+// The same entry where more than one CPU counts its interrupts. The number is the second argument: the first
+// register is where the handler's own argument has to go.
 el1_irq_smp:
-	mrs	x0, S3_0_C12_C12_0
+2:	mrs	x1, S3_0_C12_C12_0
 	bl	handle_arch_irq_smp
 	b	el1_irq_exit
+	.pushsection .patch, "a"
+	.balign	4
+	.long	2b - .
+	.long	el1_irq_timed - .
+	.long	{KEY_IRQ_STATS}
+	mrs	x1, S3_0_C12_C12_0
+	.popsection
+
+// The same switch where there is more than one CPU.
+el1_irq_preempt_smp:
+	isb
+	msr	daifclr, #13
+	bl	arm64_preempt_schedule_irq_smp
+	msr	daifset, #15
+	b	el1_irq_return
 
 // The entry with the handler timed (`irqs on`).
 el1_irq_timed:

@@ -3,8 +3,9 @@
 //! `sp_el0` holds the address of the running task's `ThreadInfo` while the CPU is in the kernel. It has
 //! two parts that look alike and are not (reference 1.3):
 //!
-//! * `flags`: the TIF bits. Any CPU may set them, so they are atomic. `TIF_NEED_RESCHED` is the request
-//!   as the rest of the machine sees it.
+//! * `flags`: the TIF bits. `TIF_NEED_RESCHED` is the request as the rest of the machine sees it. Any CPU may look; who
+//!   writes has the lock of the run queue on which the task runs (one CPU: interrupts masked), so a write is a plain load
+//!   and a plain store. A bit that is set without that lock would need a word of its own.
 //! * the **preempt word**: 64 bits, `{ count: u32, need_resched: u32 }`, written only by the CPU that runs
 //!   the task. The flag half is *inverted* (0 = "a switch is wanted"), so the whole word is zero exactly
 //!   when the count is zero and a switch is wanted: one load and one `cbnz` decide a preemption.
@@ -99,34 +100,25 @@ impl ThreadInfo {
         }
     }
 
-    /// Sets `TIF_NEED_RESCHED`; returns whether it was set before. Any CPU may call it.
+    /// Sets `TIF_NEED_RESCHED`; returns whether it was set before. Any CPU may call it that holds the lock of the run
+    /// queue on which the task runs.
     #[inline(always)]
     pub fn test_and_set_need_resched(&self) -> bool {
-        // The common repeat is a plain load: a second wake-up before the switch costs no exclusive.
-        if self.tif_need_resched() {
-            return true;
+        // Who writes has the lock, so load and store need not be one.
+        let flags = self.flags.load(Ordering::Relaxed);
+        let was_set = flags & TIF_NEED_RESCHED_MASK != 0;
+        if !was_set {
+            self.flags.store(flags | TIF_NEED_RESCHED_MASK, Ordering::Relaxed);
         }
-        let before: u64;
-        // SAFETY: an exclusive pair on the flags, which are atomic. Not `fetch_or`: LLVM aligns the head of a loop, and
-        // falls into it through the padding.
-        unsafe {
-            asm!("2: ldxr {f}, [{p}]", "orr {n}, {f}, #{mask}", "stxr {s:w}, {n}, [{p}]", "cbnz {s:w}, 2b",
-                p = in(reg) self.flags.as_ptr(), f = out(reg) before, n = out(reg) _, s = out(reg) _,
-                mask = const TIF_NEED_RESCHED_MASK, options(nostack, preserves_flags));
-        }
-        before & TIF_NEED_RESCHED_MASK != 0
+        was_set
     }
 
     /// Clears `TIF_NEED_RESCHED`. The caller holds the run-queue lock (reference 3.3 step 7).
     #[inline(always)]
     pub fn clear_need_resched(&self) {
-        if self.tif_need_resched() {
-            // SAFETY: as above.
-            unsafe {
-                asm!("2: ldxr {f}, [{p}]", "and {f}, {f}, #{mask}", "stxr {s:w}, {f}, [{p}]", "cbnz {s:w}, 2b",
-                    p = in(reg) self.flags.as_ptr(), f = out(reg) _, s = out(reg) _,
-                    mask = const !TIF_NEED_RESCHED_MASK, options(nostack, preserves_flags));
-            }
+        let flags = self.flags.load(Ordering::Relaxed);
+        if flags & TIF_NEED_RESCHED_MASK != 0 {
+            self.flags.store(flags & !TIF_NEED_RESCHED_MASK, Ordering::Relaxed);
         }
     }
 

@@ -172,6 +172,21 @@ impl TicketLock {
         }
     }
 
+    /// [`Self::unlock`] of the one that lies `OFFSET` bytes behind `base`: its address is computed here, so that nobody keeps
+    /// it over the section.
+    ///
+    /// # Safety
+    /// There is one, and the caller holds it.
+    #[inline(always)]
+    pub unsafe fn unlock_at<const OFFSET: usize>(base: *const u8) {
+        const { assert!(OFFSET < 4096, "an `add` has 12 bits of offset") };
+        // SAFETY: as `unlock`.
+        unsafe {
+            asm!("add {p}, {b}, #{offset}", release!(), offset = const OFFSET, b = in(reg) base, p = out(reg) _,
+                t = out(reg) _, options(nostack, preserves_flags));
+        }
+    }
+
     /// [`Self::lock`] in two steps, for who does something else while it waits: a place in the order. The caller waits for
     /// [`Self::is_served`].
     #[must_use]

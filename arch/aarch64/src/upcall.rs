@@ -4,9 +4,9 @@
 //!
 //! | symbol | defined in | context |
 //! |---|---|---|
-//! | `handle_arch_irq(irq)`, `handle_arch_irq_smp(irq)`, `handle_arch_irq_gicv2()` | kernel `irq/` | hard IRQ, IRQ stack, D A I F masked |
+//! | `handle_arch_irq(irq)`, `handle_arch_irq_smp(_, irq)`, `handle_arch_irq_gicv2()` | kernel `irq/` | hard IRQ, IRQ stack, D A I F masked |
 //! | `irq_exit_softirq()` | kernel `irq/softirq.rs` | end of an interrupt over a thread with the hint set; IRQ stack, I masked |
-//! | `arm64_preempt_schedule_irq()` | kernel `preempt.rs` | task stack, IRQs masked, word zero |
+//! | `arm64_preempt_schedule_irq()`, `arm64_preempt_schedule_irq_smp()` | kernel `preempt.rs` | task stack, IRQs masked, word zero |
 //! | `schedule_tail()` | kernel `sched/core.rs` | first code of a task, IRQs masked, count 2 |
 //! | `kernel_fault(&mut PtRegs, Fault) -> bool` | kernel `panic.rs` | faulting task's stack, or overflow stack |
 //! | `preempt_stats_hook(site, daif, count, now, fp, event, pc)` | kernel `preempt_stats/recorder.rs` | any; IRQs masked; may reach no hook |

@@ -115,6 +115,15 @@ impl TicketLock {
         unsafe { (*base.add(OFFSET).cast::<Self>()).unlock_if::<KEY>() };
     }
 
+    /// [`Self::unlock`] of the one at an offset.
+    ///
+    /// # Safety
+    /// There is one, and the caller holds it.
+    pub unsafe fn unlock_at<const OFFSET: usize>(base: *const u8) {
+        // SAFETY: by contract.
+        unsafe { (*base.add(OFFSET).cast::<Self>()).unlock() };
+    }
+
     /// [`Self::unlock`] while `KEY` is on.
     ///
     /// # Safety

@@ -54,7 +54,7 @@ impl Machine {
 
     fn view(&self) -> View<'_> {
         let online = CpuMask::first_n(self.cpus.len());
-        View { pri: &self.pri, loads: &self.loads, online, domain: online }
+        View { pri: &self.pri, loads: &self.loads, online, domain: online, looking: CpuMask::NONE }
     }
 
     fn busiest(&self, this: usize, idle: CpuIdle) -> Option<Busiest> {
@@ -102,6 +102,58 @@ fn busy_cpus_go_by_load_and_only_beyond_seventeen_percent() {
     let m = Machine::new(&[6, 6, 7]);
     assert_eq!(m.busiest(0, CpuIdle::Busy), None, "7 against 6 is 16.7 %");
     assert_eq!(m.busiest(2, CpuIdle::Busy), None, "the busiest takes from nobody");
+}
+
+#[test]
+fn what_slept_on_a_third_cpu_of_late_does_not_keep_two_others_apart() {
+    let mut m = Machine::new(&[1, 1, 3]);
+    let heavy = m.cpus[0].normal(-20);
+    m.cpus[0].rq.sync_task(heavy);
+    m.pass(1_000_000_000);
+    m.switch(0);
+    m.cpus[0].run(heavy);
+    m.pass(1_000_000);
+    m.cpus[0].sleep();
+    m.cpus[0].rq.sync_task(heavy);
+    m.switch(0);
+    m.pass(0);
+    assert!(m.loads.load_avg(0) > 50_000, "it counts: {}", m.loads.load_avg(0));
+    let busiest = m.busiest(1, CpuIdle::Busy).expect("1 against 3");
+    assert_eq!(busiest.cpu, 2);
+    let Imbalance::Load(load) = busiest.imbalance else { panic!("{busiest:?}") };
+    assert!((900..1100).contains(&load), "half the difference: {load}");
+}
+
+#[test]
+fn where_nothing_may_move_nobody_is_sent_for_it_and_it_is_looked_ever_less_often() {
+    const MS: u64 = 1_000_000;
+    let m = Machine::new(&[0, 3]);
+    let rq = &m.cpus[1].rq;
+    assert!(rq.has_movable(0));
+    rq.cfs().iter().for_each(|p| p.set_cpus_allowed(CpuMask::of(1)));
+    assert!(rq.has_movable(0), "what runs may move, when it is stopped");
+    rq.curr().set_cpus_allowed(CpuMask::of(1));
+    assert!(!rq.has_movable(0));
+    let mut b = Balancer::new(4);
+    assert!((0..20).all(|_| !b.done(0, CpuIdle::Idle, Outcome::Pinned)), "the stopper is not sent");
+    assert_eq!((b.nr_failed(), b.next_ns()), (0, 512 * MS));
+    let _ = b.done(0, CpuIdle::Idle, Outcome::Moved);
+    assert_eq!(b.next_ns(), 4 * MS);
+}
+
+#[test]
+fn the_thread_that_looks_around_is_no_load() {
+    let mut m = Machine::new(&[1, 3]);
+    m.cpus[0].fifo(1);
+    m.switch(0);
+    assert_eq!(m.busiest(0, CpuIdle::Busy), None, "a real-time task has most of the CPU");
+    let view = View { looking: CpuMask::of(0), ..m.view() };
+    assert_eq!(find_busiest(&view, 0, CpuIdle::Busy).map(|busiest| busiest.cpu), Some(1));
+    let mut m = Machine::new(&[0, 3]);
+    m.cpus[0].fifo(1);
+    m.switch(0);
+    let view = View { looking: CpuMask::of(0), ..m.view() };
+    assert_eq!(find_busiest(&view, 0, CpuIdle::Idle), tasks(1, 1));
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl Machine {
     }
 
     fn view(&self) -> View<'_> {
-        View { pri: &self.pri, loads: &self.loads, online: self.online, domain: self.domain }
+        let (online, domain, looking) = (self.online, self.domain, CpuMask::NONE);
+        View { pri: &self.pri, loads: &self.loads, online, domain, looking }
     }
 
     fn select(&self, p: SchedRef, prev: usize, this: usize) -> usize {

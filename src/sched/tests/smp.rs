@@ -30,7 +30,7 @@ impl Pair {
 
     fn view(&self) -> View<'_> {
         let both = CpuMask::first_n(2);
-        View { pri: &self.pri, loads: &self.loads, online: both, domain: both }
+        View { pri: &self.pri, loads: &self.loads, online: both, domain: both, looking: CpuMask::NONE }
     }
 
     /// A FIFO task on the first CPU, which switches if that follows from it.

@@ -19,6 +19,9 @@ static HOGS: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 static STOP: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn measure(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    if let ["save", rest @ ..] = args {
+        return super::card::save_latency(rest, terminal);
+    }
     let params = Params::parse(args).map_err(|message| Failure::new(format_args!("{message}")))?;
     latency::command(&params, boot_info().bootargs.preempt.name(), terminal)
 }

@@ -1,8 +1,14 @@
 //! The commands of the default shell: what they are called. What they do is in the modules, grouped by what
 //! they look at; only here is the linker asked to collect them, which counts as unsafe.
 
+mod card;
 #[cfg(target_os = "none")]
 mod cpu;
+#[cfg(target_os = "none")]
+mod firmware;
+#[cfg(target_os = "none")]
+pub(crate) mod gpio;
+mod i2c;
 mod irqs;
 mod load;
 #[cfg(debug_assertions)]
@@ -11,10 +17,14 @@ mod machine;
 mod params;
 mod power;
 mod preempt_stats;
+mod pwm;
+mod spi;
 mod tasks;
 mod text;
 mod top;
 mod watch;
+#[cfg(target_os = "none")]
+mod wdog;
 
 use crate::shell_command;
 
@@ -55,8 +65,8 @@ shell_command!(
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%]",
-    "measure wake-up latency under load",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%] | save [name]",
+    "measure wake-up latency under load; save: write the last report to the memory card",
     load::measure
 );
 shell_command!(
@@ -83,6 +93,63 @@ shell_command!("hog", "[count] [nice=0] | stop", "start tasks that use all the C
 shell_command!("lockdep", "[classes | order]", "show what is known of the order of locks", lockdep::lockdep);
 #[cfg(target_os = "none")]
 shell_command!("cpu", "[on number | off number]", "list the CPUs, or turn one on or off", cpu::cpu);
+shell_command!("card", "", "show which memory card is in the slot", card::card);
+shell_command!("ls", "[directory]", "list the files on the memory card", card::ls);
+shell_command!("cat", "file", "show a text file of the memory card", card::cat);
+#[cfg(target_os = "none")]
+shell_command!(
+    "firmware",
+    "",
+    "ask the firmware of a Raspberry Pi for clocks, temperature, memory",
+    firmware::firmware
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "gpio",
+    "[pin] | read pin | set pin low|high | input pin [none|up|down] | pull pin none|up|down | alt pin 0..5 | \
+     watch pin [rising|falling|both] [for=10s]",
+    "show, set and watch the pins of a Raspberry Pi",
+    gpio::gpio
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "selftest",
+    "",
+    "check clocks, interrupts, caches, CPUs, memory and heat; prints a table",
+    crate::selftest::command
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "loopback",
+    "out=17 in=27 [times=1000] [period=1ms] [load=none]",
+    "measure an edge that goes over a wire to a task and back, in cycles",
+    crate::loopback::command
+);
+#[cfg(target_os = "none")]
+shell_command!(
+    "wdog",
+    "[start [15s] | kick | stop]",
+    "show, start, kick or stop the watchdog that resets the board",
+    wdog::wdog
+);
+shell_command!(
+    "i2c",
+    "| [bus=0] scan | read address count [from register] | write address byte…",
+    "list the I2C buses, find who is on one, read and write there",
+    i2c::i2c
+);
+shell_command!(
+    "spi",
+    "[chip=0] [mode=0] [hz=1000000] loop | byte…",
+    "send bytes to an SPI chip and show what comes back; loop: test the bus with a wire from its output to its input",
+    spi::spi
+);
+shell_command!(
+    "pwm",
+    "pin hz percent | off",
+    "pulses at one of the pins 12, 13, 18 and 19; a new frequency silences the other channel",
+    pwm::pwm
+);
 shell_command!("poweroff", "[status]", "turn the machine off; the status is the emulator's", power::poweroff);
 shell_command!("exit", "[status]", "as poweroff", power::poweroff);
 shell_command!("reboot", "", "start the machine again", power::reboot);

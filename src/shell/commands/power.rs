@@ -22,7 +22,9 @@ pub(super) fn reboot(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure>
     no_arguments(args)?;
     klog::drain();
     power::restart();
-    Err(Failure::new(format_args!("this machine has no firmware that could restart it (no psci node)")))
+    Err(Failure::new(format_args!(
+        "this machine has neither firmware nor watchdog that could restart it (no psci node)"
+    )))
 }
 
 pub(super) fn panic_on_purpose(args: &[&str], _: &mut dyn Terminal) -> Result<(), Failure> {

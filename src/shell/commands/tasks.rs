@@ -3,13 +3,15 @@
 
 use crate::sched::Class;
 use crate::sched::core as sched;
-use crate::sched::prio::Policy;
+use crate::sched::prio::{MAX_PRIO, Policy};
 use crate::shell::banner::cpu_time;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
-use crate::shell::units::{ExactNs, Percent};
+use crate::shell::units::{ExactNs, Ns, Percent};
 use crate::smp::{self, CpuMask};
+use crate::start::boot_info;
 use crate::task::{self, TaskInfo, state};
+use crate::time::{self, idle};
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 use heapless::String;
@@ -24,8 +26,9 @@ fn snapshot() -> Vec<TaskInfo> {
 pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failure> {
     no_arguments(args)?;
     let tasks = snapshot();
-    // What the tasks there are do not add up to was used by tasks that are gone.
-    let all_cycles = arch::pmu::cycles();
+    // What the tasks there are do not add up to was used by tasks that are gone. The share is of time that passed and not
+    // of cycles that were counted: a cycle counter of silicon stands still in WFI.
+    let up_ns = time::now_ns() - time::ticks_to_ns(boot_info().boot_counter);
     let me = task::current_ref().id();
     writeln!(
         terminal,
@@ -33,6 +36,7 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
         "ID", "NAME", "POLICY", "PRIO", "STATE", "CPU", "OF", "CPU TIME", "%CPU", "SLEPT", "PREEMP"
     )?;
     for task in &tasks {
+        let cpu_time = time_of(task);
         writeln!(
             terminal,
             "{:>4} {:<11.11} {:<9}{:>4} {:<7}{:>3} {:<4}{:>10} {:>5} {:>7} {:>6}  {}",
@@ -43,8 +47,8 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
             state_of(task, me),
             task.cpu,
             allowed(task.cpus_allowed),
-            cpu_time(task.runtime_cycles),
-            Percent(task.runtime_cycles, all_cycles),
+            cpu_time,
+            Percent(cpu_time.0, up_ns),
             task.switches.0,
             task.switches.1,
             stack(task)
@@ -65,6 +69,13 @@ pub(super) fn ps(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Failu
         )?;
     }
     Ok(())
+}
+
+/// The CPU time of a task. Of an idle task the time in WFI is known by the system's counter, whether its cycles were
+/// counted there (in an emulator) or not.
+fn time_of(task: &TaskInfo) -> Ns {
+    let counted = cpu_time(task.runtime_cycles);
+    if task.prio == MAX_PRIO { Ns(counted.0.max(idle::time_ns_of(task.cpu))) } else { counted }
 }
 
 /// The policy with what it is parametrised by: a real-time priority, a nice level or a share. What is inherited for

@@ -9,6 +9,8 @@
 
 extern crate alloc;
 
+#[path = "bench/balance.rs"]
+mod balance;
 #[path = "bench/cross.rs"]
 mod cross;
 #[path = "bench/deadline.rs"]
@@ -92,11 +94,18 @@ const BENCHES: &[Row] = &[
 const SMP_BENCHES: &[Row] = &[
     ("cross_wake", cross::cross_wake),
     ("cross_wake_fair", cross::cross_wake_fair),
+    ("cross_give", cross::cross_give),
+    ("cross_give_fair", cross::cross_give_fair),
     ("idle_round_wake", cross::idle_round_wake),
     ("cross_call", cross::cross_call),
     ("cross_call_round", cross::cross_call_round),
     ("migrate", cross::migrate),
+    ("rt_push", cross::rt_push),
+    ("rt_pull", cross::rt_pull),
 ];
+
+/// Rows of the scaling table that are no wake-up by their names.
+const FOR_SCALING: &[&str] = &["cross_call", "cross_give", "cross_give_fair", "rt_push", "rt_pull"];
 
 fn main() {
     // All but the rows about several CPUs stay on this one.
@@ -117,6 +126,7 @@ fn run() {
     stint::sched::core::set_rt_bandwidth(None, 1_000_000).expect("nothing is reserved");
     if only == Some("scale") {
         depth::print();
+        balance::print();
         return;
     }
     let across = smp::online().count() > 1;
@@ -125,7 +135,7 @@ fn run() {
     }
     for (name, bench) in BENCHES.iter().chain(SMP_BENCHES.iter().filter(|_| across)) {
         // `wake`: what the scaling table needs.
-        let belongs = |only: &str| name.contains(only) || only == "wake" && *name == "cross_call";
+        let belongs = |only: &str| name.contains(only) || only == "wake" && FOR_SCALING.contains(name);
         if only.is_none_or(belongs) {
             bench().print(name);
         }

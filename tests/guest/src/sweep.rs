@@ -10,13 +10,15 @@
 //! |---|---|
 //! | `probe` | the interrupt after N instructions, and H, the task it wakes |
 //! | `cast` | the other tasks, and the order of what they did |
+//! | `others` | the other CPUs, if there are any: at rest before a path and after it |
 //! | `path` | the description of a path; `paths` has all of them |
 //! | `run` | one run of a path, and what must be true after it |
 //! | `calibrate` | what the way from interrupt to H costs where nothing is in the way |
 //! | `oracle` | when H had to run, from the runs of all N together |
 //! | `report` | the lines that the host reads |
 //!
-//! Boot arguments: `test=list` lists the paths, `test=<text>` takes those with the text in their name.
+//! Boot arguments: `test=list` lists the paths, `test=<text>` takes those with the text in their name, `test=<text>:step=7`
+//! (or `all:step=7`) interrupts them at every seventh instruction alone.
 #![no_std]
 #![no_main]
 
@@ -28,6 +30,8 @@ mod calibrate;
 mod cast;
 #[path = "sweep/oracle.rs"]
 mod oracle;
+#[path = "sweep/others.rs"]
+mod others;
 #[path = "sweep/path.rs"]
 mod path;
 #[path = "sweep/paths/mod.rs"]
@@ -48,6 +52,9 @@ use stint::{early_println, power, sched, start, task, time};
 /// The task that walks the paths: between the actors `LOW` and `HIGH`.
 pub const VICTIM_PRIO: i32 = 50;
 
+/// The most instructions from one point to the next: less than most paths have.
+const STEP_MAX: u64 = 100;
+
 stint_board::entry!(main);
 
 fn main() {
@@ -61,9 +68,19 @@ fn main() {
 }
 
 fn sweep() {
-    let filter = start::boot_info().bootargs.test.unwrap_or("all");
+    let told = start::boot_info().bootargs.test.unwrap_or("all");
+    let Some((filter, step)) = told.split_once(":step=").map_or(Some((told, 1)), |(filter, step)| {
+        Some((filter, step.parse().ok().filter(|step| (1..=STEP_MAX).contains(step))?))
+    }) else {
+        early_println!(
+            "sweep: test={told}: behind `:step=` a number of instructions from 1 to {STEP_MAX} would be right"
+        );
+        power::exit(1)
+    };
     if filter == "list" {
-        paths::all().for_each(|path| early_println!("test-list {}", path.name));
+        paths::all()
+            .filter(|path| path.cpus <= others::online())
+            .for_each(|path| early_println!("test-list {}", path.name));
         power::exit(0)
     }
     // What it would find, it finds in the tests; here it would be most of every path.
@@ -71,10 +88,14 @@ fn sweep() {
     let _pause = stint::lockdep::pause();
     // From here on nothing interrupts but the probe and the timers that paths start.
     time::tick::stop_this_cpu();
+    others::bring_to_rest();
     // Its timer is at another distance in every run.
     sched::core::set_rt_bandwidth(None, 1_000_000).expect("no limit is a limit");
-    let ready =
-        probe::init().and_then(|()| cast::init()).and_then(|()| paths::init()).and_then(|()| run::init());
+    let ready = others::watchers_off()
+        .and_then(|()| probe::init())
+        .and_then(|()| cast::init())
+        .and_then(|()| paths::init())
+        .and_then(|()| run::init());
     let constants = match ready.and_then(|()| calibrate::measure()) {
         Ok(constants) => constants,
         Err(reason) => {
@@ -83,17 +104,20 @@ fn sweep() {
         }
     };
     let mut totals = Totals::default();
-    for path in paths::all().filter(|path| filter == "all" || path.name.contains(filter)) {
-        one_path(path, &constants, &mut totals);
+    for path in paths::all()
+        .filter(|path| path.cpus <= others::online())
+        .filter(|path| filter == "all" || path.name.contains(filter))
+    {
+        one_path(path, step, &constants, &mut totals);
     }
     report::closing(&totals);
     power::exit(u32::from(totals.failures > 0 || totals.paths == 0))
 }
 
-/// Interrupts one path everywhere and reports.
-fn one_path(path: &Path, constants: &Constants, totals: &mut Totals) {
+/// Interrupts one path at every so many instructions and reports.
+fn one_path(path: &Path, step: u64, constants: &Constants, totals: &mut Totals) {
     early_println!("run {}", path.name);
-    let mut points = run::everywhere(path, constants);
+    let mut points = run::everywhere(path, step);
     let verdict = oracle::judge(path, &mut points, constants);
     let repeated = run::again(path, &mut points);
     report::path(path, &points, &verdict, repeated, totals);

@@ -6,13 +6,14 @@
 //! silicon they follow each other; the sender's way back is not in it. The CPU that is sent to idles in WFI before, and
 //! its tick is off. The clock is the machine's, which all CPUs share; the cycle counter is each one's own.
 
-use crate::HIGH;
 use crate::sample::{Bench, REPETITIONS, WARM_UP};
-use core::sync::atomic::{AtomicU64, Ordering};
+use crate::{HIGH, LOW};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use stint::locking::Semaphore;
 use stint::smp::call::call_function_single;
 use stint::smp::{self, CpuMask};
 use stint::task;
+use stint::time::idle::woken_ns_of;
 use stint::time::{now_ns, tick};
 
 const ROUNDS: usize = REPETITIONS + WARM_UP;
@@ -38,25 +39,51 @@ pub fn stop_ticks() {
     }
 }
 
-/// A give wakes a task of an idle CPU: from the give's first instruction to the task's.
+/// A give wakes a task of an idle CPU: from the interrupt that is sent to the task's first instruction.
 pub fn cross_wake() -> Bench {
-    wake(task::build("there").fifo(HIGH))
+    wake(task::build("there").fifo(HIGH), Since::Interrupt)
 }
 
-/// The same for a fair task.
+/// The same from the give's first instruction.
+pub fn cross_give() -> Bench {
+    wake(task::build("there").fifo(HIGH), Since::Give)
+}
+
+/// [`cross_wake`] of a fair task.
 pub fn cross_wake_fair() -> Bench {
-    wake(task::build("there"))
+    wake(task::build("there"), Since::Interrupt)
 }
 
-fn wake(waiter: task::Builder) -> Bench {
+/// [`cross_give`] to a fair task.
+pub fn cross_give_fair() -> Bench {
+    wake(task::build("there"), Since::Give)
+}
+
+/// Where a sample begins.
+#[derive(Clone, Copy)]
+enum Since {
+    /// The sender's call.
+    Give,
+    /// The interrupt: the receiver waits in WFI, and notes the clock with the first instruction behind it. (The emulator
+    /// leaves the sender with the instruction that sends.)
+    Interrupt,
+}
+
+fn wake(waiter: task::Builder, since: Since) -> Bench {
     static GATE: Semaphore = Semaphore::new(0);
     static GIVEN_NS: AtomicU64 = AtomicU64::new(0);
-    let waiter = waiter.affinity(CpuMask::of(other())).spawn(|| {
+    let there = other();
+    let waiter = waiter.affinity(CpuMask::of(there)).spawn(move || {
         let mut bench = bench();
         for _ in 0..ROUNDS {
             GATE.take();
             let now = now_ns();
-            bench.add(now - GIVEN_NS.load(Ordering::Relaxed));
+            bench.add(
+                now - match since {
+                    Since::Give => GIVEN_NS.load(Ordering::Relaxed),
+                    Since::Interrupt => woken_ns_of(there),
+                },
+            );
         }
         bench
     });
@@ -113,6 +140,79 @@ pub fn cross_call_round() -> Bench {
         assert!(asked.is_ok(), "the CPU is online");
         bench.add(end - start);
     }
+    bench
+}
+
+/// A task that waits on another CPU is pulled by one that is about to idle: from the call by which that one's thread
+/// goes to sleep to the pulled task's first instruction here.
+pub fn rt_pull() -> Bench {
+    static GATE: Semaphore = Semaphore::new(0);
+    static DONE: Semaphore = Semaphore::new(0);
+    static SLEEPS_NS: AtomicU64 = AtomicU64::new(0);
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let there = other();
+    STOP.store(false, Ordering::Relaxed);
+    let hog = task::build("hog").fifo(HIGH).affinity(CpuMask::of(there)).spawn(|| {
+        while !STOP.load(Ordering::Relaxed) {
+            arch::cpu::relax();
+        }
+    });
+    let pulled = task::build("pulled").fifo(LOW - 1).affinity(CpuMask::of(there)).spawn(|| {
+        let mut bench = bench();
+        for _ in 0..ROUNDS {
+            GATE.take();
+            let now = now_ns();
+            bench.add(now - SLEEPS_NS.load(Ordering::Relaxed));
+            let _ = DONE.give();
+        }
+        bench
+    });
+    let (hog, pulled) = (hog.expect("a thread"), pulled.expect("a thread"));
+    for _ in 0..ROUNDS {
+        // Behind the hog, and then allowed here too, where something more important runs.
+        assert!(pulled.task().set_affinity(CpuMask::of(there)).is_ok(), "the CPU is online");
+        let _ = GATE.give();
+        assert!(pulled.task().set_affinity(CpuMask::of(there).with(0)).is_ok(), "the CPUs are online");
+        SLEEPS_NS.store(now_ns(), Ordering::Relaxed);
+        DONE.take();
+    }
+    STOP.store(true, Ordering::Relaxed);
+    hog.join();
+    pulled.join().expect("samples")
+}
+
+/// A task is displaced by one that it wakes, and pushed to an idle CPU: from the call that wakes to the next instruction of
+/// the displaced one, there.
+pub fn rt_push() -> Bench {
+    static GATE: Semaphore = Semaphore::new(0);
+    static WENT: AtomicBool = AtomicBool::new(false);
+    let there = other();
+    let rules = task::build("rules").fifo(HIGH + 1).affinity(CpuMask::of(0)).spawn(|| {
+        for _ in 0..ROUNDS {
+            GATE.take();
+            while !WENT.load(Ordering::Relaxed) {
+                arch::cpu::relax();
+            }
+        }
+    });
+    let pushed = task::build("pushed").fifo(HIGH).affinity(CpuMask::of(0)).spawn(move || {
+        let me = task::current_ref();
+        let mut bench = bench();
+        for _ in 0..ROUNDS {
+            task::sleep_ns(REST_NS);
+            WENT.store(false, Ordering::Relaxed);
+            assert!(me.set_affinity(CpuMask::of(0).with(there)).is_ok(), "the CPUs are online");
+            let start = now_ns();
+            let _ = GATE.give();
+            let end = now_ns();
+            bench.add(end - start);
+            WENT.store(true, Ordering::Relaxed);
+            assert!(me.set_affinity(CpuMask::of(0)).is_ok(), "the CPU is online");
+        }
+        bench
+    });
+    let bench = pushed.expect("a thread").join().expect("samples");
+    rules.expect("a thread").join();
     bench
 }
 

@@ -21,12 +21,12 @@ struct Filled {
     tasks: Vec<NonNull<SchedTask>>,
 }
 
-fn leak(task: SchedTask) -> NonNull<SchedTask> {
+pub fn leak(task: SchedTask) -> NonNull<SchedTask> {
     NonNull::from(Box::leak(Box::new(task)))
 }
 
-fn reference(task: NonNull<SchedTask>) -> SchedRef {
-    // SAFETY: leaked, so in place until `Filled` is dropped; one task uses this run queue.
+pub fn reference(task: NonNull<SchedTask>) -> SchedRef {
+    // SAFETY: leaked, so in place until its run queue is dropped; one task uses that.
     unsafe { SchedRef::new(task) }
 }
 

@@ -85,3 +85,9 @@ impl Drop for TickOff {
 pub fn pmu_interrupt() -> Option<u32> {
     start::boot_info().pmu_interrupt.map(|interrupt| interrupt.intid)
 }
+
+/// The fair class's periods and granularities, and what a test makes of them, are this many times what they are on one CPU.
+pub fn fair_scale() -> u64 {
+    let latency_ns = stint::sched::core::with_rq(|rq| rq.cfs().tunables().sched_latency_ns);
+    latency_ns / stint::sched::Tunables::for_cpus(1).sched_latency_ns
+}

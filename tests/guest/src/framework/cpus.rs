@@ -5,6 +5,7 @@
 //! Invariant: no test changes which CPUs are online and leaves it so.
 
 use super::Failure;
+use super::models::{self, Models};
 use stint::smp::{self, CpuMask};
 use stint::task::{self, Builder};
 
@@ -33,17 +34,17 @@ pub fn here() -> usize {
     stint::percpu::raw_smp_processor_id()
 }
 
+/// For a test in which one task is alone on its CPU: where there are several and softirqs are a thread's, that comes now and
+/// then to look whether there is something to balance.
+pub fn nobody_looks_around() -> Result<(), Failure> {
+    let is_rt = models::RT.contains(Models::of(&stint::start::boot_info().bootargs));
+    if online() == 1 || !is_rt {
+        return Ok(());
+    }
+    Err(Failure::Ignored("a thread looks around for what is to be balanced"))
+}
+
 /// Puts the task that runs the tests on CPU 0; the tasks it makes inherit that.
 pub fn stay_on_boot_cpu() {
     task::current_ref().set_affinity(CpuMask::of(0)).expect("CPU 0 is online");
-}
-
-/// For a test that depends on what ran on the other CPUs before it: where there are some, it is left out of the list, and
-/// the host gives it a boot of its own.
-pub fn fresh() -> Result<(), Failure> {
-    let is_alone = stint::start::boot_info().bootargs.test.is_some_and(|test| test.starts_with("only:"));
-    if is_alone || online() == 1 {
-        return Ok(());
-    }
-    Err(Failure::Ignored("on several CPUs it has a boot of its own"))
 }

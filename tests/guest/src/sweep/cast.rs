@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 use crate::VICTIM_PRIO;
+use crate::others;
 use crate::path::{Check, expect};
 use arch::thread_info::{self, PREEMPT_ENABLED};
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use spin::Once;
 use stint::locking::{RawSpinLock, Semaphore};
+use stint::smp::CpuMask;
 use stint::task::{self, Task, TaskRef};
 
 /// Below the victim.
@@ -24,18 +26,33 @@ pub static FLOOR: Actor = Actor::new();
 /// Of the fair class, so below every other.
 pub static FAIR: Actor = Actor::new();
 
+/// On CPU 1, as important as LOW; as the rest, only where there are several CPUs.
+pub static THERE: Actor = Actor::new();
+/// On CPU 1, as important as HIGH.
+pub static THERE_HIGH: Actor = Actor::new();
+/// Between LOW and the victim, and allowed where a path says.
+pub static NOMAD: Actor = Actor::new();
+
 /// Priority of [`LOW`].
 pub const LOW_PRIO: i32 = 40;
 /// Priority of [`HIGH`].
 pub const HIGH_PRIO: i32 = 60;
 
-/// With their names, the count that says whether they are through, and what they are.
-static ACTORS: [(&Actor, &str, &str, Option<i32>); 5] = [
-    (&LOW, "low", "scripts that LOW has not finished", Some(LOW_PRIO)),
-    (&HIGH, "high", "scripts that HIGH has not finished", Some(HIGH_PRIO)),
-    (&EQUAL, "equal", "scripts that EQUAL has not finished", Some(VICTIM_PRIO)),
-    (&FLOOR, "floor", "scripts that FLOOR has not finished", Some(1)),
-    (&FAIR, "fair", "scripts that FAIR has not finished", None),
+/// Priority of [`NOMAD`].
+pub const NOMAD_PRIO: i32 = 45;
+/// The CPU of [`THERE`].
+pub const THERE_CPU: usize = 1;
+
+/// With their names, the count that says whether they are through, what they are, and where.
+static ACTORS: [(&Actor, &str, &str, Option<i32>, usize); 8] = [
+    (&LOW, "low", "scripts that LOW has not finished", Some(LOW_PRIO), 0),
+    (&HIGH, "high", "scripts that HIGH has not finished", Some(HIGH_PRIO), 0),
+    (&EQUAL, "equal", "scripts that EQUAL has not finished", Some(VICTIM_PRIO), 0),
+    (&FLOOR, "floor", "scripts that FLOOR has not finished", Some(1), 0),
+    (&FAIR, "fair", "scripts that FAIR has not finished", None, 0),
+    (&THERE, "there", "scripts that THERE has not finished", Some(LOW_PRIO), THERE_CPU),
+    (&THERE_HIGH, "there-high", "scripts that THERE_HIGH has not finished", Some(HIGH_PRIO), THERE_CPU),
+    (&NOMAD, "nomad", "scripts that NOMAD has not finished", Some(NOMAD_PRIO), THERE_CPU),
 ];
 
 /// A task that waits to be given something to do.
@@ -90,8 +107,8 @@ impl Actor {
 
 /// Makes the actors.
 pub fn init() -> Result<(), &'static str> {
-    for (actor, name, _, prio) in &ACTORS {
-        let builder = task::build(name);
+    for (actor, name, _, prio, cpu) in ACTORS.iter().filter(|(.., cpu)| *cpu < others::online()) {
+        let builder = task::build(name).affinity(CpuMask::of(*cpu));
         let builder = if let Some(prio) = *prio { builder.fifo(prio) } else { builder.nice(0) };
         let handle = builder.spawn(|| actor.perform()).map_err(|_| "no memory for an actor")?;
         actor.task.call_once(|| handle.task().clone());
@@ -101,7 +118,7 @@ pub fn init() -> Result<(), &'static str> {
 
 /// Every actor has played everything to the end.
 pub fn all_have_finished() -> Check {
-    ACTORS.iter().try_for_each(|(actor, _, what, _)| {
+    ACTORS.iter().try_for_each(|(actor, _, what, ..)| {
         let left = actor.started.load(Relaxed).wrapping_sub(actor.finished.load(Relaxed));
         expect(what, left.into(), 0)
     })
@@ -126,22 +143,23 @@ pub fn diary() -> ([u8; DIARY_BYTES], usize) {
     (letters, WRITTEN.load(Relaxed))
 }
 
-static UNCLEAN: AtomicU32 = AtomicU32::new(0);
+static UNCLEAN: AtomicU64 = AtomicU64::new(PREEMPT_ENABLED);
 
 /// A task that runs with nothing disabled has the word `PREEMPT_ENABLED`: any other is remembered.
 pub fn check_own_word() {
-    if thread_info::preempt_word() != PREEMPT_ENABLED {
-        UNCLEAN.fetch_add(1, Relaxed);
+    let word = thread_info::preempt_word();
+    if word != PREEMPT_ENABLED {
+        UNCLEAN.store(word, Relaxed);
     }
 }
 
-/// How often a task found its own word wrong.
-pub fn unclean_words() -> u32 {
+/// The word that a task has found its own to be: the last wrong one, if there was any.
+pub fn word_of_actors() -> u64 {
     UNCLEAN.load(Relaxed)
 }
 
 /// An empty diary, and all actors at their beginning.
 pub fn reset() {
     WRITTEN.store(0, Relaxed);
-    UNCLEAN.store(0, Relaxed);
+    UNCLEAN.store(PREEMPT_ENABLED, Relaxed);
 }

@@ -26,6 +26,11 @@ pub struct Path {
     pub reroutes: bool,
     /// Whether the CPU runs out of work in it. Then QEMU's clock is not always exact: see `run::certain`.
     pub idles: bool,
+    /// How many CPUs must be online. With more than one it is about others too: what they do advances the clock, in turns
+    /// that depend on when the interrupt is due, so the way to H is judged by what H finds and not by how long it was.
+    pub cpus: usize,
+    /// Instructions from one point to the next: 1, but for what is too long for that.
+    pub step: u64,
     /// The letters that victim and actors must have written, in this order.
     pub diary: &'static str,
     /// The path's own result.
@@ -45,6 +50,8 @@ impl Path {
             in_irq: nothing,
             reroutes: false,
             idles: false,
+            cpus: 1,
+            step: 1,
             diary: "",
             check: || Ok(()),
         }

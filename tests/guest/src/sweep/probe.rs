@@ -7,9 +7,10 @@
 //! Context: the handler in hard interrupt, H as the most important task there is.
 
 use crate::cast;
+use arch::context::ArchTask;
 use arch::{backtrace, pmu, thread_info};
 use core::arch::asm;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use stint::locking::{RawSpinLock, Semaphore};
 use stint::{irq, start, task};
 
@@ -30,10 +31,13 @@ static HANDLED_AT: AtomicU64 = AtomicU64::new(0);
 static TAKEN_COUNT: AtomicU32 = AtomicU32::new(0);
 static TAKEN_TASK: AtomicU64 = AtomicU64::new(0);
 static TAKEN_PC: AtomicU64 = AtomicU64::new(0);
+/// Address of the frame record that the interrupt's entry pushed.
+static TAKEN_FRAME: AtomicU64 = AtomicU64::new(0);
 static TAKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
 static WOKEN: AtomicU32 = AtomicU32::new(0);
 static WOKEN_AT: AtomicU64 = AtomicU64::new(0);
 static WOKEN_COMPARE: AtomicU64 = AtomicU64::new(0);
+static WOKEN_WITHIN: AtomicBool = AtomicBool::new(false);
 static INTRUSIONS: AtomicU32 = AtomicU32::new(0);
 
 /// What one run left behind.
@@ -55,6 +59,8 @@ pub struct Reading {
     pub woken: u32,
     /// Counter at the first instruction of H.
     pub woken_at: u64,
+    /// Whether the interrupted task was still within the interrupt when H ran: it has not gone on in between.
+    pub within: bool,
     /// Whether a timer interrupt came between handler and H: it leaves another compare value behind.
     pub timer_between: bool,
     /// How often H completed its intrusion.
@@ -90,6 +96,11 @@ pub fn timed(n: u64, path: fn()) -> u64 {
     pmu::cycles()
 }
 
+/// Interrupts and runs of H as of now. H runs before anybody else can see its interrupt, unless preemption is off.
+pub fn counts() -> (u32, u32) {
+    (IRQS.load(Relaxed), WOKEN.load(Relaxed))
+}
+
 /// Waits for an interrupt that was due behind the end of the path. Returns whether there was one.
 pub fn wait() -> bool {
     (0..PATIENCE).any(|_| IRQS.load(Relaxed) != 0)
@@ -111,6 +122,7 @@ pub fn reading() -> Reading {
         pc: TAKEN_PC.load(Relaxed),
         woken: WOKEN.load(Relaxed),
         woken_at: WOKEN_AT.load(Relaxed),
+        within: WOKEN_WITHIN.load(Relaxed),
         timer_between: TAKEN_COMPARE.load(Relaxed) != WOKEN_COMPARE.load(Relaxed),
         intrusions: INTRUSIONS.load(Relaxed),
     }
@@ -126,7 +138,10 @@ fn overflow(_: usize) {
     TAKEN_AT.store(at, Relaxed);
     TAKEN_COUNT.store(thread_info::preempt_count() - arch::HARDIRQ_OFFSET, Relaxed);
     TAKEN_TASK.store(thread_info::current_thread_info().addr() as u64, Relaxed);
-    TAKEN_PC.store(interrupted_pc(), Relaxed);
+    let frame = interrupted_frame();
+    TAKEN_FRAME.store(frame, Relaxed);
+    // SAFETY: the record of the interrupted code's frame, if one was found.
+    TAKEN_PC.store(if frame == 0 { 0 } else { unsafe { (frame as *const u64).add(1).read() } }, Relaxed);
     TAKEN_COMPARE.store(timer_compare(), Relaxed);
     IRQS.store(IRQS.load(Relaxed) + 1, Relaxed);
     let in_irq = *IN_IRQ.lock();
@@ -137,17 +152,24 @@ fn overflow(_: usize) {
 }
 
 unsafe extern "C" {
-    /// The vector table: its interrupt entry calls the handler from here.
-    static vectors: u8;
+    /// Where every interrupt entry goes when the handler has returned (`entry.S`).
+    static el1_irq_exit: u8;
 }
-const VECTORS_BYTES: u64 = 0x800;
 
-/// The interrupted instruction: the return address of the frame record that the vector pushed, which is the
-/// one behind the record that returns into the vector. (A softirq is interrupted on the handler's own stack.)
-fn interrupted_pc() -> u64 {
-    /// More calls than there are between the vector and this handler.
+/// Whether `address` is behind the call of the handler in an interrupt entry, of which there is one for each kind of
+/// machine: there stands `b el1_irq_exit`, or that itself.
+fn is_behind_handler(address: u64) -> bool {
+    let exit = (&raw const el1_irq_exit).addr() as u64;
+    let branch = 0x1400_0000 | (exit.wrapping_sub(address) >> 2) as u32 & 0x03ff_ffff;
+    // SAFETY: the return address of a live frame, so it is in the kernel's text.
+    address == exit || unsafe { (address as *const u32).read() } == branch
+}
+
+/// The frame record that the entry pushed, in which the return address is the interrupted instruction: the one behind
+/// the record that returns into the entry. (A softirq is interrupted on the handler's own stack.)
+fn interrupted_frame() -> u64 {
+    /// More calls than there are between the entry and this handler.
     const CALLS_MAX: usize = 16;
-    let vector = (&raw const vectors).addr() as u64;
     let mut record = backtrace::frame_pointer();
     for _ in 0..CALLS_MAX {
         if record == 0 {
@@ -156,13 +178,35 @@ fn interrupted_pc() -> u64 {
         // SAFETY: kernel code keeps frame pointers, so this is the chain of live frames; it has just begun
         // on the stack this runs on.
         let (next, caller) = unsafe { ((record as *const u64).read(), (record as *const u64).add(1).read()) };
-        if next != 0 && caller.wrapping_sub(vector) < VECTORS_BYTES {
-            // SAFETY: as above: the record of the interrupted code's frame, which the vector pushed.
-            return unsafe { (next as *const u64).add(1).read() };
+        if next != 0 && is_behind_handler(caller) {
+            return next;
         }
         record = next;
     }
     0
+}
+
+/// Whether the interrupted task, which has been switched away from, still has the interrupt's frame on its stack, and
+/// is on its way out of it: where a task goes on its saved frames are others.
+fn is_within() -> bool {
+    /// More calls than there are between the entry and the switch, and more bytes.
+    const CALLS_MAX: usize = 12;
+    const STACK_BYTES: u64 = 4096;
+    let (task, frame) = (TAKEN_TASK.load(Relaxed), TAKEN_FRAME.load(Relaxed));
+    // SAFETY: a task is its `ArchTask`, and this one lives longer than the path.
+    let (_, first) = unsafe { &*(task as *const ArchTask) }.context().pc_fp();
+    let mut record = first;
+    for _ in 0..CALLS_MAX {
+        if record == frame {
+            return true;
+        }
+        if !(first..first + STACK_BYTES).contains(&record) || !record.is_multiple_of(16) {
+            return false;
+        }
+        // SAFETY: between the saved frame of a task that does not run and the frame of its interrupt: its stack.
+        record = unsafe { (record as *const u64).read() };
+    }
+    false
 }
 
 /// What the timer's compare register holds.
@@ -182,6 +226,7 @@ fn woken() {
         // A timer that comes between these reads came after H, not before it.
         let undisturbed = pmu::cycles() - at <= 2;
         WOKEN_AT.store(at, Relaxed);
+        WOKEN_WITHIN.store(is_within(), Relaxed);
         WOKEN_COMPARE.store(if undisturbed { compare } else { TAKEN_COMPARE.load(Relaxed) }, Relaxed);
         WOKEN.store(WOKEN.load(Relaxed) + 1, Relaxed);
         cast::check_own_word();

@@ -179,6 +179,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::SPINNING, "it shows what a spin lock does that spins"),
     fn try_lock_on_a_held_lock_word_fails_and_counts_nothing() {
         static LOCK: SpinLock<u32> = SpinLock::new(1);
         static MASKING: SpinLockIrqSave<u32> = SpinLockIrqSave::new(1);

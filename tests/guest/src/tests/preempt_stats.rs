@@ -276,9 +276,9 @@ ktest! {
         };
         let all: Vec<String> =
             stats.ledger.worst().map(|s| format!("{} {} {}", s.who, Symbol(s.from.site), Symbol(s.to.site))).collect();
-        check!(found(me, "take"), "from the giver to the taker; found: {all:?}");
-        // Where there are several CPUs the giver wakes in a function of its own.
-        check!(found(id, "give") || found(id, "grant_and_unlock_smp"), "from the taker back to the giver; found: {all:?}");
+        // Where there are several CPUs the taker waits in a function of its own.
+        check!(found(me, "take") || found(me, "block_in"), "from the giver to the taker; found: {all:?}");
+        check!(found(id, "give"), "from the taker back to the giver; found: {all:?}");
         check!(stats.ledger.max.cycles < 20_000, "a section was left open: {:?}", stats.ledger.max);
     }
 }
@@ -350,11 +350,12 @@ fn logged(text: &str) -> usize {
 
 ktest! {
     fn a_section_over_the_budget_is_told_once_and_counted_every_time() {
-        crate::framework::cpus::fresh()?;
         need_exact()?;
         need_own_stats()?;
         let _tick = TickOff::new();
-        let (told, named) = (logged("over the latency budget"), logged("planted_over_budget"));
+        // On several CPUs the emulator runs one at a time, and what another one has begun meanwhile may be over the budget.
+        const OURS: &str = "with interrupts closed in task init/";
+        let (told, named) = (logged(OURS), logged("planted_over_budget"));
         let on = On::new()?;
         preempt_stats::set_budget(Some(100)).map_err(failure)?;
         // 90 and 120 microseconds.
@@ -362,10 +363,10 @@ ktest! {
         check_eq!(preempt_stats::violations(), 0, "violations by a section within the budget");
         planted_over_budget(60_000);
         planted_over_budget(60_000);
-        check_eq!(preempt_stats::violations(), 2);
-        check_eq!(logged("over the latency budget") - told, 1, "reports of two violations at the same places");
+        check_eq!(preempt_stats::violations(), 2, "violations, each of them counted");
+        check_eq!(logged(OURS) - told, 1, "reports of two violations at the same places");
         check_eq!(logged("planted_over_budget") - named, 2, "places named: closed, opened");
-        check_eq!(on.finish()?.ledger.violations, 2);
+        check!(on.finish()?.ledger.violations >= 2);
     }
 }
 

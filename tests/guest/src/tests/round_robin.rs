@@ -1,6 +1,7 @@
 //! SCHED_RR: slices among equals, kept over preemption and sleep.
 
 use crate::framework::clock::{hog, is_exact, spin_ns, tick_ns};
+use crate::framework::cpus;
 use crate::framework::runs::Runs;
 use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
@@ -103,7 +104,8 @@ ktest! {
         })?;
         let Some((full, used, after)) = sleeper.join() else { return Err(crate::framework::Failure::new(format_args!("no result"))) };
         check_eq!(full, ticks, "ticks of a new task's slice");
-        if is_exact() {
+        // (On several CPUs the emulator runs one at a time, and a tick that comes late is not made up for.)
+        if is_exact() && cpus::online() == 1 {
             check!((4..=5).contains(&(full - used)), "{} ticks were used in the time of four and a half", full - used);
         }
         check!(used - after <= 1, "the slice changed from {used} to {after} ticks in a sleep");

@@ -1,6 +1,7 @@
 //! M6: every cycle belongs to a task: the accounts are exact to the cycle.
 
 use crate::framework::clock::{TickOff, hog, is_exact, spin_ns};
+use crate::framework::cpus;
 use crate::{check, check_eq, ktest};
 use core::sync::atomic::{AtomicBool, Ordering};
 use stint::task;
@@ -12,12 +13,18 @@ const BLUR_CYCLES: u64 = 3_000;
 /// What one look at a task costs: it measures how deep the stack was.
 const INFO_CYCLES: u64 = 50_000;
 
-/// The cycles of all tasks together, and the counter, as of now.
+/// The cycles of all tasks of this CPU together, and the counter, as of now. (A task of another CPU is charged at that
+/// CPU's next switch.)
 fn accounts() -> (u64, u64) {
     let flags = arch::irqflags::local_irq_save();
     let now = arch::pmu::cycles();
     let mut sum = 0u64;
-    task::for_each(|task| sum = sum.wrapping_add(task.info().runtime_cycles));
+    let here = cpus::here();
+    task::for_each(|task| {
+        if task.cpu() == here {
+            sum = sum.wrapping_add(task.info().runtime_cycles);
+        }
+    });
     arch::irqflags::local_irq_restore(flags);
     (sum, now)
 }

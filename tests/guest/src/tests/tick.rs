@@ -1,7 +1,6 @@
 //! P3: the tick preempts a fair task that has had its turn, and nobody else.
 
-use crate::framework::clock::{hog, is_exact, spin_ns, tick_ns};
-use crate::framework::cpus;
+use crate::framework::clock::{fair_scale, hog, is_exact, spin_ns, tick_ns};
 use crate::framework::runs::Runs;
 use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
@@ -27,8 +26,8 @@ fn fair_runs(
     for me in 1..=count {
         hogs.push(task::build("hog").spawn(move || runs.hog(me))?);
     }
-    // A turn ends at a tick; the longest ideal one is 3 ms.
-    task::sleep_ns(turns * tick_ns().max(4_000_000));
+    // A turn ends at a tick; the longest ideal one is 3 ms where there is one CPU.
+    task::sleep_ns(turns * tick_ns().max(4_000_000) * fair_scale());
     runs.stop();
     for hog in hogs {
         hog.join();
@@ -58,7 +57,6 @@ ktest! {
     /// Ten tasks are more than the latency has turns for: the period grows so that nobody gets less than the
     /// minimum granularity.
     fn many_tasks_still_get_the_minimum_granularity_each() {
-        cpus::fresh()?;
         static RUNS: Runs = Runs::new();
         let minimum_ns = with_rq(|rq| rq.cfs().tunables().sched_min_granularity_ns);
         let lengths = fair_runs(&RUNS, 10, 40)?;
@@ -87,6 +85,7 @@ ktest! {
 
 ktest! {
     fn a_fair_task_alone_is_never_preempted_by_the_tick() {
+        crate::framework::cpus::nobody_looks_around()?;
         static STOP: AtomicBool = AtomicBool::new(false);
         let hog = task::build("hog").spawn(|| hog(&STOP))?;
         // Behind the kernel's own threads, should they have something to do.

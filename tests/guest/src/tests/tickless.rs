@@ -42,6 +42,28 @@ ktest! {
 }
 
 ktest! {
+    /// Each wait ends after a thousand turns of its loop, which take some microseconds; in WFI one wait is the whole sleep.
+    fn a_cpu_that_is_kept_awake_sleeps_in_no_wfi_wakes_in_time_and_is_idle_all_the_same() {
+        only_with_an_exact_clock()?;
+        const SLEEP_NS: u64 = 5_000_000;
+        task::sleep_ns(10 * tick_ns());
+        let sleep = || {
+            let (begin_ns, waits, idle_ns) = (now_ns(), idle::waits(), idle::time_ns());
+            task::sleep_ns(SLEEP_NS);
+            (now_ns() - begin_ns, idle::waits() - waits, idle::time_ns() - idle_ns)
+        };
+        let awake = idle::StayAwake::new();
+        let (passed_ns, waits, idle_ns) = sleep();
+        drop(awake);
+        check!(waits >= 100, "{waits} waits: one of them was WFI");
+        check!((SLEEP_NS..SLEEP_NS + LATE_NS).contains(&passed_ns), "slept {passed_ns} ns of {SLEEP_NS}");
+        check!(idle_ns >= SLEEP_NS / 10 * 9 && idle_ns <= passed_ns, "idle for {idle_ns} of {passed_ns} ns");
+        let (_, waits, _) = sleep();
+        check!(waits <= 4, "{waits} waits, though nobody keeps the CPU awake any more");
+    }
+}
+
+ktest! {
     fn jiffies_are_right_after_idling() {
         for ms in [1, 3, 40, 333, 2000] {
             let (before_ns, before) = (now_ns(), tick::jiffies());

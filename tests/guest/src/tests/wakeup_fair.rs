@@ -1,11 +1,12 @@
 //! P4, within the fair class: the wake-up granularity.
 //!
 //! A sleeper that wakes preempts if it is behind the running task, in virtual time, by more than the granularity of
-//! *its* weight: 1 ms at nice 0, 328 µs at nice −5, 3.057 ms at nice 5. The tests make the runner use the CPU until
+//! *its* weight: 1 ms at nice 0, 328 µs at nice −5, 3.057 ms at nice 5, and on several CPUs more
+//! (`fair_scale`). The tests make the runner use the CPU until
 //! its lead over the sleeper is a little less, or a little more, and then wake it.
 
 use crate::framework::Failure;
-use crate::framework::clock::{TickOff, is_exact, spin_ns};
+use crate::framework::clock::{TickOff, fair_scale, is_exact, spin_ns};
 use crate::framework::events::Events;
 use crate::{check, check_eq, ktest};
 use alloc::string::String;
@@ -33,7 +34,7 @@ fn my_vruntime() -> u64 {
 struct Case {
     sleeper: SchedAttr,
     runner: SchedAttr,
-    /// In virtual time; `None`: the runner wakes the sleeper at once, when it is still 3 ms behind it.
+    /// In virtual time, where there is one CPU; `None`: the runner wakes the sleeper at once, when it is still 3 ms behind it.
     lead_ns: Option<u64>,
     /// Another task waits in the queue all the time, 3 ms ahead of the sleeper: the sleeper is then placed by
     /// what that one has had, and not by what the runner has had.
@@ -58,7 +59,7 @@ fn order(log: &'static Events, gate: &'static Semaphore, case: Case) -> Result<S
         START.take();
         let ahead = my_vruntime().wrapping_sub(SLEEPERS.load(Ordering::Relaxed)) as i64;
         if let Some(lead_ns) = lead_ns {
-            spin_ns((lead_ns as i64 - ahead).max(0) as u64);
+            spin_ns((lead_ns as i64 * fair_scale() as i64 - ahead).max(0) as u64);
         }
         log.mark('r');
         let guard = preempt::preempt_disable();
@@ -209,7 +210,7 @@ ktest! {
         let used = |who| runs.iter().filter(|run| run.who == who).map(|run| run.ns).sum::<u64>();
         // The worker's time before the wake-up is its first run.
         let (sleeper, worker) = (used(1), used(2) - runs.first().map_or(0, |run| run.ns));
-        let allowed = 3_000_000 + 2 * crate::framework::clock::tick_ns() + 3_000_000;
+        let allowed = 3_000_000 * fair_scale() + 2 * crate::framework::clock::tick_ns() + 3_000_000 * fair_scale();
         check!(sleeper.saturating_sub(worker) <= allowed, "after 50 ms of sleep it had {sleeper} ns, the other {worker} ns");
         check!(sleeper >= 30_000_000, "the sleeper had only {sleeper} ns of 100 ms");
     }

@@ -80,6 +80,7 @@ ktest! {
 ktest! {
     only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_cpu_that_idles_that_has_one_task_or_that_switches_is_not_reported() {
+        cpus::nobody_looks_around()?;
         let _unlimited = Limits::none()?;
         let watching = Watching::start(N, 0)?;
         task::sleep_ns(4 * N);

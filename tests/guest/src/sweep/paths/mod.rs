@@ -1,5 +1,5 @@
 //! The paths. Each file is one part of the kernel; the letters of a diary are `v` for the victim, `l`, `h`,
-//! `e`, `f` for the actors, capitals for a second step of the same actor.
+//! `e`, `f` for the actors, `t`, `T`, `n` for those on other CPUs, capitals for a second step of the same actor.
 
 mod deadline;
 mod ipc;
@@ -10,6 +10,12 @@ mod pool;
 mod registers;
 mod semaphores;
 mod sleeping;
+mod smp_call;
+mod smp_hotplug;
+mod smp_move;
+mod smp_push_pull;
+mod smp_timer;
+mod smp_wake;
 mod softirqs;
 mod tasks;
 mod timers;
@@ -20,7 +26,7 @@ use stint::locking::Semaphore;
 
 /// All paths, in the order in which they are walked.
 pub fn all() -> impl Iterator<Item = &'static Path> {
-    let groups: [&'static [Path]; 12] = [
+    let groups: [&'static [Path]; 18] = [
         locks::PATHS,
         semaphores::PATHS,
         sleeping::PATHS,
@@ -33,6 +39,12 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
         pool::PATHS,
         registers::PATHS,
         deadline::PATHS,
+        smp_wake::PATHS,
+        smp_move::PATHS,
+        smp_push_pull::PATHS,
+        smp_call::PATHS,
+        smp_timer::PATHS,
+        smp_hotplug::PATHS,
     ];
     groups.into_iter().flatten()
 }
@@ -40,6 +52,7 @@ pub fn all() -> impl Iterator<Item = &'static Path> {
 /// Makes the objects that cannot be constants.
 pub fn init() -> Result<(), &'static str> {
     timers::init();
+    smp_timer::init();
     sleeping::init();
     softirqs::init()
 }
@@ -84,6 +97,13 @@ impl Flag {
 
     fn is_up(&self) -> bool {
         self.0.load(Relaxed) != 0
+    }
+
+    /// Looks until somebody on another CPU has raised it, and lets the emulator run that one meanwhile.
+    fn wait(&self) {
+        while !self.is_up() {
+            arch::cpu::relax();
+        }
     }
 
     /// Looks until it is up: needs somebody who preempts the caller.

@@ -31,6 +31,8 @@ pub const PATHS: &[Path] = &[
 static FIRST: Mutex<()> = Mutex::new(());
 static SECOND: Mutex<()> = Mutex::new(());
 static GATE: Semaphore = Semaphore::new(0);
+/// LOW's sleep until FLOOR has come: longer than the way into it and out of it, so that FLOOR comes at all.
+const WAIT_NS: u64 = 5_000;
 /// The time limit of H's wait, which the chain does not end.
 const LIMIT_NS: u64 = 2_000;
 
@@ -45,7 +47,7 @@ fn chain() {
         let second = SECOND.lock();
         // FLOOR comes when everybody else sleeps.
         while !FIRST.is_locked() {
-            task::sleep_ns(500);
+            task::sleep_ns(WAIT_NS);
         }
         let first = FIRST.lock();
         note(b'l');
