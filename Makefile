@@ -16,7 +16,7 @@ ifdef $(1)
 export STINT_$(1) := $$(value $(1))
 endif
 endef
-$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER FW_DIR LOG DEV,$(eval $(call pass,$(variable))))
+$(foreach variable,CMD BOOTARGS QEMU_ARGS ICOUNT BOARD GIC CPU SMP FILTER FW_DIR LOG DEV CHAINLOADER,$(eval $(call pass,$(variable))))
 
 # Of the stress.
 OPS := 10000000
@@ -28,7 +28,7 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep stress debug sdcard serial report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
+.PHONY: help run test bench scaling sweep stress debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
@@ -51,7 +51,8 @@ help: ## List the commands
 	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"; \
 	echo; echo "For a Raspberry Pi 4 (BOOTARGS= and IMAGE= as above):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
-	  "DEV=" "the serial line (serial)" "make serial DEV=/dev/ttyUSB0" \
+	  "DEV=" "the serial line (serial, chainload)" "make serial DEV=/dev/ttyUSB0" \
+	  "CHAINLOADER=1" "a card that takes kernels by the line" "make sdcard CHAINLOADER=1" \
 	  "LOG=" "a saved serial log (report)" "make report LOG=target/serial/….log" \
 	  "FW_DIR=" "your own firmware for the card" "make sdcard FW_DIR=~/firmware/boot"
 
@@ -83,6 +84,9 @@ sdcard: setup-rust setup-sdcard ## Make an SD card for a Raspberry Pi 4: target/
 serial: setup-rust ## A terminal for a board on a serial line (DEV=); everything is kept in target/serial/
 	@$(TOOLS) serial
 
+chainload: setup-rust ## Send a kernel over the serial line (DEV=) to a card with CHAINLOADER=1, then as serial
+	@$(TOOLS) chainload $(IMAGE)
+
 report: setup-rust ## Show the figures of a saved serial log (LOG=), as tables and as a page
 	@$(TOOLS) report
 
@@ -90,7 +94,8 @@ check: setup-rust ## Formatting, lints, documentation and licences, all without 
 	cargo fmt --all --check
 	cargo clippy --quiet $(ON_PC) --all-targets -- -D warnings
 	cargo clippy --quiet -p stint --test qemu -- -D warnings
-	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-guest -p stint-examples \
+	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-chainloader -p stint-guest \
+		-p stint-examples \
 		--lib --bins -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib

@@ -21,6 +21,8 @@ mod boot;
 mod buses;
 #[path = "qemu/card.rs"]
 mod card;
+#[path = "qemu/chainload.rs"]
+mod chainload;
 #[path = "qemu/cpus.rs"]
 mod cpus;
 #[path = "qemu/figures.rs"]
@@ -159,6 +161,7 @@ fn main() -> ExitCode {
         spin_table::trials(&mut followers);
         sdcard::trials(&mut followers);
         serial::trials(&mut followers);
+        chainload::trials(&mut followers);
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);

@@ -114,7 +114,21 @@ impl Device<'_> {
     /// As [`Self::reg`]; not a window of whole words; or there is no room for the mapping.
     #[cfg(target_os = "none")]
     pub fn map(&self, index: usize) -> Result<super::mmio::Mmio, ProbeError> {
-        let range = self.reg(index)?;
+        Self::map_range(self.reg(index)?)
+    }
+
+    /// Maps `bytes` from the start of register range number `index`: the block as the driver knows it. A tree may give
+    /// less (the length that the block had in an older chip), which would make a panic of a register behind it.
+    ///
+    /// # Errors
+    /// As [`Self::map`].
+    #[cfg(target_os = "none")]
+    pub fn map_block(&self, index: usize, bytes: u64) -> Result<super::mmio::Mmio, ProbeError> {
+        Self::map_range(PhysRange { bytes, ..self.reg(index)? })
+    }
+
+    #[cfg(target_os = "none")]
+    fn map_range(range: PhysRange) -> Result<super::mmio::Mmio, ProbeError> {
         let error = |what: &dyn fmt::Display| {
             ProbeError(format!("registers at {:#x}, {:#x} bytes: {what}", range.start, range.bytes))
         };

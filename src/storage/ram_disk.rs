@@ -3,8 +3,8 @@
 use std::vec::Vec;
 
 use super::{BLOCK_BYTES, Blocks};
-use crate::drivers::bcm2711::emmc::{EmmcError, Fault};
 use crate::drivers::bcm2711::sd::SdError;
+use crate::drivers::bcm2711::sd_command::{EmmcError, Fault};
 
 /// See the module.
 pub(super) struct RamDisk {

@@ -4,7 +4,7 @@
 //! A budget cannot stand over the whole list: timing every section makes interrupts longer by some hundred
 //! instructions each, and the tests that storm do not get to their work. So two short boots show both answers.
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::End;
 use stint_tools::suite::excerpt;
@@ -44,6 +44,15 @@ const BOOTS: &[(&str, &str, bool, &[&str])] = &[
     ),
 ];
 
+/// On four CPUs with a thread of the host for each, which really interleave: nothing is said about times there. Name and boot
+/// arguments.
+const AS_THREADS: &[(&str, &str)] = &[
+    ("nobody_is_lost_while_tasks_are_pushed_pulled_and_balanced_and_a_cpu_comes_and_goes", ""),
+    ("a_soft_timer_cancelled_from_another_cpu_is_not_running_and_does_not_run", "preempt=rt"),
+    ("a_timer_that_three_cpus_start_and_cancel_never_runs_in_two_places", "preempt=rt"),
+    ("a_tasklet_scheduled_on_two_cpus_never_runs_in_two_places_nor_while_disabled", "preempt=rt"),
+];
+
 /// One trial per boot.
 pub fn trials(followers: &mut Vec<Trial>) {
     for (name, told, succeeds, phrases) in BOOTS {
@@ -62,4 +71,21 @@ pub fn trials(followers: &mut Vec<Trial>) {
                 .into())
         }));
     }
+    for (name, told) in AS_THREADS {
+        followers.push(Trial::test(format!("alone::threads_{name}"), move || {
+            let machine = Machine { cpus: 4, ..Machine::default() };
+            passes(name, &machine, told, "threads")
+        }));
+    }
+}
+
+/// Boots one kernel test alone.
+fn passes(name: &str, machine: &Machine, told: &str, on: &str) -> Result<(), Failed> {
+    let told = format!("test=only:{name} {told}");
+    let captured = boot(&KTEST, name, machine, &told, LIMITS).map_err(message)?;
+    keep(&format!("alone-{on}-{name}"), &captured.console).map_err(message)?;
+    if captured.succeeded() && captured.console.contains(&format!("test {name} ... ok")) {
+        return Ok(());
+    }
+    Err(format!("{}\n{}", captured.end, excerpt(&captured.console)).into())
 }

@@ -27,6 +27,8 @@ pub static KTEST: Image = LazyLock::new(|| cargo::build("ktest").map_err(|error|
 pub static STINT: Image = LazyLock::new(|| cargo::build("stint").map_err(|error| format!("{error:#}")));
 pub static SWEEP: Image = LazyLock::new(|| cargo::build("sweep").map_err(|error| format!("{error:#}")));
 pub static BENCH: Image = LazyLock::new(|| cargo::build("bench").map_err(|error| format!("{error:#}")));
+pub static CHAINLOADER: Image =
+    LazyLock::new(|| cargo::build(cargo::CHAINLOADER).map_err(|error| format!("{error:#}")));
 
 /// A result that many trials share: the first that needs it makes it.
 pub type Shared<T> = Arc<OnceLock<Result<T, String>>>;

@@ -28,6 +28,12 @@ const FOREIGN: &[&str] = &[
     "CARGO_BUILD_TARGET_DIR",
 ];
 
+/// The loader of kernels over a serial line: an image, and not a kernel.
+pub const CHAINLOADER: &str = "chainloader";
+/// It has a linker script of its own, so it needs flags other than those of `.cargo/config.toml`.
+const CHAINLOADER_FLAGS: &str = "-Ctarget-cpu=cortex-a72 -Ctarget-feature=-neon -Crelocation-model=static \
+    -Copt-level=s -Clink-arg=-Tboard/rpi4/chainloader/chainloader.ld -Clink-arg=--no-dynamic-linker";
+
 /// An image that can be built: a package, one of its binaries, and the profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
@@ -53,6 +59,7 @@ pub struct Built {
 pub fn recipe(name: &str) -> Recipe {
     let (package, profile) = match name {
         "stint" => ("stint-board", "release"),
+        CHAINLOADER => ("stint-chainloader", "release"),
         "bench" => ("stint-guest", "release"),
         // These two run with every debug check of the kernel on.
         "ktest" | "sweep" => ("stint-guest", "ktest"),
@@ -124,7 +131,9 @@ pub fn program() -> String {
 /// When the build fails, or the linked file is not a kernel image.
 pub fn build(name: &str) -> Result<Built> {
     let recipe = recipe(name);
-    let guest_dir = target_dir()?.join("guest");
+    let loader = name == CHAINLOADER;
+    // Other flags in the same directory would have everything built again and again.
+    let guest_dir = target_dir()?.join(if loader { CHAINLOADER } else { "guest" });
     let mut command = Command::new(program());
     command
         .args(["build", "--target", TARGET, "--profile", recipe.profile])
@@ -135,6 +144,9 @@ pub fn build(name: &str) -> Result<Built> {
         .stdin(Stdio::null());
     for variable in FOREIGN {
         command.env_remove(variable);
+    }
+    if loader {
+        command.env("RUSTFLAGS", CHAINLOADER_FLAGS);
     }
     let status =
         command.status().with_context(|| format!("cannot start `{}`: run tools/setup.sh", program()))?;
@@ -147,6 +159,10 @@ pub fn build(name: &str) -> Result<Built> {
     }
     let elf = guest_dir.join(TARGET).join(recipe.profile).join(&recipe.binary);
     let flat = target_dir()?.join("images").join(flat_name(name));
+    if loader {
+        image::convert_without_symbols(&elf, &flat)?;
+        return Ok(Built { elf, image: flat });
+    }
     let report = image::convert(&elf, &flat)?;
     if let Some(note) = report.symbols.note() {
         eprintln!("note: {}: {note}", flat.display());

@@ -42,15 +42,59 @@ struct Segment {
 /// # Errors
 /// When a file cannot be read or written, or the ELF is not a kernel image (see [`flatten`]).
 pub fn convert(elf: &Path, out: &Path) -> Result<Report> {
-    let data = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let data = read(elf)?;
     let (flat, symbols) =
         flatten(&data).with_context(|| format!("{} cannot be made into an image", elf.display()))?;
+    write(out, &flat)?;
+    Ok(Report { bytes: flat.len(), symbols })
+}
+
+/// As [`convert`], for an image that has no symbol table and wants none.
+///
+/// # Errors
+/// When a file cannot be read or written, or it is no arm64 Image.
+pub fn convert_without_symbols(elf: &Path, out: &Path) -> Result<()> {
+    let data = read(elf)?;
+    let file = parse(&data).with_context(|| format!("{} cannot be made into an image", elf.display()))?;
+    let (flat, _) = load(&file, &data)?;
+    check_header(&flat)?;
+    write(out, &flat)
+}
+
+fn read(elf: &Path) -> Result<Vec<u8>> {
+    std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))
+}
+
+fn write(out: &Path, flat: &[u8]) -> Result<()> {
     if let Some(dir) = out.parent() {
         std::fs::create_dir_all(dir)
             .with_context(|| format!("cannot make the directory {}", dir.display()))?;
     }
-    std::fs::write(out, &flat).with_context(|| format!("cannot write {}", out.display()))?;
-    Ok(Report { bytes: flat.len(), symbols })
+    std::fs::write(out, flat).with_context(|| format!("cannot write {}", out.display()))
+}
+
+fn parse(data: &[u8]) -> Result<ElfFile<'_, FileHeader64<Endianness>>> {
+    let file = ElfFile::<FileHeader64<Endianness>>::parse(data).context("it is not a 64-bit ELF file")?;
+    ensure!(
+        file.architecture() == object::Architecture::Aarch64,
+        "it is for {:?}, not for AArch64: build it with --target {}",
+        file.architecture(),
+        crate::cargo::TARGET
+    );
+    Ok(file)
+}
+
+/// Whether a flat file begins like an arm64 Image.
+///
+/// # Errors
+/// When it does not.
+pub fn check_header(flat: &[u8]) -> Result<()> {
+    ensure!(
+        flat.get(IMAGE_MAGIC_OFFSET..IMAGE_MAGIC_OFFSET + 4) == Some(IMAGE_MAGIC.as_slice()),
+        "there is no arm64 Image header (\"ARM\\x64\" at byte {IMAGE_MAGIC_OFFSET:#x}) at its start: \
+         was it linked with linker/kernel.ld, and is the header the first input of .head?"
+    );
+    Ok(())
 }
 
 /// Makes the flat image of a linked kernel.
@@ -59,19 +103,9 @@ pub fn convert(elf: &Path, out: &Path) -> Result<Report> {
 /// When it is not an AArch64 ELF, has no Image header at its start, or its symbol block is missing, has no
 /// bytes in the file, or is too small.
 pub fn flatten(data: &[u8]) -> Result<(Vec<u8>, ksyms::Report)> {
-    let file = ElfFile::<FileHeader64<Endianness>>::parse(data).context("it is not a 64-bit ELF file")?;
-    ensure!(
-        file.architecture() == object::Architecture::Aarch64,
-        "it is for {:?}, not for AArch64: build it with --target {}",
-        file.architecture(),
-        crate::cargo::TARGET
-    );
+    let file = parse(data)?;
     let (mut flat, segments) = load(&file, data)?;
-    ensure!(
-        flat.get(IMAGE_MAGIC_OFFSET..IMAGE_MAGIC_OFFSET + 4) == Some(IMAGE_MAGIC.as_slice()),
-        "there is no arm64 Image header (\"ARM\\x64\" at byte {IMAGE_MAGIC_OFFSET:#x}) at its start: \
-         was it linked with linker/kernel.ld, and is the header the first input of .head?"
-    );
+    check_header(&flat)?;
     let start = symbol_address(&file, "__ksyms_start")?;
     let end = symbol_address(&file, "__ksyms_end")?;
     ensure!(end > start, "the .ksyms block is empty ({start:#x}..{end:#x}): reserve it in linker/kernel.ld");

@@ -6,9 +6,10 @@
 //! qemu       starts QEMU, watches it, kills it     dtb, stub      broken worlds for the boot tests
 //! lines      the guest's result and test lines     suite          a whole test image, whatever dies in it
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
-//! scaling    wake-ups by CPUs and by tasks         sdcard         a card that boots a Raspberry Pi 4
+//! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
+//! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
+//! chainload  a kernel over its line
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
-//! serial     a terminal for a board                raspi          what the emulated Raspberry Pi 4 is given
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -19,6 +20,7 @@ pub mod bench;
 pub mod bootargs;
 pub mod budgets;
 pub mod cargo;
+pub mod chainload;
 pub mod debug;
 pub mod dtb;
 pub mod image;

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use stint_tools::chainload::{self, ChainloadOptions};
 use stint_tools::debug::DebugOptions;
 use stint_tools::log_report::{self, ReportOptions};
 use stint_tools::run::{MachineOptions, RunOptions};
@@ -64,6 +65,8 @@ enum Task {
     Sdcard(SdOptions),
     /// A terminal for a board's serial line, which keeps everything that was said
     Serial(LineOptions),
+    /// Send a kernel to the chainloader of a board, then be its terminal
+    Chainload(ChainloadOptions),
     /// Show the figures of a saved serial log, as tables and as a page
     Report(ReportOptions),
     /// Boot under gdb
@@ -103,6 +106,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
         Task::Serial(options) => serial::serial(options)?,
+        Task::Chainload(options) => chainload::chainload(options)?,
         Task::Report(options) => log_report::report(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,

@@ -17,9 +17,8 @@
 //! Context: threads; may sleep. Locks: none; the owner has one around it.
 #![forbid(unsafe_code)]
 
-use core::fmt;
-
 use super::pace::Pace;
+use super::sd_command::{Answer, Command, DATA_NS, EmmcError, Fault, MS, STOP};
 use crate::drivers::mmio::Registers;
 
 /// Bytes of a block.
@@ -34,16 +33,12 @@ pub const DEFAULT_SPEED_HZ: u32 = 25_000_000;
 /// Below this the older controller needs time between two writes.
 const SLOW_HZ: u32 = 1_000_000;
 
-const MS: u64 = 1_000_000;
 /// A reset of the controller, or of one line.
 const RESET_NS: u64 = 100 * MS;
 /// The internal clock becomes stable.
 const CLOCK_NS: u64 = 150 * MS;
 /// An answer: 64 cycles at the slowest clock are 160 us.
 const ANSWER_NS: u64 = 100 * MS;
-/// A block of data is there, or was taken, or the card is no longer busy: the specification gives a card 250 ms to
-/// write, and 500 ms if it is a large one.
-const DATA_NS: u64 = 1000 * MS;
 
 const BLOCKS: usize = 0x04;
 const ARGUMENT: usize = 0x08;
@@ -101,127 +96,6 @@ const CHECK_CRC: u32 = 1 << 19;
 const CHECK_INDEX: u32 = 1 << 20;
 const WITH_DATA: u32 = 1 << 21;
 const ABORT: u32 = 0b11 << 22;
-
-/// What a card answers a command with, as the SD specification numbers it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Nothing.
-    None,
-    /// 32 bits of card status; also R6 and R7, which are framed alike.
-    R1,
-    /// The same, and then the card is busy on data line 0.
-    R1Busy,
-    /// 120 bits.
-    R2,
-    /// 32 bits without a checksum.
-    R3,
-}
-
-/// A command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// Its number.
-    pub index: u8,
-    /// Its argument.
-    pub argument: u32,
-    /// What the card answers.
-    pub answer: Answer,
-}
-
-impl Command {
-    /// A command.
-    #[must_use]
-    pub const fn new(index: u8, argument: u32, answer: Answer) -> Self {
-        Self { index, argument, answer }
-    }
-
-    /// As the controller wants it.
-    fn bits(self) -> u32 {
-        let answer = match self.answer {
-            Answer::None => 0,
-            Answer::R1 => ANSWER_SHORT | CHECK_CRC | CHECK_INDEX,
-            Answer::R1Busy => ANSWER_BUSY | CHECK_CRC | CHECK_INDEX,
-            Answer::R2 => ANSWER_LONG | CHECK_CRC,
-            Answer::R3 => ANSWER_SHORT,
-        };
-        let abort = if self.index == STOP { ABORT } else { 0 };
-        u32::from(self.index) << 24 | answer | abort
-    }
-}
-
-/// CMD12, which ends a transfer.
-pub const STOP: u8 = 12;
-
-/// What went wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The controller does not come out of a reset.
-    Reset,
-    /// The controller's clock does not become stable.
-    Clock,
-    /// The controller is still busy with the command before.
-    Busy,
-    /// No answer: there is no card, or it does not know the command.
-    NoAnswer,
-    /// An answer or a block came with a wrong checksum.
-    Garbled,
-    /// Data did not move, or the card stayed busy, for too long.
-    Timeout,
-    /// The controller reports something else.
-    Controller,
-    /// The card refuses; its status.
-    Refused(u32),
-}
-
-/// An error of the controller or the card: what, at which command, and what the registers said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EmmcError {
-    /// What went wrong.
-    pub fault: Fault,
-    /// The command that it was at.
-    pub command: u8,
-    /// Interrupt status.
-    pub status: u32,
-    /// Present state.
-    pub present: u32,
-}
-
-impl fmt::Display for EmmcError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.fault {
-            Fault::Reset => return write!(f, "the controller does not come out of its reset"),
-            Fault::Clock => return write!(f, "the controller's clock does not become stable"),
-            Fault::Refused(status) => {
-                write!(f, "CMD{}: the card refuses, card status {status:#010x}", self.command)?;
-                return refusals(status).try_for_each(|text| write!(f, ", {text}"));
-            }
-            Fault::Busy => write!(f, "CMD{}: the controller is still busy", self.command)?,
-            Fault::NoAnswer => write!(f, "CMD{}: no answer", self.command)?,
-            Fault::Garbled => write!(f, "CMD{}: wrong checksum", self.command)?,
-            Fault::Timeout => write!(f, "CMD{}: not done in {} ms", self.command, DATA_NS / MS)?,
-            Fault::Controller => write!(f, "CMD{}: failed", self.command)?,
-        }
-        write!(f, "; status {:#010x}, state {:#010x}", self.status, self.present)
-    }
-}
-
-impl core::error::Error for EmmcError {}
-
-/// The error bits of a card status in words.
-fn refusals(status: u32) -> impl Iterator<Item = &'static str> {
-    const NAMES: [(u32, &str); 9] = [
-        (31, "address out of range"),
-        (30, "misaligned address"),
-        (29, "wrong block length"),
-        (26, "write-protected"),
-        (25, "locked"),
-        (22, "illegal command"),
-        (21, "its error correction failed"),
-        (20, "its controller failed"),
-        (19, "error"),
-    ];
-    NAMES.iter().filter(move |&&(bit, _)| status & 1 << bit != 0).map(|&(_, text)| text)
-}
 
 /// A host controller.
 #[derive(Debug)]
@@ -400,7 +274,7 @@ impl<R: Registers, P: Pace> Emmc<R, P> {
         }
         self.put(STATUS, !0);
         self.put(ARGUMENT, command.argument);
-        self.put(COMMAND, command.bits() | mode);
+        self.put(COMMAND, command_bits(command) | mode);
         Ok(())
     }
 
@@ -455,6 +329,19 @@ impl<R: Registers, P: Pace> Emmc<R, P> {
 /// The error that does not count beside `bit`.
 fn late(bit: u32) -> u32 {
     if bit == TRANSFER_DONE { DATA_TIMEOUT } else { 0 }
+}
+
+/// A command as the controller wants it.
+fn command_bits(command: Command) -> u32 {
+    let answer = match command.answer {
+        Answer::None => 0,
+        Answer::R1 => ANSWER_SHORT | CHECK_CRC | CHECK_INDEX,
+        Answer::R1Busy => ANSWER_BUSY | CHECK_CRC | CHECK_INDEX,
+        Answer::R2 => ANSWER_LONG | CHECK_CRC,
+        Answer::R3 => ANSWER_SHORT,
+    };
+    let abort = if command.index == STOP { ABORT } else { 0 };
+    u32::from(command.index) << 24 | answer | abort
 }
 
 /// Transfer mode for so many blocks.

@@ -328,7 +328,7 @@ mod device {
                 "the buffer is at {phys:#x}, where the firmware cannot see it; expected the image below {BUS_REACH:#x}"
             )));
         }
-        let regs = device.map(0)?;
+        let regs = device.map_block(0, 0x40)?;
         let mut slot = MAILBOX.lock();
         if slot.is_some() {
             return Err(ProbeError::new("there is a mailbox already"));

@@ -226,7 +226,8 @@ mod device {
             return Err(ProbeError::new("there is a GPIO block already"));
         }
         let interrupts = [device.interrupt(0)?, device.interrupt(1)?, device.interrupt(2)?];
-        let regs = device.map(0)?;
+        // The board's tree says 0xb4, which is the older chips' length and ends before the pulls.
+        let regs = device.map_block(0, 0xf4)?;
         let gpio = GPIO.call_once(|| Gpio::new(regs));
         INTERRUPTS.call_once(|| interrupts.map(|interrupt| interrupt.intid));
         for (bank, interrupt) in interrupts.into_iter().enumerate() {

@@ -55,7 +55,7 @@ fn probe(device: &Device) -> Result<(), ProbeError> {
         .1;
     let gpio =
         gpio_pins::get().ok_or_else(|| ProbeError::new("there is no GPIO block to connect its pins"))?;
-    let controller_regs = device.map(0)?;
+    let controller_regs = device.map_block(0, 0x20)?;
     for pin in pins {
         let pin = gpio.claim(pin).map_err(|error| ProbeError::new(format!("{error}")));
         let mut pin = pin?;

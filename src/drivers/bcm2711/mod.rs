@@ -6,7 +6,7 @@
 //! | [`mailbox`], [`firmware`] | asking the firmware: clocks, temperature, throttling, memory, which board it is |
 //! | [`system_timer`] | a counter of microseconds, and alarms on it |
 //! | [`watchdog`] | resets the board unless it is kicked; rebooting and halting |
-//! | [`emmc`], [`sd`], `slots` | the SD host controllers, the card behind one, and which of them has it |
+//! | [`emmc`], [`sd`], [`sd_command`], `slots` | the SD host controllers, the card behind one, and which of them has it |
 //! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
 //! | [`spi`], `spi_bus` | SPI: the controller, and the machine's bus |
 //! | [`pwm`], `pwm_outputs` | PWM: the block and its clock, and the pins it comes out at |
@@ -27,6 +27,7 @@ pub mod pwm;
 #[cfg(target_os = "none")]
 pub mod pwm_outputs;
 pub mod sd;
+pub mod sd_command;
 #[cfg(test)]
 mod sd_fake;
 #[cfg(target_os = "none")]

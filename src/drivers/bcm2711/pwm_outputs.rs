@@ -36,7 +36,7 @@ pub fn with<T>(use_it: impl FnOnce(&mut Pwm<Mmio, Mmio, TaskPace>) -> T) -> Opti
 }
 
 fn probe_clocks(device: &Device) -> Result<(), ProbeError> {
-    *CLOCKS.lock() = Some(device.map(0)?);
+    *CLOCKS.lock() = Some(device.map_block(0, 0xa8)?);
     Ok(())
 }
 
@@ -46,6 +46,6 @@ fn probe(device: &Device) -> Result<(), ProbeError> {
     }
     let clocks = CLOCKS.lock().take();
     let clocks = clocks.ok_or_else(|| ProbeError::new("there is no clock manager, brcm,bcm2711-cprman"))?;
-    *PWM.lock() = Some(Pwm::new(device.map(0)?, clocks, TaskPace));
+    *PWM.lock() = Some(Pwm::new(device.map_block(0, 0x28)?, clocks, TaskPace));
     Ok(())
 }

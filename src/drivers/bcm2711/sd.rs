@@ -17,8 +17,9 @@ use core::fmt;
 
 use embedded_sdmmc::embedded_sdmmc_types::sdcard::csd::Csd;
 
-use super::emmc::{Answer, BLOCK_BYTES, BLOCKS_MAX, Command, DEFAULT_SPEED_HZ, Emmc, EmmcError, Fault, STOP};
+use super::emmc::{BLOCK_BYTES, BLOCKS_MAX, DEFAULT_SPEED_HZ, Emmc};
 use super::pace::Pace;
+use super::sd_command::{Answer, Command, EmmcError, Fault, STOP};
 use crate::drivers::mmio::Registers;
 
 /// How often a transfer is tried.

@@ -55,7 +55,7 @@ impl fmt::Display for NoCard {
 
 /// Keeps a controller for [`with_card`].
 fn probe(device: &Device) -> Result<(), ProbeError> {
-    let regs = device.map(0)?;
+    let regs = device.map_block(0, 0x100)?;
     let clock = if device.compatible == EMMC2 { Clock::Emmc2 } else { Clock::Emmc };
     let clock_hz = firmware::with(|mailbox| mailbox.clock_hz(clock).ok()).flatten();
     let named = Named { name: device.name(), slot: Slot::new(Emmc::new(regs, TaskPace, clock_hz)) };

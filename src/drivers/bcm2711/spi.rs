@@ -1,12 +1,11 @@
 //! The SPI controller of the chip (SPI0), as the master of a bus.
 //!
-//! Bytes go out of a FIFO of 64 and come back into another one; for every byte that goes out one comes in, so no more are
-//! put in than have come back and fit. The controller asserts a chip's select line for as long as its transfer is active,
+//! Bytes go out of a FIFO of 64 and come back into another one; the bus stands still while the first is empty or the second
+//! is full. The controller asserts a chip's select line for as long as its transfer is active,
 //! which is a transaction of [`Chip`]. The bus by itself ([`SpiBus`]) selects line 2, which is at no pin: its user has a
 //! pin of its own for that.
 //!
-//! Waiting: the status is looked at, with sleeps between ([`Pace`]); neither interrupt nor DMA is used. A bus whose FIFO is
-//! empty or full stands still, so nothing is lost.
+//! Waiting: the status is looked at, with sleeps between ([`Pace`]); neither interrupt nor DMA is used.
 //!
 //! Context: threads; sleeps. Locks: none; the owner has one around it. Facts: BCM2835 ARM peripherals, chapter 10, and its
 //! errata: the divisor is even, not a power of two.
@@ -141,7 +140,7 @@ impl<R: Registers, P: Pace> Spi<R, P> {
         // Twice the time of a full FIFO: bytes have a ninth clock between them.
         let limit_ns = 2 * 9 * FIFO_BYTES as u64 * 1_000_000_000 / bus_hz + SLACK_NS;
         while received < count {
-            while sent < count && sent - received < FIFO_BYTES && self.regs.read(CONTROL) & CAN_WRITE != 0 {
+            while sent < count && self.regs.read(CONTROL) & CAN_WRITE != 0 {
                 self.regs.write(FIFO, send(sent).into());
                 sent += 1;
             }

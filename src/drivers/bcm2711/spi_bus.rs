@@ -40,7 +40,7 @@ fn probe(device: &Device) -> Result<(), ProbeError> {
     }
     let gpio =
         gpio_pins::get().ok_or_else(|| ProbeError::new("there is no GPIO block to connect its pins"))?;
-    let regs = device.map(0)?;
+    let regs = device.map_block(0, 0x18)?;
     for pin in PINS {
         let mut pin = gpio.claim(pin).map_err(|error| ProbeError::new(format!("{error}")))?;
         pin.connect(Function::Alt0, Pull::None);

@@ -115,7 +115,7 @@ mod device {
             return Err(ProbeError::new("there is a system timer already"));
         }
         let interrupts = [device.interrupt(1)?, device.interrupt(3)?];
-        let timer = SystemTimer::new(device.map(0)?);
+        let timer = SystemTimer::new(device.map_block(0, 0x1c)?);
         [Channel::One, Channel::Three].iter().for_each(|&channel| timer.clear(channel));
         let timer = TIMER.call_once(|| timer);
         for (channel, interrupt) in [Channel::One, Channel::Three].into_iter().zip(interrupts) {

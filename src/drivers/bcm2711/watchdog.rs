@@ -121,7 +121,7 @@ mod device {
         if WATCHDOG.get().is_some() {
             return Err(ProbeError::new("there is a watchdog already"));
         }
-        let watchdog = Watchdog::new(device.map(0)?);
+        let watchdog = Watchdog::new(device.map_block(0, 0x28)?);
         WATCHDOG.call_once(|| watchdog);
         Ok(())
     }

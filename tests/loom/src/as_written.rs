@@ -29,5 +29,6 @@ holds! {
     call_to_a_cpu_that_goes_is_run_or_refused = models::call::one_goes;
     wake_list_loses_nobody = models::wake_list::two_wakers;
     handoff_wakes_who_sleeps = models::handoff::sleeper_and_waker;
+    handoff_finds_asleep_who_is_filed = models::handoff::waiter_and_granter;
     handoff_is_not_disturbed_by_a_third = models::handoff::with_a_third;
 }

@@ -33,4 +33,5 @@ fails! {
     call_needs_the_acquire = models::call::two_callers;
     wake_list_needs_the_acquire = models::wake_list::two_wakers;
     handoff_needs_the_acquire = models::handoff::sleeper_and_waker;
+    filing_needs_the_acquire = models::handoff::waiter_and_granter;
 }

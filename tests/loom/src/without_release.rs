@@ -33,4 +33,5 @@ fails! {
     call_needs_the_release = models::call::two_callers;
     wake_list_needs_the_release = models::wake_list::two_wakers;
     handoff_needs_the_release = models::handoff::sleeper_and_waker;
+    filing_needs_the_release = models::handoff::waiter_and_granter;
 }

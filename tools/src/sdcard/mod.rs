@@ -14,7 +14,8 @@ pub mod firmware;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
 
 pub use card::{check_tools, kernel_of, make, names_on};
 
@@ -29,6 +30,9 @@ pub struct SdOptions {
     /// What to boot: stint, ktest, or the name of an example
     #[arg(default_value = "stint")]
     pub image: String,
+    /// Put the chainloader onto the card, which takes kernels over the serial line
+    #[arg(long, env = "STINT_CHAINLOADER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub chainloader: bool,
     /// The kernel's command line, for example "preempt=rt"
     #[arg(long, env = "STINT_BOOTARGS", default_value = "", allow_hyphen_values = true)]
     pub bootargs: String,
@@ -69,7 +73,7 @@ pub fn sdcard(options: &SdOptions) -> Result<()> {
         Some(dir) if !dir.as_os_str().is_empty() => firmware::from_dir(dir)?,
         _ => firmware::from_debian()?,
     };
-    let built = cargo::build(&options.image)?;
+    let built = cargo::build(if options.chainloader { cargo::CHAINLOADER } else { &options.image })?;
     let kernel = std::fs::read(&built.image)
         .with_context(|| format!("cannot read the kernel {}", built.image.display()))?;
     let out = match &options.out {

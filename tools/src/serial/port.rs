@@ -53,6 +53,27 @@ fn set(line: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// How long a read waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until there is something.
+    ForEver,
+    /// 0.2 seconds; then it returns nothing.
+    TwoTenths,
+}
+
+/// Sets how long reads of a line wait.
+///
+/// # Errors
+/// When the line is gone.
+pub fn be_patient(line: &File, patience: Patience) -> Result<()> {
+    let (least, tenths) = if patience == Patience::ForEver { (1, 0) } else { (0, 2) };
+    let mut settings = termios::tcgetattr(line).context("the serial line is gone")?;
+    settings.special_codes[SpecialCodeIndex::VMIN] = least;
+    settings.special_codes[SpecialCodeIndex::VTIME] = tenths;
+    termios::tcsetattr(line, OptionalActions::Now, &settings).context("the serial line is gone")
+}
+
 /// What could be named.
 fn choice() -> String {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();

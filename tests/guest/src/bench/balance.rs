@@ -100,7 +100,7 @@ impl Machine {
 
     fn view(&self) -> View<'_> {
         let online = CpuMask::first_n(self.rqs.len());
-        View { pri: &self.pri, loads: &self.loads, online, domain: online }
+        View { pri: &self.pri, loads: &self.loads, online, domain: online, looking: CpuMask::NONE }
     }
 
     /// The instructions of `f`, which answers whether it found what there is to be found.

@@ -47,6 +47,7 @@ mod sleeping_spin;
 mod smp_cpus;
 mod smp_irqs;
 mod smp_locks;
+mod smp_mix;
 mod smp_patching;
 mod smp_place;
 mod smp_races;

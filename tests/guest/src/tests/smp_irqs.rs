@@ -1,20 +1,22 @@
 //! Interrupt lines, softirqs and tasklets of several CPUs.
 
 use super::irq_lines::{HARD, SPI};
-use super::softirq::not_in_rt;
 use crate::framework::clock::{self, spin_ns};
 use crate::framework::cpus::{here, on, others};
+use crate::framework::softirqs::SoftirqsFirst;
 use crate::tests::LOW;
 use crate::{check, check_eq, ktest};
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use stint::Error;
 use stint::drivers::irqchip;
 use stint::irq::softirq::{Vector, local_bh_disable, open_softirq, raise_softirq, runs_on};
 use stint::irq::tasklet::Tasklet;
 use stint::irq::{self, IrqFlags, IrqReturn};
+use stint::smp::hotplug::{cpu_down, cpu_up};
 use stint::smp::{self, CpuMask};
 use stint::task;
-use stint::time::now_ns;
+use stint::time::{Timer, now_ns};
 
 /// So many rounds where CPUs interleave, fewer where they take turns.
 fn rounds(parallel: u32) -> u32 {
@@ -56,6 +58,54 @@ ktest! {
         check_eq!(irq::irq_set_affinity(SPI, smp::online().without(0)), Ok(()));
         check_eq!(irq::irq_target(SPI), smp::online().without(0).first());
         check_eq!(irq::irq_set_affinity(8, CpuMask::of(0)), Err(Error::BadIrq { irq: 8 }), "a CPU's own");
+        irq::free_irq(id)?;
+        check_eq!(irq::irq_set_affinity(SPI, CpuMask::ALL), Ok(()));
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    /// What lies on a CPU for later when it goes, and is due while it is away.
+    fn timers_and_lines_of_a_cpu_that_goes_are_served_elsewhere_and_lines_come_back_with_it() {
+        static LINE_CPU: AtomicUsize = AtomicUsize::new(usize::MAX);
+        static EXPIRED: [AtomicUsize; 2] = [const { AtomicUsize::new(usize::MAX) }; 2];
+        static SLEPT: AtomicBool = AtomicBool::new(false);
+        // Longer than it takes to go.
+        const LATER_NS: u64 = 200_000_000;
+        let last = smp::online().count() - 1;
+        LINE_CPU.store(usize::MAX, Ordering::Relaxed);
+        EXPIRED.iter().for_each(|cpu| cpu.store(usize::MAX, Ordering::Relaxed));
+        SLEPT.store(false, Ordering::Relaxed);
+        let id = irq::request_irq(SPI, HARD, "goes", |_| {
+            LINE_CPU.store(here(), Ordering::Release);
+            IrqReturn::Handled
+        })?;
+        check_eq!(irq::irq_set_affinity(SPI, CpuMask::of(last)), Ok(()));
+        let timers = Arc::new([
+            Timer::new_hard(|| EXPIRED[0].store(here(), Ordering::Release)),
+            Timer::new(|| EXPIRED[1].store(here(), Ordering::Release)),
+        ]);
+        let theirs = Arc::clone(&timers);
+        on(last, task::build("starts")).spawn(move || theirs.iter().for_each(|timer| timer.start_once(LATER_NS)))?.join();
+        let sleeper = on(last, task::build("sleeps")).spawn(|| {
+            task::sleep_ns(LATER_NS);
+            SLEPT.store(true, Ordering::Release);
+        })?;
+        check!(until(|| !sleeper.task().info().queued), "the task does not sleep");
+        check_eq!(cpu_down(last), Ok(()), "turning CPU {last} off");
+        let target = irq::irq_target(SPI);
+        irqchip::set_pending(0, SPI);
+        let is_taken = until(|| LINE_CPU.load(Ordering::Acquire) != usize::MAX);
+        let has_slept = until(|| SLEPT.load(Ordering::Acquire));
+        let have_expired = until(|| EXPIRED.iter().all(|cpu| cpu.load(Ordering::Acquire) != usize::MAX));
+        // First: no other test is to miss it.
+        check_eq!(cpu_up(last), Ok(()), "turning CPU {last} on");
+        check!(target.is_some_and(|cpu| cpu != last), "the line went to CPU {target:?} while CPU {last} was off");
+        check!(is_taken && LINE_CPU.load(Ordering::Relaxed) != last, "the line's interrupt was lost");
+        check!(has_slept, "a task that slept on CPU {last} does not wake");
+        check!(have_expired, "timers that were started on CPU {last} do not go off");
+        check_eq!(irq::irq_target(SPI), Some(last), "where the line goes when its CPU is back");
+        sleeper.join();
         irq::free_irq(id)?;
         check_eq!(irq::irq_set_affinity(SPI, CpuMask::ALL), Ok(()));
     }
@@ -200,8 +250,8 @@ ktest! {
 ktest! {
     needs_cpus(3),
     fn a_tasklet_scheduled_on_two_cpus_never_runs_in_two_places_nor_while_disabled() {
-        // There those who schedule it are above the softirqs' thread.
-        not_in_rt()?;
+        // In `rt` those who schedule it would be above the softirqs' thread.
+        let _first = SoftirqsFirst::new();
         static INSIDE: AtomicBool = AtomicBool::new(false);
         static OVERLAPS: AtomicU32 = AtomicU32::new(0);
         static RUNS: AtomicU32 = AtomicU32::new(0);

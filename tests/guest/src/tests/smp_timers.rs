@@ -1,9 +1,9 @@
 //! Timers between CPUs: started on one, cancelled on another, and never in two places.
 
-use super::softirq::not_in_rt;
 use crate::framework::Outcome;
 use crate::framework::clock::{self, spin_ns};
 use crate::framework::cpus::{here, on};
+use crate::framework::softirqs::SoftirqsFirst;
 use crate::tests::LOW;
 use crate::{check, check_eq, ktest};
 use alloc::sync::Arc;
@@ -136,8 +136,8 @@ ktest! {
 ktest! {
     needs_cpus(2),
     fn a_soft_timer_cancelled_from_another_cpu_is_not_running_and_does_not_run() {
-        // There the task that starts it is above the softirqs' thread.
-        not_in_rt()?;
+        // In `rt` the task that starts it would be above the softirqs' thread.
+        let _first = SoftirqsFirst::new();
         static WATCHED: Watched = Watched::new();
         cancel_from_here(&WATCHED, Timer::new(|| WATCHED.call()))?;
     }
@@ -165,7 +165,7 @@ ktest! {
 ktest! {
     needs_cpus(3),
     fn a_timer_that_three_cpus_start_and_cancel_never_runs_in_two_places() {
-        not_in_rt()?;
+        let _first = SoftirqsFirst::new();
         static WATCHED: [Watched; 2] = [const { Watched::new() }; 2];
         let timers = Arc::new([Timer::new_hard(|| WATCHED[0].call()), Timer::new(|| WATCHED[1].call())]);
         let rounds = rounds(2000);

@@ -3,6 +3,8 @@
 //! | here | there |
 //! |---|---|
 //! | `go_to_sleep` | a wait by hand: `set_current_state`, the condition, `schedule`; `sched::core::schedule_smp` |
+//! | `block` | a wait on a queue: `sched::wait::block_in`, whose filing and sleep are one section of the run queue |
+//! | `grant` | `sched::wait::grant_in`, `wakeup_smp::wake_up_and_switch` from another CPU |
 //! | `switch away` in it | `cpu_switch_to` and `finish_task_switch_smp`: the lock goes over with the switch, and is released when the registers are in memory |
 //! | `wake_up` | `wakeup_smp::wake_up_interruptible`, `activate`, `move_sleeping` |
 //! | `lock_task_rq` | `runqueue::lock_task_rq_smp` and `holds` |
@@ -19,6 +21,8 @@ use loom::thread;
 
 const RUNNING: u32 = 0;
 const INTERRUPTIBLE: u32 = 1;
+const IDLE: u32 = 2;
+const WAKING: u32 = 3;
 
 /// What the lock of the task's run queue guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,10 @@ struct World {
     task: UnsafeCell<Guarded>,
     /// What is saved at a switch, and loaded by the next: not by a lock's leave, but by whoever runs it.
     registers: UnsafeCell<u32>,
+    /// The lock of what is waited on.
+    queue: TicketLock,
+    /// Guarded by it: the task waits there.
+    is_filed: UnsafeCell<bool>,
 }
 
 impl World {
@@ -56,6 +64,8 @@ impl World {
             rq: AtomicU32::new(0),
             task: UnsafeCell::new(Guarded { on_rq: true, is_migrating: false, prio: 0 }),
             registers: UnsafeCell::new(0),
+            queue: TicketLock::new(),
+            is_filed: UnsafeCell::new(false),
         })
     }
 
@@ -104,6 +114,51 @@ impl World {
         }
         self.unlock(0);
         sleeps
+    }
+
+    /// On CPU 0, as the task.
+    fn block(&self) {
+        self.queue.lock();
+        self.state.store(IDLE, Ordering::Relaxed);
+        self.rqs[0].lock.lock();
+        // SAFETY: in the model: loom checks it.
+        self.is_filed.with_mut(|is_filed| unsafe { *is_filed = true });
+        // SAFETY: locked above.
+        unsafe { self.queue.unlock() };
+        // Without a look at the state: whoever found it filed waits for this run queue.
+        self.change(|task| task.on_rq = false);
+        // SAFETY: in the model: loom checks it.
+        self.registers.with_mut(|registers| unsafe { *registers += 1 });
+        self.set_curr(0, false);
+        self.unlock(0);
+    }
+
+    /// On CPU 1. Whether the task was found waiting, and so woken, here.
+    fn grant(&self) -> bool {
+        self.queue.lock();
+        // SAFETY: in the model: loom checks it.
+        let is_filed = self.is_filed.with(|is_filed| unsafe { *is_filed });
+        if is_filed {
+            self.state.store(WAKING, Ordering::Relaxed);
+            fence(Ordering::Release);
+            // SAFETY: as above.
+            self.is_filed.with_mut(|is_filed| unsafe { *is_filed = false });
+        }
+        // SAFETY: locked above.
+        unsafe { self.queue.unlock() };
+        if is_filed {
+            let cpu = self.lock_task_rq();
+            assert!(!self.task().on_rq && !self.is_curr(cpu), "it was filed, and is not asleep yet");
+            self.state.store(RUNNING, Ordering::Relaxed);
+            // `move_sleeping`, to this CPU.
+            self.change(|task| task.is_migrating = true);
+            self.rq.store(1, Ordering::Release);
+            self.unlock(cpu);
+            self.rqs[1].lock.lock();
+            self.change(|task| (task.is_migrating, task.on_rq) = (false, true));
+            self.unlock(1);
+        }
+        is_filed
     }
 
     /// Locked: whether the task is this run queue's, and not on its way to another one.
@@ -188,6 +243,25 @@ pub fn sleeper_and_waker() {
     let slept = world.go_to_sleep();
     let woke = waker.join().unwrap();
     world.check(slept, woke);
+}
+
+/// The task waits on a queue while another CPU grants it what it waits for.
+pub fn waiter_and_granter() {
+    let world = World::new();
+    let granter = {
+        let world = world.clone();
+        thread::spawn(move || {
+            let granted = world.grant();
+            world.run();
+            granted
+        })
+    };
+    world.block();
+    if granter.join().unwrap() {
+        world.check(true, true);
+    } else {
+        assert_eq!(world.state.load(Ordering::Relaxed), IDLE, "it waits, and nobody has been there");
+    }
 }
 
 /// One wakes the task, and moves it by that; another one changes its priority meanwhile, wherever it is. The task sleeps
