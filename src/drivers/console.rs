@@ -24,7 +24,7 @@ use super::machine::{Interrupt, UartInfo, UartKind};
 use super::mini_uart::{self, MiniUart};
 use super::mmio::Mmio;
 use super::output::Output;
-use super::port::{MiniInterrupts, Port};
+use super::port::{BrokenByte, MiniInterrupts, Port};
 use super::queue::ByteQueue;
 use crate::irq::{self, IrqFlags, IrqReturn};
 use crate::locking::{Mutex, RawSpinLockIrqSave, Semaphore};
@@ -139,8 +139,8 @@ fn interrupt(_: u32) -> IrqReturn {
             match port.get() {
                 Ok(Some(byte)) => any |= INPUT.push(byte),
                 Ok(None) => break,
-                // A broken byte (break, framing, parity) is dropped; the next one may be whole.
-                Err(()) => {}
+                // It is dropped; the next one may be whole.
+                Err(BrokenByte) => {}
             }
         }
         if !OUTPUT.is_empty() {

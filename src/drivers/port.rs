@@ -11,6 +11,10 @@ use super::output::Transmit;
 /// Interrupts of a PL011 that are about input. (An overrun is told once, and cleared with the rest.)
 const INPUT: Interrupts = Interrupts::RXI.union(Interrupts::RTI).union(Interrupts::OEI);
 
+/// A byte that came broken: by a break, a frame without its end, or a wrong parity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenByte;
+
 /// A UART that is set up.
 pub enum Port {
     /// Arm's.
@@ -42,14 +46,14 @@ impl Port {
         }
     }
 
-    /// Ends the interrupts about input; says whether it is this UART that interrupts. (That about output ends when the FIFO
-    /// is filled, or is told not to come.)
+    /// Ends what of the interrupt reading and writing does not; says whether it is this UART that interrupts. That about
+    /// input ends when the FIFO is read empty: cleared here, it would stay so if the FIFO is filled again as fast as it is
+    /// read, and what the reader's bound leaves behind would lie there for good. That about output ends when the FIFO is
+    /// filled, or is told not to come.
     pub fn acknowledge(&mut self) -> bool {
         match self {
             Self::Pl011(uart) => {
                 let ours = !uart.masked_interrupt_status().is_empty();
-                // Reads clear the other two when they empty the FIFO. Cleared here, they would stay so if it is filled again
-                // as fast as it is read, and what is left behind the handler's bound would lie there for good.
                 uart.clear_interrupts(Interrupts::OEI);
                 ours
             }
@@ -60,10 +64,10 @@ impl Port {
     /// The oldest byte of input, if there is one.
     ///
     /// # Errors
-    /// It is broken (break, framing, parity).
-    pub fn get(&mut self) -> Result<Option<u8>, ()> {
+    /// It is broken.
+    pub fn get(&mut self) -> Result<Option<u8>, BrokenByte> {
         match self {
-            Self::Pl011(uart) => uart.read_word().map_err(|_| ()),
+            Self::Pl011(uart) => uart.read_word().map_err(|_| BrokenByte),
             Self::Mini(uart, _) => Ok(uart.get()),
         }
     }

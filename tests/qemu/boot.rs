@@ -3,16 +3,17 @@
 //! Invariants: an image is built at most once, and when the first boot needs it; a shared result is made at
 //! most once, whichever of its trials comes first; a failure to make it is every such trial's failure.
 
-use std::path::PathBuf;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use libtest_mimic::{Failed, Trial};
 use stint_tools::bootargs::{self, Wishes};
 use stint_tools::cargo::{self, Built};
-use stint_tools::machine::Machine;
+use stint_tools::machine::{Board, Machine};
 use stint_tools::qemu::{self, Captured, Limits, Payload};
+use stint_tools::raspi;
 use stint_tools::suite::{self, Listed};
 
 /// A test image: minutes at most; a single test is silent for seconds.
@@ -52,8 +53,24 @@ pub fn boot(
 ) -> Result<Captured> {
     let built = image.as_ref().map_err(|message| anyhow::anyhow!("{message}"))?;
     let bootargs = bootargs::compose(&Wishes { extra: told, command: None, interactive: false })?;
-    let command = qemu::command(machine, Payload::Image(&built.image), &bootargs);
+    let image = match machine.board {
+        Board::RaspberryPi4 { .. } => from_card(&built.image)?,
+        Board::Virt => built.image.clone(),
+    };
+    let command = qemu::command(machine, Payload::Image(&image), &bootargs);
     qemu::capture(command, limits).with_context(|| format!("the machine `{name}` could not be run"))
+}
+
+/// The image that comes out of a card which this one was put on, made once.
+pub fn from_card(image: &Path) -> Result<PathBuf> {
+    static CARDS: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+    let mut cards = CARDS.lock().map_err(|_| anyhow::anyhow!("a card could not be made before"))?;
+    if let Some((_, path)) = cards.iter().find(|(from, _)| from == image) {
+        return Ok(path.clone());
+    }
+    let path = raspi::through_card(image)?;
+    cards.push((image.to_owned(), path.clone()));
+    Ok(path)
 }
 
 /// Keeps a console for whoever wants to read more than a failure message holds.

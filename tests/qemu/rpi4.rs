@@ -16,7 +16,7 @@ use stint_tools::qemu::{self, Captured, End, Payload};
 use stint_tools::suite::excerpt;
 use stint_tools::{dtb, lines, raspi};
 
-use crate::boot::{SHORT, STINT, built, keep, logs, message};
+use crate::boot::{SHORT, STINT, built, from_card, keep, logs, message};
 
 /// The whole ladder.
 const LADDER: &str = "123456789A\r\n";
@@ -120,7 +120,7 @@ fn enter(how: How, told: &str) -> Result<Captured> {
     }
     // The banner is wanted as well, without the demonstration.
     let bootargs = format!("{bootargs} demo=0");
-    let image = if how == How::At2Mib { moved_image()? } else { built(&STINT)?.image.clone() };
+    let image = if how == How::At2Mib { moved_image()? } else { from_card(&built(&STINT)?.image)? };
     qemu::capture(qemu::command(&machine, Payload::Image(&image), &bootargs), SHORT)
 }
 
@@ -162,6 +162,8 @@ fn without_tree(command: &Command) -> Command {
 fn fails(mut command: Command, name: &str, says: &[&str]) -> Result<()> {
     let log = |kind| logs().map(|logs| logs.join(format!("rpi4-{name}.{kind}")));
     let (trace, console) = (log("trace")?, log("log")?);
+    // Of an earlier run.
+    let _ = std::fs::remove_file(&trace);
     let stdout = File::create(&console).with_context(|| format!("cannot write {}", console.display()))?;
     command.args(["-trace", "memory_region_ops_write", "-D"]).arg(&trace);
     command.args(["-monitor", "none", "-serial", "stdio"]).stdin(Stdio::null()).stdout(stdout);

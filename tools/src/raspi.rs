@@ -1,4 +1,6 @@
-//! The device tree of the emulated Raspberry Pi 4.
+//! What the emulated Raspberry Pi 4 is given: the kernel from a card, and a device tree.
+//!
+//! QEMU has no firmware that would boot from a card, so the kernel is taken out of it here: what runs has been on one.
 //!
 //! A board gets its tree from its firmware, QEMU's from us. The one that a board has is part of Linux, and so not of this
 //! repository; where it was fetched (`make sdcard` keeps it) it is used. Otherwise there is a tree of our own,
@@ -7,8 +9,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::sdcard::{self, firmware};
 use crate::{cargo, dtb};
 
 /// Names a tree to use instead.
@@ -56,6 +59,28 @@ pub fn device_tree() -> Result<DeviceTree> {
         return Ok(DeviceTree { path: fetched, is_own: false });
     }
     own()
+}
+
+/// Puts a kernel onto a card and takes it out again; returns the file to start. Without the tools for cards it is the
+/// kernel itself, which is said.
+///
+/// # Errors
+/// When the card cannot be made or read.
+pub fn through_card(image: &Path) -> Result<PathBuf> {
+    if let Err(lacks) = sdcard::check_tools() {
+        eprintln!("rpi4: the kernel has not been on a card: {lacks:#}");
+        return Ok(image.to_owned());
+    }
+    let kernel = std::fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
+    let firmware = firmware::kept_in(&cargo::target_dir()?.join("firmware"));
+    let files = sdcard::files(kernel, "", firmware.as_ref().map_or(&[], |kept| &kept.files))?;
+    let card = image.with_extension("card");
+    sdcard::make(&card, &files)?;
+    let from_card = image.with_extension("from-card.img");
+    std::fs::write(&from_card, sdcard::kernel_of(&card)?)
+        .with_context(|| format!("cannot write {}", from_card.display()))?;
+    let _ = std::fs::remove_file(&card);
+    Ok(from_card)
 }
 
 /// Our own tree.

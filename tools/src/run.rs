@@ -54,7 +54,13 @@ impl MachineOptions {
     /// When `qemu_args` has an open quote, `gic` or `smp` is not a number, or there cannot be as many CPUs.
     pub fn machine(&self) -> Result<Machine> {
         let base = match self.board.as_str() {
-            "rpi4" => Machine { icount: self.icount, ..Machine::raspberry_pi4(raspi::device_tree()?.path) },
+            "rpi4" => {
+                let tree = raspi::device_tree()?;
+                if tree.is_own {
+                    eprintln!("rpi4: {}", tree.origin());
+                }
+                Machine { icount: self.icount, ..Machine::raspberry_pi4(tree.path) }
+            }
             _ if self.icount => Machine::measuring(),
             _ => Machine::default(),
         };
@@ -113,7 +119,11 @@ pub fn run(options: &RunOptions) -> Result<u8> {
     let machine = options.machine.machine()?;
     let built = cargo::build(&options.image)?;
 
-    let mut qemu = qemu::command(&machine, Payload::Image(&built.image), &bootargs);
+    let image = match machine.board {
+        Board::RaspberryPi4 { .. } => raspi::through_card(&built.image)?,
+        Board::Virt => built.image,
+    };
+    let mut qemu = qemu::command(&machine, Payload::Image(&image), &bootargs);
     if interactive {
         // The monitor shares the terminal, which is what makes Ctrl-A X and Ctrl-A C work.
         qemu.args(["-serial", "mon:stdio"]);
