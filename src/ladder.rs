@@ -8,7 +8,7 @@
 //! The first three steps are in boot.S, before there is memory to write to; an exception there is blinked as well. Boards
 //! without a light (QEMU `virt`) pay a test of a word that is 0 for each step, and print nothing.
 //!
-//! Context: the boot CPU while booting; [`repeat`] any. No locks.
+//! Context: the boot CPU while booting; `repeat` any. No locks.
 
 use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 

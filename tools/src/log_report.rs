@@ -23,7 +23,7 @@ pub struct ReportOptions {
     /// The saved log of a serial line
     #[arg(env = "STINT_LOG", default_value = "")]
     pub log: String,
-    /// The page to write; by default <name of the log>.html in the target directory's `report`
+    /// The page to write; by default a page named for the log, in the target directory's `report`
     #[arg(long)]
     pub out: Option<PathBuf>,
 }
