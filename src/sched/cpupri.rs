@@ -35,6 +35,8 @@ pub const IDLE: u8 = 0;
 pub const FAIR: u8 = 1;
 /// The least of the real-time levels, user priority 1.
 pub const RT_MIN: u8 = 2;
+/// The most of them, user priority 99: no real-time task is more important.
+pub const RT_MAX: u8 = 100;
 /// A deadline task runs.
 pub const DEADLINE: u8 = 101;
 /// A task of the stop class runs.
@@ -160,7 +162,7 @@ mod tests {
     fn levels_rise_with_importance() {
         let prios = [MAX_PRIO, 139, 100, 98, 97, 1, 0, -1, STOP_PRIO];
         let levels: Vec<u8> = prios.into_iter().map(level_of_prio).collect();
-        assert_eq!(levels, [IDLE, FAIR, FAIR, RT_MIN, 3, 99, 100, DEADLINE, STOP]);
+        assert_eq!(levels, [IDLE, FAIR, FAIR, RT_MIN, 3, 99, RT_MAX, DEADLINE, STOP]);
     }
 
     #[test]

@@ -121,7 +121,9 @@ pub(super) unsafe fn settle(task: &Task) -> Settled {
             let to = cpu_rq(least_important_cpu(usable, this.cpu()));
             // SAFETY: `this` is locked, IRQs are masked; they are two, because `usable` is without `this`.
             let unchanged = unsafe { lock_second_rq(this, to) };
-            if unchanged {
+            // Looked at again, and not begun anew, where the lock was let go of: if all that is here comes to several CPUs
+            // at once, each finds the second lock taken each time.
+            if unchanged || may_still_move(task, this, to) {
                 move_queued_task(task, this, to);
             }
             // SAFETY: locked above.
@@ -134,6 +136,17 @@ pub(super) unsafe fn settle(task: &Task) -> Settled {
             return answer;
         }
     }
+}
+
+/// Is `task` still one that waits on `this`, where it must not be, and may run on `to`? Both are locked.
+fn may_still_move(task: &Task, this: &RunQueue, to: &RunQueue) -> bool {
+    let usable = usable_cpus(task);
+    this.holds(task)
+        && task.sched.is_queued()
+        && !this.is_curr(task)
+        && task.sched.migrate_disabled() == 0
+        && !usable.contains(this.cpu())
+        && usable.contains(to.cpu())
 }
 
 /// The CPU of `cpus`, which is not empty, where the least important thing runs, the next one behind `near` among equals.

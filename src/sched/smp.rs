@@ -102,16 +102,15 @@ impl Rq {
         self.smp.is_off = is_off;
     }
 
-    /// What others are to think that runs here. While real-time tasks are held back none is to be sent here.
+    /// What others are to think that runs here. While real-time tasks are held back none is to be sent here; a deadline task
+    /// may be.
     #[inline]
     pub fn level(&self) -> u8 {
         if self.smp.is_off {
-            cpupri::OFF
-        } else if self.is_throttled() {
-            cpupri::STOP
-        } else {
-            level_of(&self.curr).max(self.smp.coming)
+            return cpupri::OFF;
         }
+        let runs = level_of(&self.curr).max(self.smp.coming);
+        if self.is_throttled() { runs.max(cpupri::RT_MAX) } else { runs }
     }
 
     /// Something of this level runs here from now on, or is about to; the caller looks elsewhere for something better, or

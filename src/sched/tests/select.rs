@@ -2,6 +2,7 @@
 
 use super::super::cpu_loads::CpuLoads;
 use super::super::cpupri::{self, CpuPri};
+use super::super::rq::Special;
 use super::super::select::{View, Wakeup, fallback, push_target, record_wakee, select_task_rq};
 use super::{Cpu, SchedAttr, SchedRef};
 use crate::smp::CpuMask;
@@ -164,6 +165,23 @@ fn a_fair_task_wakes_where_it_slept_if_that_is_idle_and_else_where_something_is(
     assert_eq!(m.select(p, 2, 0), 3, "the next that idles, behind where it was");
     m.runs(3, SchedAttr::NORMAL);
     assert_eq!(m.select(p, 2, 0), 1);
+}
+
+#[test]
+fn where_real_time_tasks_are_held_back_a_deadline_task_may_run_and_no_real_time_task() {
+    let mut m = Machine::new();
+    for (cpu, priority) in [(0, 99), (1, 99), (2, 99)] {
+        m.runs_fifo(cpu, priority);
+    }
+    m.others[3].rq.special.insert(Special::RT_THROTTLED);
+    m.publish(3);
+    let (p, q) = (m.fifo(99), m.maker.task(SchedAttr::deadline(1_000_000, 5_000_000, 5_000_000).unwrap()));
+    assert_eq!(push_target(&m.view(), &p, 0, 0), None);
+    for cpu in 0..3 {
+        m.others[cpu].rq.special.insert(Special::STOP);
+        m.pri.set(cpu, cpupri::STOP);
+    }
+    assert_eq!(push_target(&m.view(), &q, 0, 0), Some(3));
 }
 
 #[test]
