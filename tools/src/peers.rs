@@ -104,11 +104,15 @@ pub const OURS: &[(&str, &str)] = &[
     ("bench.timer_cancel", "soft timer, the first of two"),
     ("bench.timer_to_thread", "programmed expiry → thread that slept"),
     // On several CPUs alone.
-    ("bench.cross_wake", "give → woken thread on an idle CPU"),
+    ("bench.cross_wake", "IPI sent → woken thread on an idle CPU"),
     ("bench.cross_wake_fair", "the same, a fair thread"),
+    ("bench.cross_give", "give → woken thread on an idle CPU"),
+    ("bench.cross_give_fair", "the same, a fair thread"),
     ("bench.cross_call", "call → function on an idle CPU"),
     ("bench.cross_call_round", "call → the caller goes on"),
     ("bench.idle_round_wake", "sleep → idle → timer → goes on, idling not counted"),
+    ("bench.rt_push", "wake → the thread it displaces goes on, on an idle CPU"),
+    ("bench.rt_pull", "sleep → a thread that waited elsewhere runs here"),
     ("bench.migrate", "set_affinity of oneself → goes on, on an idle CPU"),
 ];
 
