@@ -35,7 +35,11 @@ pub(super) fn resched_curr(this: &RunQueue) {
     // SAFETY: locked by the caller, who does not use a reference of its own meanwhile.
     let curr = task_of(unsafe { this.rq() }.curr());
     if curr.arch.thread_info.test_and_set_need_resched() {
-        // Whoever set it has seen to it that the CPU looks.
+        // Whoever set it has seen to it that the CPU looks: by an interrupt that is still to come, if it was another one. For
+        // what is decided here the word need not wait.
+        if this.is_local() {
+            thread_info::set_preempt_need_resched();
+        }
         return;
     }
     if this.is_local() {
@@ -157,7 +161,10 @@ unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, prio: i3
 /// Asks `prev`, which runs here, to make room. Its run queue is locked.
 #[inline(always)]
 fn ask_to_run(prev: &Task) {
-    if !prev.arch.thread_info.test_and_set_need_resched() {
+    if prev.arch.thread_info.test_and_set_need_resched() {
+        // As in `resched_curr`.
+        thread_info::set_preempt_need_resched();
+    } else {
         request_here();
     }
 }

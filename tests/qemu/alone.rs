@@ -15,7 +15,8 @@ use crate::boot::{KTEST, LIMITS, boot, keep, message};
 const BOOTS: &[(&str, &str, bool, &[&str])] = &[
     (
         "softirqs_do_not_wait_for_the_first_turn_of_their_thread",
-        "test=only:softirqs_do_not_wait_for_the_first_turn_of_their_thread",
+        // Without a tick while it boots: the thread is not to have had its turn before the test begins.
+        "hz=100 test=only:softirqs_do_not_wait_for_the_first_turn_of_their_thread",
         true,
         &["test softirqs_do_not_wait_for_the_first_turn_of_their_thread ... ok"],
     ),

@@ -18,6 +18,8 @@ const WATCHDOG_NS: u64 = 20_000_000_000;
 
 /// The priority of the task that tests run in.
 const PRIORITY: u32 = 1;
+/// That of ksoftirqd in `rt`.
+pub const SOFTIRQ_PRIORITY: u32 = PRIORITY + 1;
 
 /// The body of the image's first task.
 pub fn main() {
@@ -170,7 +172,7 @@ fn print_outcome(name: &str, outcome: &Outcome) {
 fn raise_the_softirq_thread() {
     task::for_each(|task| {
         if task.name().starts_with("ksoftirqd") {
-            let attr = SchedAttr::fifo(PRIORITY + 1).expect("2 is a priority");
+            let attr = SchedAttr::fifo(SOFTIRQ_PRIORITY).expect("2 is a priority");
             task.set_scheduler(attr).expect("the softirq thread can change its priority");
         }
     });

@@ -1,15 +1,16 @@
 //! Softirqs above the test, in every model.
 //!
-//! In `preempt=rt` softirqs are a thread's, FIFO 1 as the task a test runs in: they would wait until it sleeps. A
-//! test that computes while softirqs come asks for the order that the other models have.
+//! In `preempt=rt` softirqs are a thread's, one priority above the task a test runs in (`runner`), and below the tasks that
+//! it makes. A test whose own task is raised, and that computes while softirqs come, asks for the order that the other
+//! models have.
 
 use crate::tests::MIDDLE;
 use arch::patch::{Key, is_enabled};
 use stint::sched::prio::SchedAttr;
 use stint::task;
 
-/// What ksoftirqd has in `rt`.
-const RT_PRIORITY: u32 = 1;
+/// What the runner gives ksoftirqd in `rt`.
+const RT_PRIORITY: u32 = super::runner::SOFTIRQ_PRIORITY;
 
 /// While it lives, softirqs come before the test's task, and after tasks of priority `HIGH`.
 #[must_use = "softirqs have their own priority again as soon as it is dropped"]
