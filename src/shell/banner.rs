@@ -20,9 +20,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Those of `out`.
 pub fn uname(out: &mut (impl Write + ?Sized)) -> fmt::Result {
     let info = boot_info();
+    let cpus = if crate::smp::present().count() > 1 { "SMP" } else { "UP" };
     writeln!(
         out,
-        "Stint {} {VERSION} #1 UP {}{} {} aarch64",
+        "Stint {} {VERSION} #1 {cpus} {}{} {} aarch64",
         board_name(info),
         model_words(info.bootargs.preempt),
         style_words(info.bootargs.preempt_style),

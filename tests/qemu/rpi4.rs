@@ -36,6 +36,7 @@ const BOOTS: &[(&str, How, &str, &[&str])] = &[
         &[
             LADDER,
             "smp: 4 CPUs online",
+            " #1 SMP PREEMPT(full) Cortex-A72",
             "entered at EL2",
             "counter 54 MHz",
             "GICv2",
