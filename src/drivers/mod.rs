@@ -11,10 +11,10 @@ pub mod machine;
 pub mod mini_uart;
 pub mod mmio;
 pub mod output;
+pub mod pace;
 pub mod platform;
 #[cfg(target_os = "none")]
 pub mod port;
 pub mod queue;
 #[cfg(test)]
 mod tree_builder;
-pub mod wait;

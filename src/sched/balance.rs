@@ -95,7 +95,8 @@ impl Load {
         let runs_better = view.pri.level(cpu) > cpupri::FAIR;
         let is_looking = runs_better && view.looking.contains(cpu);
         let capacity = if runs_better && !is_looking { BUSY_CAPACITY } else { CAPACITY };
-        let nr = view.loads.nr_running(cpu) - u32::from(is_looking);
+        // (The two tables are not of one moment.)
+        let nr = view.loads.nr_running(cpu).saturating_sub(u32::from(is_looking));
         Self { nr, avg: view.loads.load_avg(cpu), capacity }
     }
 

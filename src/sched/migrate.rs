@@ -106,24 +106,18 @@ pub(super) unsafe fn settle(task: &Task) -> Settled {
         // SAFETY: IRQs masked by contract.
         let this = unsafe { lock_task_rq_smp(task) };
         let usable = usable_cpus(task);
-        let answer = if usable.contains(this.cpu()) {
-            Some(Settled::Yes)
-        } else if task.sched.migrate_disabled() != 0 {
-            Some(Settled::Bound)
-        } else if this.is_curr(task) {
-            Some(Settled::Runs(this.cpu()))
-        } else if !task.sched.is_queued() {
-            Some(Settled::Yes)
-        } else {
-            None
-        };
+        let answer = settled(this, task, usable);
         if answer.is_none() {
             let to = cpu_rq(least_important_cpu(usable, this.cpu()));
             // SAFETY: `this` is locked, IRQs are masked; they are two, because `usable` is without `this`.
             let unchanged = unsafe { lock_second_rq(this, to) };
             // Looked at again, and not begun anew, where the lock was let go of: if all that is here comes to several CPUs
             // at once, each finds the second lock taken each time.
-            if unchanged || may_still_move(task, this, to) {
+            let may_move = || {
+                let usable = usable_cpus(task);
+                this.holds(task) && settled(this, task, usable).is_none() && usable.contains(to.cpu())
+            };
+            if unchanged || may_move() {
                 move_queued_task(task, this, to);
             }
             // SAFETY: locked above.
@@ -138,15 +132,20 @@ pub(super) unsafe fn settle(task: &Task) -> Settled {
     }
 }
 
-/// Is `task` still one that waits on `this`, where it must not be, and may run on `to`? Both are locked.
-fn may_still_move(task: &Task, this: &RunQueue, to: &RunQueue) -> bool {
-    let usable = usable_cpus(task);
-    this.holds(task)
-        && task.sched.is_queued()
-        && !this.is_curr(task)
-        && task.sched.migrate_disabled() == 0
-        && !usable.contains(this.cpu())
-        && usable.contains(to.cpu())
+/// What is to be done about `task`, which may run on `usable`, on `this`, its run queue, which is locked; nothing if it waits
+/// there and must not.
+fn settled(this: &RunQueue, task: &Task, usable: CpuMask) -> Option<Settled> {
+    if usable.contains(this.cpu()) {
+        Some(Settled::Yes)
+    } else if task.sched.migrate_disabled() != 0 {
+        Some(Settled::Bound)
+    } else if this.is_curr(task) {
+        Some(Settled::Runs(this.cpu()))
+    } else if !task.sched.is_queued() {
+        Some(Settled::Yes)
+    } else {
+        None
+    }
 }
 
 /// The CPU of `cpus`, which is not empty, where the least important thing runs, the next one behind `near` among equals.

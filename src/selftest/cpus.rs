@@ -13,7 +13,8 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::judge::{Found, Verdict};
-use crate::drivers::{irqchip, wait};
+use crate::drivers::irqchip;
+use crate::drivers::pace::{Pace, TaskPace};
 use crate::irq::{self, IrqFlags, IrqReturn, count_on};
 use crate::percpu::raw_smp_processor_id;
 use crate::shell::cpu_clock;
@@ -26,11 +27,16 @@ use crate::time::{self, Timer};
 /// Above everything that is not in a hurry.
 const PRIORITY: i32 = 50;
 /// An interrupt that has not come by then does not come.
-const IRQ_US: u32 = 100_000;
+const IRQ_NS: u64 = 100_000_000;
 /// What a sleep is measured for.
 const SLEEP_NS: u64 = 10_000_000;
 /// Shared interrupts that no device of the known machines has, and every GIC of theirs implements.
 const FREE_SPIS: core::ops::Range<u32> = 216..224;
+
+/// Whether that comes of an interrupt, in time.
+fn comes(came: impl Fn() -> bool) -> bool {
+    TaskPace.wait(IRQ_NS, || came().then_some(())).is_some()
+}
 
 /// Runs `look` on a CPU.
 fn on<T: Send + 'static>(cpu: usize, look: impl FnOnce() -> T + Send + 'static) -> Result<T, Found> {
@@ -57,7 +63,7 @@ pub(super) fn sgis() -> Found {
             for (to, sgi) in smp::online().iter().flat_map(|to| TRIED.map(|sgi| (to, sgi))) {
                 let before = count_on(sgi as u32, to);
                 ipi::send(CpuMask::of(to), sgi);
-                if !wait::poll(IRQ_US, 100, || count_on(sgi as u32, to) > before) {
+                if !comes(|| count_on(sgi as u32, to) > before) {
                     lost += &format!(" SGI {} from {from} to {to}", sgi as u32);
                 }
             }
@@ -87,7 +93,7 @@ pub(super) fn timer() -> Found {
             });
             alarm.start_at(time::now_ns() + 1_000_000);
             // The task must not sleep: what would wake it is what is tried.
-            let end_ns = time::now_ns() + u64::from(IRQ_US) * 1000;
+            let end_ns = time::now_ns() + IRQ_NS;
             while !fired.load(Ordering::Relaxed) && time::now_ns() < end_ns {
                 arch::cpu::relax();
             }
@@ -126,7 +132,7 @@ pub(super) fn shared() -> Found {
             continue;
         }
         irqchip::set_pending(raw_smp_processor_id(), intid);
-        if !wait::poll(IRQ_US, 100, || count_on(intid, cpu) > before) {
+        if !comes(|| count_on(intid, cpu) > before) {
             lost += &format!(" to CPU {cpu}");
         }
     }

@@ -55,7 +55,7 @@ pub struct Card<'a, R, P> {
     pub blocks: u32,
 }
 
-impl<R: Registers, P: crate::drivers::bcm2711::pace::Pace> Blocks for Card<'_, R, P> {
+impl<R: Registers, P: crate::drivers::pace::Pace> Blocks for Card<'_, R, P> {
     fn read(&mut self, first: u32, data: &mut [u8]) -> Result<(), SdError> {
         self.slot.read(first, data)
     }

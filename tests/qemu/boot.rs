@@ -102,3 +102,18 @@ pub fn broken(name: &str, error: anyhow::Error) -> Trial {
     let message = format!("{error:#}");
     Trial::test(name, move || Err(message.into()))
 }
+
+/// A device tree of ours for QEMU's Raspberry Pi 4 that has the board's devices, and one for its spin table.
+pub const DEVICES_TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-devices.dtb");
+/// See [`DEVICES_TREE`].
+pub const SPIN_TABLE_TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-spin-table.dtb");
+
+/// Boots the default image on QEMU's Raspberry Pi 4 with this tree and these arguments for the emulator; it runs `cmd`.
+pub fn boot_rpi4(name: &str, tree: &str, cmd: &str, extra: &str, arguments: &[String]) -> Result<Captured> {
+    let bootargs = bootargs::compose(&Wishes { command: Some(cmd), extra, interactive: false })?;
+    let machine = Machine { icount: true, extra: arguments.to_vec(), ..Machine::raspberry_pi4(tree.into()) };
+    let image = &built(&STINT)?.image;
+    let captured = qemu::capture(qemu::command(&machine, Payload::Image(image), &bootargs), SHORT)?;
+    keep(name, &captured.console)?;
+    Ok(captured)
+}

@@ -7,8 +7,7 @@ use libtest_mimic::Trial;
 use stint_tools::qemu::End;
 use stint_tools::suite::excerpt;
 
-use crate::boot::message;
-use crate::card::boot_rpi4;
+use crate::boot::{DEVICES_TREE, boot_rpi4, message};
 
 /// A thermometer with registers of two bytes: 2 and 3 are limits of 75 and 80 degrees, which can be written.
 const THERMOMETER: &str = "tmp105,bus=i2c-bus.1,address=0x48";
@@ -87,7 +86,8 @@ pub fn trials(followers: &mut Vec<Trial>) {
     for &(name, devices, command, says, never, status) in BOOTS {
         followers.push(Trial::test(format!("buses::{name}"), move || {
             let devices: Vec<String> = devices.iter().map(ToString::to_string).collect();
-            let captured = boot_rpi4(&format!("buses-{name}"), command, &devices).map_err(message)?;
+            let captured =
+                boot_rpi4(&format!("buses-{name}"), DEVICES_TREE, command, "", &devices).map_err(message)?;
             // The banner repeats what was typed.
             let console = captured.console.replace('\r', "");
             let said = console.split_once("help lists the commands").map_or(&*console, |(_, said)| said);

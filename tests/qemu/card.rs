@@ -7,40 +7,22 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
-use stint_tools::bootargs::{self, Wishes};
-use stint_tools::machine;
-use stint_tools::qemu::{self, Captured, End};
+use stint_tools::qemu::End;
 use stint_tools::suite::excerpt;
 
-use crate::boot::{SHORT, STINT, built, keep, logs, message};
+use crate::boot::{DEVICES_TREE, boot_rpi4, logs, message};
 
 #[path = "../../src/storage/test_card.rs"]
 mod test_card;
 
-/// A Raspberry Pi 4 with its devices; its source is beside it.
-pub const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-devices.dtb");
 /// The smallest volume that is FAT32, in blocks.
 const BLOCKS: usize = test_card::FIRST_BLOCK + 66_700;
 /// A card of standard capacity, and one of high capacity; the emulator wants powers of two.
 const SMALL_BYTES: u64 = 64 << 20;
 const LARGE_BYTES: u64 = 4 << 30;
-
-/// Boots a Raspberry Pi 4 that runs `cmd`, with these arguments for the emulator.
-pub fn boot_rpi4(name: &str, cmd: &str, arguments: &[String]) -> Result<Captured> {
-    let bootargs = bootargs::compose(&Wishes { command: Some(cmd), extra: "", interactive: false })?;
-    let mut command = Command::new(machine::program());
-    command.args(["-M", "raspi4b", "-cpu", "cortex-a72,cntfrq=54000000", "-dtb", TREE]);
-    command.args(["-display", "none", "-no-reboot"]);
-    command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
-    command.args(arguments).args(["-append", &bootargs, "-kernel"]).arg(&built(&STINT)?.image);
-    let captured = qemu::capture(command, SHORT)?;
-    keep(name, &captured.console)?;
-    Ok(captured)
-}
 
 /// A file with this content, and zeroes behind it up to `bytes`.
 fn image(name: &str, content: &[u8], bytes: u64) -> Result<PathBuf> {
@@ -85,7 +67,7 @@ fn saved(name: &str, bytes: u64) -> Result<(), libtest_mimic::Failed> {
         test_card::put(&mut card, "config.txt", b"kept as it is");
         let path = image(&format!("card-{name}"), &card, bytes)?;
         let cmd = "latency fragments=20; latency save; latency save second; cat lat00001.txt; ls";
-        let captured = boot_rpi4(&format!("card-{name}"), cmd, &drive(&path))?;
+        let captured = boot_rpi4(&format!("card-{name}"), DEVICES_TREE, cmd, "", &drive(&path))?;
         let console = captured.console.replace('\r', "");
         ensure!(captured.end == End::Exited(0), "{}\n{}", captured.end, excerpt(&captured.console));
         let mut after = vec![0; BLOCKS * 512];
@@ -119,7 +101,13 @@ fn refused(name: &str, card: Option<&[u8]>, says: &str) -> Result<(), libtest_mi
         let path = card.map(|card| image(&format!("card-{name}"), card, SMALL_BYTES)).transpose()?;
         let before = path.as_ref().map(std::fs::read).transpose()?;
         let arguments = path.as_deref().map(drive).unwrap_or_default();
-        let captured = boot_rpi4(&format!("card-{name}"), "latency fragments=20; latency save", &arguments)?;
+        let captured = boot_rpi4(
+            &format!("card-{name}"),
+            DEVICES_TREE,
+            "latency fragments=20; latency save",
+            "",
+            &arguments,
+        )?;
         let says = format!("latency: {says}");
         ensure!(captured.console.contains(&says), "expected `{says}`\n{}", excerpt(&captured.console));
         ensure!(captured.end == End::Exited(1), "{}; expected status 1", captured.end);

@@ -15,10 +15,9 @@ use stint_tools::machine::{self, Machine};
 use stint_tools::qemu::{self, Payload};
 use stint_tools::serial::port::{self, Patience};
 
-use crate::boot::{CHAINLOADER, STINT, built, keep, message};
+use crate::boot::{CHAINLOADER, SPIN_TABLE_TREE, STINT, built, keep, message};
 use crate::pty::{Guest, LEAVE, converse};
 
-const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-spin-table.dtb");
 const TOLD: &str = "demo=0";
 /// A megabyte over a pseudo-terminal, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -36,7 +35,7 @@ pub fn trials(followers: &mut Vec<Trial>) {
                 "-M",
                 "raspi4b",
                 "-dtb",
-                TREE,
+                SPIN_TABLE_TREE,
                 "-display",
                 "none",
                 "-no-reboot",

@@ -5,17 +5,13 @@
 //!
 //! Invariant: a trial is one boot; what the console says is expected in the order that is written here.
 
-use std::process::Command;
-
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stint_tools::bootargs::{self, Wishes};
-use stint_tools::machine::{self, Machine};
-use stint_tools::qemu::{self, Captured, End, Payload};
+use stint_tools::machine::Machine;
+use stint_tools::qemu::{self, End, Payload};
 use stint_tools::suite::excerpt;
 
-use crate::boot::{SHORT, STINT, built, keep, message};
-
-const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-devices.dtb");
+use crate::boot::{DEVICES_TREE, SHORT, STINT, boot_rpi4, built, message};
 
 /// A boot: its name, boot arguments, what is typed, what is said, what is not, and with which status it ends.
 struct Boot {
@@ -164,7 +160,8 @@ pub fn trials(followers: &mut Vec<Trial>) {
     ));
     for boot in BOOTS {
         followers.push(Trial::test(format!("rpi4::{}", boot.name), || {
-            let captured = run(boot)?;
+            let name = format!("rpi4-{}", boot.name);
+            let captured = boot_rpi4(&name, DEVICES_TREE, boot.command, boot.extra, &[]).map_err(message)?;
             let mut rest = &*captured.console;
             for phrase in boot.says {
                 let Some((_, behind)) = rest.split_once(phrase) else {
@@ -183,18 +180,4 @@ pub fn trials(followers: &mut Vec<Trial>) {
             }
         }));
     }
-}
-
-fn run(boot: &Boot) -> Result<Captured, Failed> {
-    let wishes = Wishes { command: Some(boot.command), extra: boot.extra, interactive: false };
-    let bootargs = bootargs::compose(&wishes).map_err(message)?;
-    let image = &built(&STINT).map_err(message)?.image;
-    let mut command = Command::new(machine::program());
-    command.args(["-M", "raspi4b", "-cpu", "cortex-a72,cntfrq=54000000", "-dtb", TREE]);
-    command.args(["-display", "none", "-no-reboot"]);
-    command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
-    command.args(["-append", &bootargs, "-kernel"]).arg(image);
-    let captured = qemu::capture(command, SHORT).map_err(message)?;
-    keep(&format!("rpi4-{}", boot.name), &captured.console).map_err(message)?;
-    Ok(captured)
 }

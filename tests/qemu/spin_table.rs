@@ -7,17 +7,12 @@
 //! Invariants: the CPUs of the table come; one that cannot be started, and one that does not come, are left out and
 //! named; a CPU that was let out once goes into the kernel's own pen and comes back from there.
 
-use std::process::Command;
-
 use libtest_mimic::Trial;
-use stint_tools::bootargs::{self, Wishes};
-use stint_tools::machine;
-use stint_tools::qemu::{self, End};
+use stint_tools::qemu::End;
 use stint_tools::suite::excerpt;
 
-use crate::boot::{SHORT, STINT, built, keep, message};
+use crate::boot::{SPIN_TABLE_TREE, boot_rpi4, message};
 
-const TREE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/rpi4-spin-table.dtb");
 const COMMAND: &str = "cpu off 2; cpu; cpu on 2; cpu; cpu on 4";
 /// What the console says, in this order.
 const SAYS: &[&str] = &[
@@ -35,16 +30,7 @@ const SAYS: &[&str] = &[
 /// One trial: the boot.
 pub fn trials(followers: &mut Vec<Trial>) {
     followers.push(Trial::test("cpus::spin_table", || {
-        let wishes = Wishes { command: Some(COMMAND), extra: "", interactive: false };
-        let bootargs = bootargs::compose(&wishes).map_err(message)?;
-        let image = &built(&STINT).map_err(message)?.image;
-        let mut command = Command::new(machine::program());
-        command.args(["-M", "raspi4b", "-cpu", "cortex-a72,cntfrq=54000000", "-dtb", TREE]);
-        command.args(["-display", "none", "-no-reboot"]);
-        command.args(["-semihosting-config", "enable=on,target=native", "-icount", "shift=0,sleep=off"]);
-        command.args(["-append", &bootargs, "-kernel"]).arg(image);
-        let captured = qemu::capture(command, SHORT).map_err(message)?;
-        keep("cpus-spin_table", &captured.console).map_err(message)?;
+        let captured = boot_rpi4("cpus-spin_table", SPIN_TABLE_TREE, COMMAND, "", &[]).map_err(message)?;
         let mut rest = &*captured.console;
         for phrase in SAYS {
             let Some((_, behind)) = rest.split_once(phrase) else {

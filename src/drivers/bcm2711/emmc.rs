@@ -17,9 +17,9 @@
 //! Context: threads; may sleep. Locks: none; the owner has one around it.
 #![forbid(unsafe_code)]
 
-use super::pace::Pace;
 use super::sd_command::{Answer, Command, DATA_NS, EmmcError, Fault, MS, STOP};
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
 
 /// Bytes of a block.
 pub const BLOCK_BYTES: usize = 512;

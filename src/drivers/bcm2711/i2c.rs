@@ -20,8 +20,8 @@ use core::fmt;
 
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operation};
 
-use super::pace::Pace;
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
 
 const CONTROL: usize = 0x00;
 const STATUS: usize = 0x04;

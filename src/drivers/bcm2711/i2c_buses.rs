@@ -13,8 +13,8 @@ use super::firmware::{self, Clock};
 use super::gpio::{Function, Pull};
 use super::gpio_pins;
 use super::i2c::Bsc;
-use super::pace::TaskPace;
 use crate::drivers::mmio::Mmio;
+use crate::drivers::pace::TaskPace;
 use crate::drivers::platform::{Device, Driver, ProbeError};
 use crate::locking::Mutex;
 

@@ -6,8 +6,8 @@ use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
-use super::super::pace::fake::FakePace;
 use super::*;
+use crate::drivers::pace::fake::FakePace;
 
 /// What the devices saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,13 +19,13 @@
 use core::fmt;
 
 use crate::drivers::mmio::Registers;
-use crate::drivers::wait;
+use crate::drivers::pace::{Pace, TaskPace};
 
 /// Words of the buffer: the longest call that is made here has six.
 pub const WORDS: usize = 32;
 /// A firmware that is well answers in far less than a millisecond; measuring a clock takes it some.
 pub const TIMEOUT_US: u32 = 500_000;
-const PAUSE_US: u32 = 50;
+const TIMEOUT_NS: u64 = TIMEOUT_US as u64 * 1000;
 
 /// From the firmware to us: the word, and the state of that queue.
 const MBOX0_READ: usize = 0x00;
@@ -154,7 +154,8 @@ impl<R: Registers, M: Shared> Mailbox<R, M> {
         words[HEAD..HEAD + request.len()].copy_from_slice(request);
         // Behind this the lines are the firmware's; nothing below writes to them before the answer.
         self.memory.hand_over();
-        if !wait::poll(TIMEOUT_US, PAUSE_US, || self.regs.read(MBOX1_STATUS) & FULL == 0) {
+        let has_room = || (self.regs.read(MBOX1_STATUS) & FULL == 0).then_some(());
+        if TaskPace.wait(TIMEOUT_NS, has_room).is_none() {
             return Err(MailboxError::TimedOut { tag });
         }
         self.regs.write(MBOX1_WRITE, self.memory.bus_address() | CHANNEL_PROPERTY);
@@ -184,19 +185,18 @@ impl<R: Registers, M: Shared> Mailbox<R, M> {
     fn wait_for_answer(&self) -> bool {
         let ours = self.memory.bus_address() | CHANNEL_PROPERTY;
         let mut strays = 0;
-        let mut found = false;
-        wait::poll(TIMEOUT_US, PAUSE_US, || {
-            while !found && strays < STRAY_MAX && self.regs.read(MBOX0_STATUS) & EMPTY == 0 {
+        let came = TaskPace.wait(TIMEOUT_NS, || {
+            while strays < STRAY_MAX && self.regs.read(MBOX0_STATUS) & EMPTY == 0 {
                 let word = self.regs.read(MBOX0_READ);
-                found = word == ours;
-                if !found {
-                    strays += 1;
-                    log::debug!(target: "mailbox", "{word:#x} on channel {} was for nobody", word & CHANNEL_MASK);
+                if word == ours {
+                    return Some(true);
                 }
+                strays += 1;
+                log::debug!(target: "mailbox", "{word:#x} on channel {} was for nobody", word & CHANNEL_MASK);
             }
-            found || strays == STRAY_MAX
+            (strays == STRAY_MAX).then_some(false)
         });
-        found
+        came == Some(true)
     }
 }
 

@@ -10,7 +10,6 @@
 //! | [`i2c`], `i2c_buses` | I²C: a controller, and the machine's buses |
 //! | [`spi`], `spi_bus` | SPI: the controller, and the machine's bus |
 //! | [`pwm`], `pwm_outputs` | PWM: the block and its clock, and the pins it comes out at |
-//! | [`pace`] | waiting, with a clock that a test can have for itself |
 
 pub mod emmc;
 pub mod firmware;
@@ -22,7 +21,6 @@ pub mod i2c;
 #[cfg(target_os = "none")]
 pub mod i2c_buses;
 pub mod mailbox;
-pub mod pace;
 pub mod pwm;
 #[cfg(target_os = "none")]
 pub mod pwm_outputs;

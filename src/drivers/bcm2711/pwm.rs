@@ -18,8 +18,8 @@ use core::fmt;
 
 use embedded_hal::pwm::{ErrorKind, ErrorType, SetDutyCycle};
 
-use super::pace::Pace;
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
 
 /// Of the PWM block. Channel 1 has PERIOD and PULSE here, channel 2 [`CHANNEL_STEP`] further on.
 const CONTROL: usize = 0x00;

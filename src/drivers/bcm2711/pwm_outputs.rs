@@ -7,9 +7,9 @@
 use alloc::format;
 
 use super::gpio::Function;
-use super::pace::TaskPace;
 use super::pwm::Pwm;
 use crate::drivers::mmio::Mmio;
+use crate::drivers::pace::TaskPace;
 use crate::drivers::platform::{Device, Driver, ProbeError};
 use crate::locking::Mutex;
 

@@ -3,8 +3,8 @@
 use core::cell::{Cell, RefCell};
 use std::string::ToString;
 
-use super::super::pace::fake::FakePace;
 use super::*;
+use crate::drivers::pace::fake::FakePace;
 
 #[derive(Default)]
 struct FakePwm {

@@ -18,9 +18,9 @@ use core::fmt;
 use embedded_sdmmc::embedded_sdmmc_types::sdcard::csd::Csd;
 
 use super::emmc::{BLOCK_BYTES, BLOCKS_MAX, DEFAULT_SPEED_HZ, Emmc};
-use super::pace::Pace;
 use super::sd_command::{Answer, Command, EmmcError, Fault, STOP};
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
 
 /// How often a transfer is tried.
 const ATTEMPTS: usize = 3;

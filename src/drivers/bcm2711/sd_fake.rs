@@ -10,9 +10,9 @@ use std::vec;
 use std::vec::Vec;
 
 use super::emmc::BLOCK_BYTES;
-use super::pace::Pace;
-use super::pace::fake::FakePace;
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
+use crate::drivers::pace::fake::FakePace;
 
 /// Clock that is divided for the card.
 pub(crate) const BASE_HZ: u32 = 100_000_000;

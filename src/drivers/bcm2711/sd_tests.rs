@@ -1,7 +1,7 @@
 use super::super::emmc::{DEFAULT_SPEED_HZ, IDENTIFY_HZ, divided_hz, divisor};
-use super::super::pace::fake::FakePace;
 use super::super::sd_fake::{BASE_HZ, FakeCard, FakeHost, State};
 use super::*;
+use crate::drivers::pace::fake::FakePace;
 use std::string::ToString;
 use std::vec;
 use std::vec::Vec;

@@ -13,9 +13,9 @@ use heapless::Vec;
 
 use super::emmc::Emmc;
 use super::firmware::{self, Clock};
-use super::pace::TaskPace;
 use super::sd::{CardInfo, SdError, Slot};
 use crate::drivers::mmio::Mmio;
+use crate::drivers::pace::TaskPace;
 use crate::drivers::platform::{Device, Driver, ProbeError};
 use crate::locking::Mutex;
 

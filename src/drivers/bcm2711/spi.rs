@@ -15,8 +15,8 @@ use core::fmt;
 
 use embedded_hal::spi::{ErrorKind, ErrorType, Mode, Operation, Phase, Polarity, SpiBus, SpiDevice};
 
-use super::pace::Pace;
 use crate::drivers::mmio::Registers;
+use crate::drivers::pace::Pace;
 
 const CONTROL: usize = 0x00;
 const FIFO: usize = 0x04;

@@ -9,9 +9,9 @@ use embedded_hal::spi::MODE_0;
 use super::firmware::{self, Clock};
 use super::gpio::{Function, Pull};
 use super::gpio_pins;
-use super::pace::TaskPace;
 use super::spi::{Settings, Spi};
 use crate::drivers::mmio::Mmio;
+use crate::drivers::pace::TaskPace;
 use crate::drivers::platform::{Device, Driver, ProbeError};
 use crate::locking::Mutex;
 

@@ -7,8 +7,8 @@ use std::vec::Vec;
 
 use embedded_hal::spi::{MODE_0, MODE_1, MODE_2, MODE_3};
 
-use super::super::pace::fake::FakePace;
 use super::*;
+use crate::drivers::pace::fake::FakePace;
 
 /// What a chip, or the bus, saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -65,19 +65,23 @@ impl<P: Pace> Pace for &P {
     }
 }
 
-/// The pace of a task: the kernel's clock, and sleeping.
-#[cfg(target_os = "none")]
+/// The pace of a task: the kernel's clock, and sleeping; on a PC, where nothing sleeps, turning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TaskPace;
 
-#[cfg(target_os = "none")]
 impl Pace for TaskPace {
     fn now_ns(&self) -> u64 {
         crate::time::now_ns()
     }
 
+    #[cfg(target_os = "none")]
     fn pause(&self, ns: u64) {
         crate::task::sleep_ns(ns);
+    }
+
+    #[cfg(not(target_os = "none"))]
+    fn pause(&self, _ns: u64) {
+        self.relax();
     }
 
     fn relax(&self) {
