@@ -36,8 +36,7 @@ use crate::run::{Point, Points};
 /// way to the next one: more than that everywhere but in the last instructions of a path.
 pub const SLACK: u64 = if cfg!(debug_assertions) { 24 } else { 16 };
 
-/// The same where there are several CPUs: whether a switch has something to tell the others is a branch of some dozens,
-/// and what fair tasks have used of late fades by steps that depend on the time of day.
+/// The same where there are several CPUs: whether a switch has something to tell the others is a branch of some dozens.
 const SLACK_SMP: u64 = 4 * SLACK;
 
 /// How far a run may be from the right answer on this machine.
@@ -76,6 +75,10 @@ pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict
     // The nearest later place where a switch is allowed, coming from the end, and the place of the run before.
     let mut open = None;
     let mut later = u64::MAX;
+    // Where a fair task takes part and there are several CPUs, the path itself is now and then a hundred instructions longer or
+    // shorter: what fair tasks have used fades with the time of day. Then its places are no map either.
+    let fades = others::online() > 1 && points.points.iter().any(Point::is_fair);
+    let is_map = path.cpus == 1 && !fades;
     // The place that ends a wait may be between two points.
     let slack = slack() + points.step - 1;
     for point in points.points.iter_mut().rev() {
@@ -86,7 +89,6 @@ pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict
         verdict.masked += u64::from(masked > 0);
         verdict.masked_max = verdict.masked_max.max(masked);
         let right = expected(point, at, open, constants, &mut verdict);
-        let is_map = path.cpus == 1;
         let place = if is_map && !(path.reroutes && others::online() > 1) { place } else { Ok(()) };
         let delay = if path.reroutes || !is_map { Ok(()) } else { delay(point, right, slack, &mut verdict) };
         let delay = delay.and(if path.reroutes { Ok(()) } else { has_not_gone_on(point) });
