@@ -83,10 +83,8 @@ fn yield_alone() {
     this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    let is_plain = prev.sched.is_rt()
-        && rq.is_quiet()
-        && thread_info::preempt_word() != 0
-        && !static_branch::<TRACE>();
+    let is_plain =
+        prev.sched.is_rt() && rq.is_quiet() && thread_info::preempt_word() != 0 && !static_branch::<TRACE>();
     let next = if is_plain { rq.yield_and_pick_rt(sched_ref(prev)) } else { None };
     let Some(next) = next else { return yield_at_length(this, prev, flags) };
     let next = task_of(next);

@@ -118,7 +118,10 @@ impl Rq {
     #[inline(always)]
     pub(super) fn yield_and_pick_rt(&mut self, curr: SchedRef) -> Option<SchedRef> {
         let next = self.rt.turn(curr)?;
-        debug_assert!(self.rt.pick() == Some(next), "rq: nobody has asked for a switch, and {next:?} is not first");
+        debug_assert!(
+            self.rt.pick() == Some(next),
+            "rq: nobody has asked for a switch, and {next:?} is not first"
+        );
         self.curr = next;
         Some(next)
     }
