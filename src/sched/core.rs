@@ -26,7 +26,7 @@ use crate::task::{self, Task, state};
 use crate::trace;
 use arch::context::cpu_switch_to;
 use arch::irqflags;
-use arch::patch::{SMP_LOCKS, static_branch};
+use arch::patch::{SMP_LOCKS, TRACE, static_branch};
 use arch::thread_info;
 use core::cell::Cell;
 use core::ptr;
@@ -40,7 +40,8 @@ pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{
-    fork, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
+    fork, is_plain_wakeup, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
+    wake_up_plain,
 };
 pub(crate) use super::wakeup_smp::wake_up_and_switch as wake_up_and_switch_smp;
 
@@ -100,7 +101,7 @@ pub(super) unsafe fn schedule_alone<const WHY: u8>() {
     if sleeps || !ptr::eq(prev, next) {
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
-        unsafe { context_switch::<false>(this, prev, next, switches, WHY == Why::Preempt as u8) };
+        unsafe { context_switch::<false, true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch();
 }
@@ -161,7 +162,7 @@ pub(super) unsafe fn schedule_locked<const WHY: u8>(this: &'static RunQueue, pre
     if !ptr::eq(prev, next) {
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
-        unsafe { context_switch::<true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
+        unsafe { context_switch::<true, true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch_smp();
 }
@@ -231,12 +232,12 @@ fn pick_special(this: &RunQueue) -> SchedRef {
 }
 
 /// The one place that switches. Returns as `prev`, when it runs again, maybe on another CPU: no local of the
-/// caller but what belongs to `prev` may be used afterwards.
+/// caller but what belongs to `prev` may be used afterwards. Without `HOOKS` the caller has seen that nothing is traced.
 ///
 /// # Safety
 /// As `__schedule`; the run queue `this` of this CPU is locked and its `curr` is `next`, which is ready.
 #[inline(always)]
-pub(super) unsafe fn context_switch<const SMP: bool>(
+pub(super) unsafe fn context_switch<const SMP: bool, const HOOKS: bool>(
     this: &RunQueue,
     prev: &Task,
     next: &Task,
@@ -248,7 +249,9 @@ pub(super) unsafe fn context_switch<const SMP: bool>(
     let now = arch::pmu::cycles();
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
-    trace::sched_switch(prev, next, preempt);
+    if HOOKS {
+        trace::sched_switch(prev, next, preempt);
+    }
     this.lock.hand_over();
     #[cfg(debug_assertions)]
     crate::lockdep::about_to_switch();
@@ -358,9 +361,52 @@ pub(crate) unsafe fn sleep_alone_irqs_off() {
 pub(crate) unsafe fn preempt_schedule_irqs_off() {
     // SAFETY: passed on, and as in `schedule`.
     unsafe {
-        if static_branch::<SMP_LOCKS>() {
-            return preempt_schedule_by_call_smp();
-        }
+        if static_branch::<SMP_LOCKS>() { preempt_schedule_by_call_smp() } else { preempt_schedule_alone() }
+    }
+}
+
+/// [`preempt_schedule_irqs_off`] on a CPU that is alone, for a caller that has asked.
+///
+/// A real-time task that gives way to another one is the whole of it here; everything else is `preempt_at_length`. (One
+/// that is preempted is on its queue, so there is a next one.)
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn preempt_schedule_alone() {
+    let prev = task::current();
+    let this = rq_of(prev);
+    this.lock.lock_without_word();
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let is_plain = prev.sched.is_rt() && rq.is_quiet() && !static_branch::<TRACE>();
+    let next = if is_plain { rq.pick_other_rt(sched_ref(prev)) } else { None };
+    let Some(next) = next else {
+        this.lock.unlock_without_word();
+        // SAFETY: passed on.
+        return unsafe { preempt_at_length() };
+    };
+    prev.arch.thread_info.clear_need_resched();
+    thread_info::clear_preempt_need_resched();
+    // SAFETY: as in `schedule`; the lock is held and `next` is current on the queue.
+    unsafe {
+        thread_info::preempt_count_set::<2>();
+        #[cfg(debug_assertions)]
+        schedule_debug(prev);
+        context_switch::<false, false>(this, prev, task_of(next), &prev.nivcsw, true);
+        finish_task_switch();
+        thread_info::preempt_count_set::<0>();
+    }
+}
+
+/// [`preempt_schedule_alone`] in general.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn preempt_at_length() {
+    // SAFETY: passed on, and as in `schedule`.
+    unsafe {
         thread_info::preempt_count_set::<2>();
         schedule_alone::<{ Why::Preempt as u8 }>();
         thread_info::preempt_count_set::<0>();
