@@ -72,8 +72,8 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
 
 /// The first task: the other CPUs, the devices, what the boot arguments switch on that needs a thread, and then the image's own.
 fn first_task() {
-    crate::trace::control::start_from_bootargs(&boot_info().bootargs);
     smp::boot_all();
+    crate::trace::control::start_from_bootargs(&boot_info().bootargs);
     platform::probe_devices();
     if let Some(budget_us) = boot_info().bootargs.latency_budget_us
         && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))

@@ -162,7 +162,7 @@ pub(crate) fn start_at_boot(bootargs: &Bootargs) {
     }
 }
 
-/// The rest, where there is a thread.
+/// The rest, where there is a thread, and the other CPUs are there to stand still for it.
 pub(crate) fn start_from_bootargs(bootargs: &Bootargs) {
     if let Some(kinds) = bootargs.trace
         && let Err(error) = on(kinds)

@@ -72,8 +72,8 @@ impl Lookup for Kernel {
 /// # Errors
 /// Those of `line`.
 pub fn lines<E>(limit: usize, mut line: impl FnMut(fmt::Arguments<'_>) -> Result<(), E>) -> Result<(), E> {
-    let lookup = Kernel::now();
     let _pause = control::pause();
+    let lookup = Kernel::now();
     let (kept, written) = ring::counts();
     line(format_args!("{}", Header { kept: kept.min(limit), written, cpus: lookup.cpus() }))?;
     let mut result = Ok(());

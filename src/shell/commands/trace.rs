@@ -79,8 +79,8 @@ fn recent(count: usize, terminal: &mut dyn Terminal) -> Result<(), Failure> {
             "nothing was recorded; `trace on` switches it on, or make run BOOTARGS=trace=1 from the boot on"
         )));
     }
-    let kernel = Kernel::now();
     let _pause = control::pause();
+    let kernel = Kernel::now();
     let mut result = Ok(());
     let mut before_ns = None;
     trace::for_each_last(count, |cpu, entry| {
