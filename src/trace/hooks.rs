@@ -115,14 +115,14 @@ extern "C" fn migrated(task: &Task, from: usize, to: usize) {
     record(Event::SchedMigrateTask { task: number(task), prio, from: from as u32, to: to as u32 });
 }
 
-/// The priority of `task` becomes `prio`, for a lock's sake.
+/// The priority of `task` was `old_prio`, and is another one now, for a lock's sake.
 #[inline(always)]
-pub(crate) fn sched_pi_setprio(task: &Task, prio: i32) {
-    call_if!(TRACE, pi_setprio, task, prio);
+pub(crate) fn sched_pi_setprio(task: &Task, old_prio: i32) {
+    call_if!(TRACE, pi_setprio, task, old_prio);
 }
 
-extern "C" fn pi_setprio(task: &Task, new_prio: i32) {
-    record(Event::SchedPiSetprio { task: number(task), old_prio: task.sched.prio(), new_prio });
+extern "C" fn pi_setprio(task: &Task, old_prio: i32) {
+    record(Event::SchedPiSetprio { task: number(task), old_prio, new_prio: task.sched.prio() });
 }
 
 /// The handler of `irq` is called; software-generated ones are other CPUs' requests. For the entry that has been switched on.
