@@ -230,4 +230,4 @@ fn reason(ipi: u32) -> &'static str {
 
 #[cfg(test)]
 #[path = "text_tests.rs"]
-mod tests;
+pub(super) mod tests;
