@@ -19,7 +19,7 @@ use crate::locking::pi::{Follow, PI, donated_prio, priority_changed, walk};
 use crate::locking::raw_mutex::give_up;
 use crate::task::{self, Task, state};
 use arch::irqflags;
-use arch::patch::{SMP_LOCKS, TRACE, static_branch};
+use arch::patch::{SMP_LOCKS, static_branch};
 use arch::thread_info;
 use core::ptr;
 use core::sync::atomic::{Ordering, fence};
@@ -83,8 +83,7 @@ fn yield_alone() {
     this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    let is_plain =
-        prev.sched.is_rt() && rq.is_quiet() && thread_info::preempt_word() != 0 && !static_branch::<TRACE>();
+    let is_plain = prev.sched.is_rt() && rq.is_quiet() && thread_info::preempt_word() != 0;
     let next = if is_plain { rq.yield_and_pick_rt(sched_ref(prev)) } else { None };
     let Some(next) = next else { return yield_at_length(this, prev, flags) };
     let next = task_of(next);
@@ -95,7 +94,7 @@ fn yield_alone() {
         // queue. The switch counts as involuntary, as below.
         unsafe {
             thread_info::preempt_count_set::<2>();
-            context_switch::<false, false>(this, prev, next, &prev.nivcsw, true);
+            context_switch::<false>(this, prev, next, &prev.nivcsw, true);
             finish_task_switch();
             thread_info::preempt_count_set::<0>();
         }

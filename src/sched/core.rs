@@ -26,7 +26,7 @@ use crate::task::{self, Task, state};
 use crate::trace;
 use arch::context::cpu_switch_to;
 use arch::irqflags;
-use arch::patch::{SMP_LOCKS, TRACE, static_branch};
+use arch::patch::{SMP_LOCKS, static_branch};
 use arch::thread_info;
 use core::cell::Cell;
 use core::ptr;
@@ -101,7 +101,7 @@ pub(super) unsafe fn schedule_alone<const WHY: u8>() {
     if sleeps || !ptr::eq(prev, next) {
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
-        unsafe { context_switch::<false, true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
+        unsafe { context_switch::<false>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch();
 }
@@ -162,7 +162,7 @@ pub(super) unsafe fn schedule_locked<const WHY: u8>(this: &'static RunQueue, pre
     if !ptr::eq(prev, next) {
         let switches = if sleeps { &prev.nvcsw } else { &prev.nivcsw };
         // SAFETY: passed on.
-        unsafe { context_switch::<true, true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
+        unsafe { context_switch::<true>(this, prev, next, switches, WHY == Why::Preempt as u8) };
     }
     finish_task_switch_smp();
 }
@@ -232,12 +232,12 @@ fn pick_special(this: &RunQueue) -> SchedRef {
 }
 
 /// The one place that switches. Returns as `prev`, when it runs again, maybe on another CPU: no local of the
-/// caller but what belongs to `prev` may be used afterwards. Without `HOOKS` the caller has seen that nothing is traced.
+/// caller but what belongs to `prev` may be used afterwards.
 ///
 /// # Safety
 /// As `__schedule`; the run queue `this` of this CPU is locked and its `curr` is `next`, which is ready.
 #[inline(always)]
-pub(super) unsafe fn context_switch<const SMP: bool, const HOOKS: bool>(
+pub(super) unsafe fn context_switch<const SMP: bool>(
     this: &RunQueue,
     prev: &Task,
     next: &Task,
@@ -249,9 +249,7 @@ pub(super) unsafe fn context_switch<const SMP: bool, const HOOKS: bool>(
     let now = arch::pmu::cycles();
     let ran = now.wrapping_sub(this.switch_cycles.replace(now));
     prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
-    if HOOKS {
-        trace::sched_switch(prev, next, preempt);
-    }
+    trace::sched_switch(prev, next, preempt);
     this.lock.hand_over();
     #[cfg(debug_assertions)]
     crate::lockdep::about_to_switch();
@@ -379,7 +377,7 @@ pub(crate) unsafe fn preempt_schedule_alone() {
     this.lock.lock_without_word();
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
-    let is_plain = prev.sched.is_rt() && rq.is_quiet() && !static_branch::<TRACE>();
+    let is_plain = prev.sched.is_rt() && rq.is_quiet();
     let next = if is_plain { rq.pick_other_rt(sched_ref(prev)) } else { None };
     let Some(next) = next else {
         this.lock.unlock_without_word();
@@ -393,7 +391,7 @@ pub(crate) unsafe fn preempt_schedule_alone() {
         thread_info::preempt_count_set::<2>();
         #[cfg(debug_assertions)]
         schedule_debug(prev);
-        context_switch::<false, false>(this, prev, task_of(next), &prev.nivcsw, true);
+        context_switch::<false>(this, prev, task_of(next), &prev.nivcsw, true);
         finish_task_switch();
         thread_info::preempt_count_set::<0>();
     }

@@ -13,7 +13,7 @@ use super::wakeup_smp;
 use crate::task::{self, Task, state};
 use crate::trace;
 use arch::irqflags;
-use arch::patch::{EVENT_STYLE, PREEMPT_INERT, SMP_LOCKS, TRACE, static_branch};
+use arch::patch::{EVENT_STYLE, PREEMPT_INERT, SMP_LOCKS, static_branch};
 use arch::thread_info;
 use core::ptr;
 use core::sync::atomic::Ordering;
@@ -92,10 +92,10 @@ pub(crate) fn wake_up_granted(task: &Task) {
     this.lock.unlock_without_word();
 }
 
-/// Whether [`wake_up_plain`] will do for `task`: it is real-time, nothing is traced, and a request is told by the word alone.
+/// Whether [`wake_up_plain`] will do for `task`: it is real-time, and a request is told by the word alone.
 #[inline(always)]
 pub(crate) fn is_plain_wakeup(task: &Task) -> bool {
-    task.sched.is_rt() && !static_branch::<TRACE>() && !static_branch::<EVENT_STYLE>()
+    task.sched.is_rt() && !static_branch::<EVENT_STYLE>()
 }
 
 /// [`wake_up_granted`] of a task that [`is_plain_wakeup`], on a CPU that is alone. It calls nothing, so that a caller who
@@ -108,6 +108,7 @@ pub(crate) fn wake_up_plain(task: &Task) {
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
     if rq.wake_rt(sched_ref(task)) == Resched::Yes
         && !task_of(rq.curr()).arch.thread_info.test_and_set_need_resched()
     {
@@ -166,7 +167,7 @@ unsafe fn unlock_and_run_rt(
             // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
             unsafe {
                 thread_info::preempt_count_set::<2>();
-                context_switch::<false, true>(this, prev, task, &prev.nivcsw, true);
+                context_switch::<false>(this, prev, task, &prev.nivcsw, true);
                 finish_task_switch();
                 thread_info::preempt_count_set::<0>();
             }

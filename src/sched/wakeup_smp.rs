@@ -141,7 +141,7 @@ unsafe fn run_or_ask(this: &'static RunQueue, prev: &Task, task: &Task, prio: i3
             // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
             unsafe {
                 thread_info::preempt_count_set::<2>();
-                context_switch::<true, true>(this, prev, task, &prev.nivcsw, true);
+                context_switch::<true>(this, prev, task, &prev.nivcsw, true);
                 finish_task_switch_smp();
                 thread_info::preempt_count_set::<0>();
             }
@@ -398,7 +398,7 @@ unsafe fn switch_or_settle(this: &'static RunQueue, task: &Task, decision: Resch
         // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
         unsafe {
             thread_info::preempt_count_set::<2>();
-            context_switch::<true, true>(this, prev, task, &prev.nivcsw, true);
+            context_switch::<true>(this, prev, task, &prev.nivcsw, true);
             finish_task_switch_smp();
             thread_info::preempt_count_set::<0>();
         }
