@@ -28,7 +28,7 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep stress debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
+.PHONY: help run test bench costs scaling sweep stress debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
@@ -65,6 +65,9 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
 
+costs: setup ## Measure what each feature costs: accounting, tracing, SMP locks, …; writes target/costs.json
+	@$(TOOLS) costs
+
 scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up to 100,000 tasks
 	@$(TOOLS) scaling
 
@@ -97,6 +100,7 @@ check: setup-rust ## Formatting, lints, documentation and licences, all without 
 	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-chainloader -p stint-guest \
 		-p stint-examples \
 		--lib --bins -- -D warnings
+	cargo clippy --quiet $(ON_TARGET) -p stint --features no-cycle-accounting --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
 	@$(TOOLS) licences

@@ -246,9 +246,11 @@ pub(super) unsafe fn context_switch<const SMP: bool>(
 ) {
     switches.set(switches.get() + 1);
     // M6: what ran since the last switch is prev's, to the cycle.
-    let now = arch::pmu::cycles();
-    let ran = now.wrapping_sub(this.switch_cycles.replace(now));
-    prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
+    if !cfg!(feature = "no-cycle-accounting") {
+        let now = arch::pmu::cycles();
+        let ran = now.wrapping_sub(this.switch_cycles.replace(now));
+        prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
+    }
     trace::sched_switch(prev, next, preempt);
     this.lock.hand_over();
     #[cfg(debug_assertions)]
