@@ -234,7 +234,7 @@ fn check(measured: &Measured) -> Result<(), String> {
 }
 
 /// The line as a terminal would show it at its end: what was written over is gone, and so are colours.
-fn clean(raw: &str) -> String {
+pub(crate) fn clean(raw: &str) -> String {
     let line = raw.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
     let mut text = String::new();
