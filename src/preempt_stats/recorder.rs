@@ -16,6 +16,8 @@ use super::ledger::{ABSURD_CYCLES, Ledger};
 use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
 use crate::smp::AtomicCpuMask;
+#[cfg(target_os = "none")]
+use crate::trace::sections;
 use arch::irqflags;
 use core::cell::{Cell, UnsafeCell};
 
@@ -185,6 +187,9 @@ unsafe extern "C" fn preempt_stats_hook(
     let cpu = unsafe { STATS.this_cpu() };
     // SAFETY: as in `with_stats`: nothing below reaches a hook.
     let stats = unsafe { &mut *cpu.stats.get() };
+    if sections::are_wanted() {
+        traced(HookEvent::from_number(event), site, daif, count, fp);
+    }
     if stats.active {
         // The CPU's own cycles: what the instruction would see if there were no hooks.
         let now = now.wrapping_sub(cpu.hook_cycles.get());
@@ -211,6 +216,18 @@ unsafe extern "C" fn preempt_stats_hook(
         }
     }
     &raw const cpu.hook_cycles
+}
+
+/// What the trace makes of a hook.
+#[cfg(target_os = "none")]
+fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, fp: u64) {
+    use arch::hooks::HookEvent;
+
+    if matches!(event, HookEvent::State | HookEvent::IrqEntry | HookEvent::IrqExit) {
+        let idle = crate::task::current().sched.class() == crate::sched::Class::Idle;
+        let (caller, open_count) = (caller(event, fp), u32::from(idle));
+        sections::changed(&sections::Change { site, caller, daif, count, open_count });
+    }
 }
 
 /// The return address of the function that the hook is in.

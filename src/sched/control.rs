@@ -196,6 +196,7 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
 /// and does not make it.
 #[inline(always)]
 pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
+    crate::trace::sched_pi_setprio(task, prio);
     if static_branch::<SMP_LOCKS>() {
         return setprio_smp(task, prio, donor);
     }

@@ -257,7 +257,7 @@ fn wake_up_new_task_here(task: &Task, flags: irqflags::Flags) {
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     task.state.store(state::RUNNING, Ordering::Relaxed);
-    trace::sched_wakeup(task);
+    trace::sched_wakeup_new(task);
     if p.is_rt() {
         let decision = rq.wake_up_new_task(p);
         // SAFETY: locked above, IRQs masked; `task` is real-time and queued.

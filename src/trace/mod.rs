@@ -1,196 +1,324 @@
-//! The trace ring: the last scheduler events of each CPU, for the panic message and the shell.
+//! Tracing: what each CPU did last, as events with Linux's names and fields.
 //!
-//! Off, a hook is one `nop` (`arch::patch`). On (`trace=1`, or `trace on` in the shell), it stores four words into the CPU's own ring
-//! and does nothing else: no lock, no allocation, no timer, nothing that could schedule. The ring
-//! overwrites its oldest events. Readers merge the rings by time, the counter being the same on all CPUs, and leave out
-//! what is overwritten under their eyes.
+//! | file | what |
+//! |---|---|
+//! | [`event`], [`stamp`] | the events; the task and the context around each |
+//! | [`ring`] | where they are stored, and how they are read |
+//! | [`control`] | switching on and off, choosing events |
+//! | [`names`] | what tasks are called, also those that have ended |
+//! | [`text`], [`show`] | ftrace's text |
+//! | [`sections`] | the changes of the mask and of the preempt count |
 //!
-//! Invariant: a ring is written by its own CPU alone.
-//! Context: recording: any, IRQs masked by the caller. Reading: any. Locks: none.
+//! Off, a hook is one `nop` (`arch::patch`), and where not even that is to be paid it stands where there is a site already:
+//! the entry of an interrupt (`irq::line`), the sites of preempt-stats ([`sections`]), the switch. On, a hook stores a record
+//! into this CPU's ring and does nothing else: no lock, no allocation, no timer, no wake-up, nothing that could schedule. The
+//! rings, the panic message and the watchdog's read them (docs/tracing.md).
+//!
+//! Context: hooks: any. Locks: none in the hooks.
 #![deny(unsafe_code)]
 
-use crate::task::Task;
-use crate::{MAX_CPUS, per_cpu};
+pub mod control;
+pub mod event;
+pub mod names;
+#[expect(unsafe_code, reason = "the rings' memory, and per-CPU data in a section of its own")]
+pub mod ring;
+#[expect(unsafe_code, reason = "per-CPU data in a section of its own, with interrupts masked")]
+pub mod sections;
+pub mod show;
+pub mod stamp;
+pub mod text;
+
+use crate::task::{Task, state};
+use crate::time::hrtimer::{Callback, Hrtimer};
 use arch::patch::{TRACE, static_branch};
-use core::fmt;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicU64, AtomicUsize, fence};
+use core::sync::atomic::{AtomicU32, Ordering};
+use event::{Event, KindSet, Left};
+pub use ring::{Entry, for_each_last, for_each_last_of};
+use stamp::{Stamp, number};
 
-/// Events kept per CPU.
-pub const RING_EVENTS: usize = 256;
+/// The events that are recorded now: [`KindSet::bits`]. `control` writes it.
+static WANTED: AtomicU32 = AtomicU32::new(0);
 
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// Nothing yet.
-    Empty,
-    /// Task `a` gave way to task `b`; `preempt`: it did not want to.
-    Switch {
-        /// Left.
-        prev: u32,
-        /// Runs now.
-        next: u32,
-        /// Preempted, not asleep.
-        preempt: bool,
-    },
-    /// A task became ready.
-    Wakeup {
-        /// The task.
-        task: u32,
-        /// Its kernel priority.
-        prio: i32,
-    },
+/// Whether one of these is recorded now.
+#[inline(always)]
+fn wants(kinds: KindSet) -> bool {
+    KindSet::from_bits(WANTED.load(Ordering::Relaxed)).meets(kinds)
 }
 
-/// An event with its time.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry {
-    /// Counter ticks.
-    pub ticks: u64,
-    /// What happened.
-    pub event: Event,
+#[inline(always)]
+fn record(event: Event) {
+    ring::record(Stamp::now, event);
 }
 
-/// An [`Entry`] in words that one CPU writes and another may read meanwhile: the time; two numbers; and what they are.
-struct Slot([AtomicU64; 3]);
-
-/// [`Event::Switch`] of a task that did not want to, [`Event::Switch`] of one that did, [`Event::Wakeup`].
-const PREEMPTED: u64 = 1;
-const SWITCHED: u64 = 2;
-const WOKEN: u64 = 3;
-
-impl Slot {
-    fn store(&self, entry: Entry) {
-        let (numbers, what) = match entry.event {
-            Event::Empty => (0, 0),
-            Event::Switch { prev, next, preempt } => {
-                (u64::from(prev) | u64::from(next) << 32, if preempt { PREEMPTED } else { SWITCHED })
-            }
-            Event::Wakeup { task, prio } => (u64::from(task) | u64::from(prio.cast_unsigned()) << 32, WOKEN),
-        };
-        self.0[0].store(entry.ticks, Relaxed);
-        self.0[1].store(numbers, Relaxed);
-        self.0[2].store(what, Relaxed);
-    }
-
-    fn load(&self) -> Entry {
-        let numbers = self.0[1].load(Relaxed);
-        let (low, high) = (numbers as u32, (numbers >> 32) as u32);
-        let event = match self.0[2].load(Relaxed) {
-            what @ (PREEMPTED | SWITCHED) => {
-                Event::Switch { prev: low, next: high, preempt: what == PREEMPTED }
-            }
-            WOKEN => Event::Wakeup { task: low, prio: high.cast_signed() },
-            _ => Event::Empty,
-        };
-        Entry { ticks: self.0[0].load(Relaxed), event }
-    }
-}
-
-struct Ring {
-    slots: [Slot; RING_EVENTS],
-    /// Events whose writing was begun since boot.
-    begun: AtomicUsize,
-    /// Events written since boot.
-    written: AtomicUsize,
-}
-
-impl Ring {
-    /// The event that was written as the `at`-th; none if it has been overwritten, or is about to be.
-    fn get(&self, at: usize) -> Option<Entry> {
-        let entry = self.slots[at % RING_EVENTS].load();
-        // The words before the count: if it has not gone so far since, they belong together.
-        fence(Acquire);
-        (self.begun.load(Relaxed) <= at + RING_EVENTS).then_some(entry)
-    }
-}
-
-per_cpu! {
-    #[cfg_attr(target_os = "none", expect(unsafe_code, reason = "it is in a section of its own"))]
-    static RING: Ring = Ring {
-        slots: [const { Slot([const { AtomicU64::new(0) }; 3]) }; RING_EVENTS],
-        begun: AtomicUsize::new(0),
-        written: AtomicUsize::new(0),
-    };
-}
-
+/// `prev` is about to be switched away from. IRQs masked.
 #[inline(always)]
 pub(crate) fn sched_switch(prev: &Task, next: &Task, preempt: bool) {
     if static_branch::<TRACE>() {
-        record(Event::Switch { prev: prev.id(), next: next.id(), preempt });
-    }
-}
-
-#[inline(always)]
-pub(crate) fn sched_wakeup(task: &Task) {
-    if static_branch::<TRACE>() {
-        record(Event::Wakeup { task: task.id(), prio: task.sched.prio() });
+        switched(prev, next, preempt);
     }
 }
 
 #[cold]
 #[inline(never)]
-fn record(event: Event) {
-    // The hooks are called with IRQs masked.
-    let ring = RING.shared(crate::percpu::raw_smp_processor_id());
-    let at = ring.written.load(Relaxed);
-    // Before the words: a reader that finds a new word finds that the old event is gone.
-    ring.begun.store(at + 1, Relaxed);
-    fence(Release);
-    ring.slots[at % RING_EVENTS].store(Entry { ticks: arch::timer::counter(), event });
-    ring.written.store(at + 1, Release);
+fn switched(prev: &Task, next: &Task, preempt: bool) {
+    let left = match prev.state() {
+        _ if preempt => Left::Preempted,
+        state::DEAD => Left::Dead,
+        state::INTERRUPTIBLE => Left::Sleeping,
+        state::UNINTERRUPTIBLE => Left::Blocked,
+        state::IDLE => Left::Idle,
+        _ => Left::Ready,
+    };
+    if left == Left::Dead {
+        // Its last switch, and the last at which its name is at hand.
+        names::remember(prev);
+        record(Event::SchedProcessExit { prio: prev.sched.prio() });
+    }
+    record(Event::SchedSwitch {
+        prev: number(prev),
+        prev_prio: prev.sched.prio(),
+        left,
+        next: number(next),
+        next_prio: next.sched.prio(),
+    });
 }
 
-/// The last `limit` events of all CPUs with the CPU of each, by their times, oldest first. New ones may take the place of
-/// the oldest meanwhile. Bound: the number of CPUs for each event.
-pub fn for_each_last(limit: usize, mut f: impl FnMut(usize, &Entry)) {
-    let mut ends = [0; MAX_CPUS];
-    let mut starts = [0; MAX_CPUS];
-    for (cpu, ring) in RING.each() {
-        ends[cpu] = ring.written.load(Acquire);
-        starts[cpu] = ends[cpu];
-    }
-    // Backwards from the ends, the newest of all first, to find where to begin.
-    for _ in 0..limit {
-        let newest = RING.each().filter_map(|(cpu, ring)| {
-            let at = starts[cpu].checked_sub(1)?;
-            (ends[cpu] - at <= RING_EVENTS).then(|| ring.get(at))?.map(|entry| (entry.ticks, cpu))
-        });
-        let Some((_, cpu)) = newest.max_by_key(|&(ticks, _)| ticks) else { break };
-        starts[cpu] -= 1;
-    }
-    loop {
-        let oldest = RING.each().filter_map(|(cpu, ring)| {
-            // Those that have been overwritten since are left out.
-            while starts[cpu] < ends[cpu] {
-                if let Some(entry) = ring.get(starts[cpu]) {
-                    return Some((entry, cpu));
-                }
-                starts[cpu] += 1;
-            }
-            None
-        });
-        let Some((entry, cpu)) = oldest.min_by_key(|(entry, _)| entry.ticks) else { return };
-        starts[cpu] += 1;
-        f(cpu, &entry);
+/// The running code wakes `task`, which will be ready on its CPU, or another one, soon.
+#[inline(always)]
+pub(crate) fn sched_waking(task: &Task) {
+    if static_branch::<TRACE>() {
+        waking(task);
     }
 }
 
-/// The last `limit` events of `cpu`, oldest first.
-pub(crate) fn for_each_last_of(cpu: usize, limit: usize, mut f: impl FnMut(&Entry)) {
-    let ring = RING.shared(cpu);
-    let end = ring.written.load(Acquire);
-    (end - end.min(limit).min(RING_EVENTS)..end).filter_map(|at| ring.get(at)).for_each(|entry| f(&entry));
+#[cold]
+#[inline(never)]
+fn waking(task: &Task) {
+    record(Event::SchedWaking { task: number(task), prio: task.sched.prio(), cpu: task.cpu() as u32 });
 }
 
-impl fmt::Display for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Empty => write!(f, "-"),
-            Self::Switch { prev, next, preempt } => {
-                write!(f, "switch  task {prev} -> {next}{}", if preempt { " (preempted)" } else { "" })
-            }
-            Self::Wakeup { task, prio } => write!(f, "wake-up task {task} (prio {prio})"),
-        }
+/// `task` is ready on its run queue, which is locked; of its waking nobody has told yet.
+#[inline(always)]
+pub(crate) fn sched_wakeup(task: &Task) {
+    if static_branch::<TRACE>() {
+        waking(task);
+        woken(task);
     }
+}
+
+/// `task` is ready on its run queue, which is locked.
+#[inline(always)]
+pub(crate) fn sched_woken(task: &Task) {
+    if static_branch::<TRACE>() {
+        woken(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn woken(task: &Task) {
+    record(Event::SchedWakeup { task: number(task), prio: task.sched.prio(), cpu: task.cpu() as u32 });
+}
+
+/// A new task is ready on its run queue, which is locked.
+#[inline(always)]
+pub(crate) fn sched_wakeup_new(task: &Task) {
+    if static_branch::<TRACE>() {
+        woken_new(task);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn woken_new(task: &Task) {
+    record(Event::SchedProcessFork { child: task.id() });
+    record(Event::SchedWakeupNew { task: number(task), prio: task.sched.prio(), cpu: task.cpu() as u32 });
+}
+
+/// `task` goes from one CPU's run queue to another's.
+#[inline(always)]
+pub(crate) fn sched_migrate_task(task: &Task, from: usize, to: usize) {
+    if static_branch::<TRACE>() {
+        migrated(task, from, to);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn migrated(task: &Task, from: usize, to: usize) {
+    let prio = task.sched.prio();
+    record(Event::SchedMigrateTask { task: number(task), prio, from: from as u32, to: to as u32 });
+}
+
+/// The priority of `task` becomes `prio`, for a lock's sake.
+#[inline(always)]
+pub(crate) fn sched_pi_setprio(task: &Task, prio: i32) {
+    if static_branch::<TRACE>() {
+        pi_setprio(task, prio);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn pi_setprio(task: &Task, new_prio: i32) {
+    record(Event::SchedPiSetprio { task: number(task), old_prio: task.sched.prio(), new_prio });
+}
+
+/// The handler of `irq` is called; software-generated ones are other CPUs' requests. For the entry that has been switched on.
+pub(crate) fn irq_entry(irq: u32) {
+    if irq < 16 {
+        record(Event::IpiEntry { ipi: irq });
+    } else {
+        record(Event::IrqHandlerEntry { irq });
+    }
+}
+
+/// It has returned.
+pub(crate) fn irq_exit(irq: u32, handled: bool) {
+    if irq < 16 {
+        record(Event::IpiExit { ipi: irq });
+    } else {
+        record(Event::IrqHandlerExit { irq, handled });
+    }
+}
+
+/// A softirq was raised.
+#[inline(always)]
+pub(crate) fn softirq_raise(vector: u32) {
+    if static_branch::<TRACE>() {
+        softirq_raised(vector);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn softirq_raised(vector: u32) {
+    record(Event::SoftirqRaise { vector });
+}
+
+/// Runs the function of a softirq.
+#[inline(always)]
+pub(crate) fn softirq(vector: u32, function: fn()) {
+    if static_branch::<TRACE>() {
+        return softirq_traced(vector, function);
+    }
+    function();
+}
+
+#[cold]
+#[inline(never)]
+fn softirq_traced(vector: u32, function: fn()) {
+    record(Event::SoftirqEntry { vector });
+    function();
+    record(Event::SoftirqExit { vector });
+}
+
+/// The CPUs of a mask are interrupted.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "there are no interrupts on a PC"))]
+#[inline(always)]
+pub(crate) fn ipi_raise(cpus: u64, ipi: u32) {
+    if static_branch::<TRACE>() {
+        ipi_raised(cpus, ipi);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ipi_raised(cpus: u64, ipi: u32) {
+    record(Event::IpiRaise { cpus, ipi });
+}
+
+/// A timer is started.
+#[inline(always)]
+pub(crate) fn hrtimer_start(timer: &Hrtimer, function: Callback, expires_ns: u64, soft: bool) {
+    if static_branch::<TRACE>() {
+        timer_started(timer, function, expires_ns, soft);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn timer_started(timer: &Hrtimer, function: Callback, expires_ns: u64, soft: bool) {
+    let function = function as *const () as u64;
+    record(Event::HrtimerStart { timer: address(timer), function, expires_ns, soft });
+}
+
+/// A timer that was pending is taken back.
+#[inline(always)]
+pub(crate) fn hrtimer_cancel(timer: &Hrtimer) {
+    if static_branch::<TRACE>() {
+        timer_cancelled(timer);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn timer_cancelled(timer: &Hrtimer) {
+    record(Event::HrtimerCancel { timer: address(timer) });
+}
+
+/// Calls a timer's function.
+#[inline(always)]
+pub(crate) fn hrtimer_expire<R>(timer: &Hrtimer, function: Callback, call: impl FnOnce() -> R) -> R {
+    if static_branch::<TRACE>() {
+        return timer_expires(timer, function, call);
+    }
+    call()
+}
+
+#[cold]
+#[inline(never)]
+fn timer_expires<R>(timer: &Hrtimer, function: Callback, call: impl FnOnce() -> R) -> R {
+    // It may be gone when its function returns.
+    let (timer, function) = (address(timer), function as *const () as u64);
+    record(Event::HrtimerExpireEntry { timer, function, now_ns: crate::time::now_ns() });
+    let result = call();
+    record(Event::HrtimerExpireExit { timer });
+    result
+}
+
+/// The running task begins to wait for a lock.
+#[inline(always)]
+pub(crate) fn contention_begin<T>(lock: &T, flags: u32) {
+    if static_branch::<TRACE>() {
+        contended(address(lock), flags);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn contended(lock: u64, flags: u32) {
+    record(Event::ContentionBegin { lock, flags });
+}
+
+/// It has the lock, or (a negative error number of Linux's) has not.
+#[inline(always)]
+pub(crate) fn contention_end<T>(lock: &T, ret: i32) {
+    if static_branch::<TRACE>() {
+        contention_over(address(lock), ret);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn contention_over(lock: u64, ret: i32) {
+    record(Event::ContentionEnd { lock, ret });
+}
+
+/// This CPU waits for an interrupt (1), or has waited ([`event::NOT_IDLE`]).
+#[inline(always)]
+pub(crate) fn cpu_idle(state: u32) {
+    if static_branch::<TRACE>() {
+        idles(state);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn idles(state: u32) {
+    record(Event::CpuIdle { state });
+}
+
+fn address<T>(of: &T) -> u64 {
+    (&raw const *of).addr() as u64
 }
