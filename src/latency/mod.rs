@@ -22,6 +22,7 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod blame;
 pub mod conditions;
 pub mod draw;
 pub mod histogram;

@@ -7,12 +7,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Completion, Trial};
+use stint_tools::bootargs::{self, Wishes};
+use stint_tools::machine::Machine;
+use stint_tools::qemu::{self, Payload};
+use stint_tools::suite;
 use stint_tools::trace::text::{Entry, Trace};
-use stint_tools::trace::{self, text};
+use stint_tools::trace::{self, Written, perfetto, summary, text};
 
-use crate::boot::{logs, message};
+use crate::boot::{LIMITS, STINT, built, keep, logs, message};
 
 /// A console as the kernel prints it, with an event of each kind, some that have no binary form, and lines between.
 const EXAMPLE: &[u8] = include_bytes!("../data/trace-example.txt");
@@ -27,6 +31,7 @@ pub fn trials(followers: &mut Vec<Trial>) {
     };
     followers.push(trial("trace_cmd_lists_every_kind_of_event_as_the_text_has_it", example));
     followers.push(trial("trace_cmd_reads_many_pages_of_many_cpus_in_order", many_pages));
+    followers.push(trial("a_traced_run_on_two_cpus_comes_out_of_trace_cmd_as_the_kernel_printed_it", traced_run));
 }
 
 fn lacks() -> Option<String> {
@@ -37,7 +42,34 @@ fn lacks() -> Option<String> {
 
 fn example() -> Result<()> {
     let trace = text::read(EXAMPLE).context("the example is no trace")?;
-    compare(&trace, &BTreeMap::new(), "trace-example")
+    compare(&trace, &BTreeMap::new(), "trace-example").map(|_| ())
+}
+
+/// Every event that there is, on two CPUs, under loads that make all of them; boot, trace, convert, read.
+fn traced_run() -> Result<()> {
+    let extra = trace::with_tracing("trace=all loglevel=warn");
+    let command = trace::commands("latency fragments=20 load=message,softirq,irqthread,pi,task");
+    let bootargs = bootargs::compose(&Wishes { extra: &extra, command: Some(&command), interactive: false })?;
+    let machine = Machine { cpus: 2, ..Machine::measuring() };
+    let built = built(&STINT)?;
+    let captured = qemu::capture(qemu::command(&machine, Payload::Image(&built.image), &bootargs), LIMITS)?;
+    keep("trace", &captured.console)?;
+    ensure!(captured.succeeded(), "{}\n{}", captured.end, suite::excerpt(&captured.console));
+    let trace = text::read(captured.console.as_bytes()).context("the console has no trace")?;
+    let read = (trace.damaged.as_slice(), trace.remarks());
+    ensure!(read.0.is_empty() && read.1.is_empty(), "not every line was read: {read:?}");
+    ensure!(trace.entries.len() > 4000 && trace.cpus == 2, "{} events", trace.entries.len());
+    let written = compare(&trace, &trace::functions(&built.elf)?, "trace-run")?;
+    ensure!(written.file.plain.is_empty(), "not every event has a binary form: {:?}", written.file.plain);
+    ensure!(written.file.made_up == 0, "{} functions are not in the ELF", written.file.made_up);
+    let text = trace::write_text(&trace);
+    if let Some((count, first)) = perfetto::check_all(&text) {
+        bail!("Perfetto would not read {count} lines: {first}");
+    }
+    // What the summary is for: each wake-up of the measuring task led to its running.
+    let waits = summary::waits(&trace).iter().filter(|wait| wait.comm == "latency").count();
+    ensure!(waits > 0, "the measuring task was never seen to wake and run");
+    Ok(())
 }
 
 /// Ten thousand events on 16 CPUs with distances from none to years, some of them behind lost ones.
@@ -71,11 +103,11 @@ fn many_pages() -> Result<()> {
     }
     let trace = text::read(console.as_bytes()).context("the text is no trace")?;
     ensure!(trace.entries.len() == 10_000 && trace.lost() > 0, "the text was not read whole");
-    compare(&trace, &BTreeMap::new(), "trace-many")
+    compare(&trace, &BTreeMap::new(), "trace-many").map(|_| ())
 }
 
 /// Writes the trace, has trace-cmd list it, and compares line by line.
-pub fn compare(trace: &Trace, linked: &BTreeMap<u64, String>, name: &str) -> Result<()> {
+fn compare(trace: &Trace, linked: &BTreeMap<u64, String>, name: &str) -> Result<Written> {
     let dir = logs()?.join(name);
     let written = trace::write(trace, linked, &dir)?;
     ensure!(written.file.renamed == 0, "{} tasks had two names", written.file.renamed);
