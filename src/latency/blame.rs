@@ -109,13 +109,33 @@ pub struct Seen {
     pub event: Event,
 }
 
-/// What it costs to record an event.
+/// What it costs to record an event: the time before its stamp is taken, and the time behind that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Before.
+    pub before_ns: u64,
+    /// Behind.
+    pub behind_ns: u64,
+}
+
+/// What it costs to record the two sorts of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
     /// One that has a hook of its own.
-    pub plain_ns: u64,
+    pub plain: Cost,
     /// A change of the mask or of the preempt count.
-    pub section_ns: u64,
+    pub section: Cost,
+}
+
+/// A latency that was longer than all before it, and why.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Which of the run's fragments.
+    pub fragment: u64,
+    /// The latency.
+    pub whole_ns: u64,
+    /// Its parts.
+    pub parts: Parts,
 }
 
 /// The parts of a latency, in the order in which they first came.
@@ -142,7 +162,7 @@ pub struct Blame {
     /// Up to here, time has its part; nothing before the first event.
     done_ns: Option<u64>,
     /// What the event there takes of the time behind it.
-    cost_ns: u64,
+    behind_ns: u64,
     state: State,
     /// Of the open section with interrupts masked, or with preemption off: not given to a part before it is known whether
     /// it is the scheduler's on its way to the task.
@@ -250,7 +270,7 @@ impl Blame {
             to_ns,
             costs,
             done_ns: None,
-            cost_ns: 0,
+            behind_ns: 0,
             state: State { ready, ..State::default() },
             masked_ns: 0,
             off_ns: 0,
@@ -264,10 +284,10 @@ impl Blame {
         if seen.ns >= self.to_ns {
             return;
         }
-        // An event costs time before its stamp and behind it. Of one before the interval nothing counts.
-        let cost_ns = self.cost_of(&seen.event) / 2;
-        self.advance(seen.ns, cost_ns);
-        self.cost_ns = if seen.ns >= self.from_ns { cost_ns } else { 0 };
+        let cost = self.cost_of(&seen.event);
+        self.advance(seen.ns, cost.before_ns);
+        // Of one before the interval nothing counts.
+        self.behind_ns = if seen.ns >= self.from_ns { cost.behind_ns } else { 0 };
         if self.state.running != seen.task {
             // There may have been a switch before the trace began.
             self.state.running = seen.task;
@@ -275,18 +295,18 @@ impl Blame {
         self.change(seen);
     }
 
-    fn cost_of(&self, event: &Event) -> u64 {
+    fn cost_of(&self, event: &Event) -> Cost {
         match event {
             Event::IrqDisable(_)
             | Event::IrqEnable(_)
             | Event::PreemptDisable(_)
-            | Event::PreemptEnable(_) => self.costs.section_ns,
-            _ => self.costs.plain_ns,
+            | Event::PreemptEnable(_) => self.costs.section,
+            _ => self.costs.plain,
         }
     }
 
-    /// The state lasted until `ns`, and of that the next event takes `next_cost_ns`.
-    fn advance(&mut self, ns: u64, next_cost_ns: u64) {
+    /// The state lasted until `ns`, and of that the next event takes `before_ns`.
+    fn advance(&mut self, ns: u64, before_ns: u64) {
         let ns = ns.clamp(self.from_ns, self.to_ns);
         let Some(done_ns) = self.done_ns else {
             // Before the first event nothing is known.
@@ -296,7 +316,7 @@ impl Blame {
         };
         // Nothing, should an event come out of order.
         let whole_ns = ns.saturating_sub(done_ns);
-        let tracing_ns = (self.cost_ns + next_cost_ns).min(whole_ns);
+        let tracing_ns = (self.behind_ns + before_ns).min(whole_ns);
         self.give(Part::Tracing, tracing_ns);
         let rest_ns = whole_ns - tracing_ns;
         match self.state.cause(self.task) {

@@ -9,7 +9,14 @@ use std::vec::Vec as List;
 const US: u32 = 7;
 const SITE: Section = Section { caller: 0x1000, parent: 0x2000 };
 const OTHER_SITE: Section = Section { caller: 0x3000, parent: 0 };
-const FREE: Costs = Costs { plain_ns: 0, section_ns: 0 };
+const FREE: Costs = costs(0, 0, 0, 0);
+
+const fn costs(plain_before: u64, plain_behind: u64, section_before: u64, section_behind: u64) -> Costs {
+    Costs {
+        plain: Cost { before_ns: plain_before, behind_ns: plain_behind },
+        section: Cost { before_ns: section_before, behind_ns: section_behind },
+    }
+}
 
 /// `(ns, task, in_hardirq, event)`.
 type Row = (u64, u32, bool, Event);
@@ -79,11 +86,11 @@ fn each_piece_of_an_ordinary_wake_up_has_its_part() {
 
 #[test]
 fn the_events_own_time_is_a_part_that_the_others_do_not_have() {
-    let costs = Costs { plain_ns: 4, section_ns: 10 };
-    let parts = explained(100, 360, costs, &usual());
-    // 50 until it is unmasked, of which its event takes 5; that event and the next take 10 of 10.
-    assert_eq!(parts[0], (Part::Tracing, 5 + 10 + 1 + 7 + 4 * 8 + 7 + 5));
-    assert_eq!(parts[1], (Part::Masked { task: 3, at: SITE }, 45));
+    let parts = explained(100, 360, costs(1, 3, 4, 6), &usual());
+    // The first takes 4 of the 50 before it; two take 10 of the 10 between them; two that are 1 apart, no more than that.
+    let plain = 9 * (1 + 3);
+    assert_eq!(parts[0], (Part::Tracing, 4 + 10 + 1 + 6 + plain + 4 + 6));
+    assert_eq!(parts[1], (Part::Masked { task: 3, at: SITE }, 46));
 }
 
 #[test]
@@ -250,7 +257,11 @@ fn event() -> impl Strategy<Value = Event> {
         task().prop_map(|task| Event::SchedWakeup { task, prio: 9, cpu: 0 }),
         Just(Event::ContentionBegin { lock: 1, flags: 8 }),
         Just(Event::ContentionEnd { lock: 1, ret: 0 }),
-        (task(), 0i32..200).prop_map(|(task, new_prio)| Event::SchedPiSetprio { task, old_prio: 100, new_prio }),
+        (task(), 0i32..200).prop_map(|(task, new_prio)| Event::SchedPiSetprio {
+            task,
+            old_prio: 100,
+            new_prio
+        }),
         prop_oneof![Just(1), Just(NOT_IDLE)].prop_map(|state| Event::CpuIdle { state }),
     ]
 }
@@ -272,7 +283,7 @@ proptest! {
     #[test]
     fn the_parts_add_up_to_the_whole_whatever_the_events_are(
         first in rows(), second in rows(), due_ns in 0u64..2000, late_ns in 0u64..2000,
-        plain_ns in 0u64..50, section_ns in 0u64..200, one_cpu in any::<bool>(), shuffled in any::<bool>(),
+        plain in 0u64..50, section in 0u64..200, one_cpu in any::<bool>(), shuffled in any::<bool>(),
     ) {
         let mut first = first;
         if shuffled {
@@ -281,7 +292,7 @@ proptest! {
         }
         let interval = Interval { task: US, due_ns, seen_ns: due_ns + late_ns };
         let cpus = if one_cpu { (0, 0) } else { (1, 0) };
-        let parts = explain(interval, cpus, Costs { plain_ns, section_ns }, |cpu, see| {
+        let parts = explain(interval, cpus, costs(plain, section, section, plain), |cpu, see| {
             let rows = if cpu == 0 { &first } else { &second };
             rows.iter().for_each(|row| see(&seen(row)));
         });
@@ -296,7 +307,7 @@ proptest! {
     fn what_happens_outside_of_the_interval_has_no_part(rows in rows(), late_ns in 1u64..100) {
         // All before: the state that they leave lasts for the whole interval.
         let due_ns = rows.last().map_or(0, |row| row.0) + 1;
-        let parts = explained(due_ns, due_ns + late_ns, Costs { plain_ns: 9, section_ns: 9 }, &rows);
+        let parts = explained(due_ns, due_ns + late_ns, costs(9, 9, 9, 9), &rows);
         prop_assert_eq!(parts.len(), 1);
         prop_assert_eq!(parts[0].1, late_ns);
     }

@@ -31,7 +31,8 @@ pub fn trials(followers: &mut Vec<Trial>) {
     };
     followers.push(trial("trace_cmd_lists_every_kind_of_event_as_the_text_has_it", example));
     followers.push(trial("trace_cmd_reads_many_pages_of_many_cpus_in_order", many_pages));
-    followers.push(trial("a_traced_run_on_two_cpus_comes_out_of_trace_cmd_as_the_kernel_printed_it", traced_run));
+    followers
+        .push(trial("a_traced_run_on_two_cpus_comes_out_of_trace_cmd_as_the_kernel_printed_it", traced_run));
 }
 
 fn lacks() -> Option<String> {
@@ -124,7 +125,7 @@ fn compare(trace: &Trace, linked: &BTreeMap<u64, String>, name: &str) -> Result<
             trace.entries.len()
         );
     }
-    Ok(())
+    Ok(written)
 }
 
 /// What trace-cmd says of a file, a line for each event, with blanks drawn together, and without the offset 0 that it writes
