@@ -167,12 +167,15 @@ impl RawMutex {
             // SAFETY: task context, count 0 (checked above), IRQs masked.
             unsafe { sched::sleep_irqs_off() };
             irqflags::local_irq_restore(flags);
-            trace::contention_end(self, 0);
+            trace::contention_end(self);
             return Ok(());
         }
         drop(pi);
         let result = self.wait_at_length(me, at, rest, timeout, on_deadlock);
-        trace::contention_end(self, result.as_ref().err().map_or(0, errno));
+        match &result {
+            Ok(()) => trace::contention_end(self),
+            Err(error) => trace::contention_given_up(self, errno(error)),
+        }
         result
     }
 

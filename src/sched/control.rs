@@ -196,7 +196,7 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
 /// and does not make it.
 #[inline(always)]
 pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
-    crate::trace::sched_pi_setprio(task, prio);
+    let old_prio = task.sched.prio();
     if static_branch::<SMP_LOCKS>() {
         return setprio_smp(task, prio, donor);
     }
@@ -214,6 +214,7 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // Nobody has the queue that it waits on: he would have to be on this CPU, with interrupts masked.
     let filed = wait::try_requeue(task);
     debug_assert!(filed, "one CPU, and somebody else has the lock of a queue");
+    crate::trace::sched_pi_setprio(task, old_prio);
     this.lock.unlock_without_word();
 }
 
@@ -221,11 +222,14 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
 fn setprio_smp(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq_smp(task) };
+    let old_prio = task.sched.prio();
     if setprio_plain(this, task, prio) {
+        crate::trace::sched_pi_setprio(task, old_prio);
         // SAFETY: locked above.
         return unsafe { this.unlock_smp() };
     }
     setprio_at_length(this, task, prio, donor);
+    crate::trace::sched_pi_setprio(task, old_prio);
 }
 
 /// [`setprio`] of a real-time task that stays one and is its CPU's alone: others are told of nothing but the level of what

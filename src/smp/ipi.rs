@@ -35,7 +35,7 @@ pub enum Ipi {
 #[cfg(target_os = "none")]
 pub fn send(cpus: CpuMask, ipi: Ipi) {
     if !cpus.is_empty() {
-        crate::trace::ipi_raise(cpus.bits(), ipi as u32);
+        crate::trace::ipi_raise(cpus.bits(), ipi);
         crate::drivers::irqchip::send_sgi_mask(cpus.bits(), ipi as u32);
     }
 }
@@ -44,7 +44,7 @@ pub fn send(cpus: CpuMask, ipi: Ipi) {
 #[cfg(target_os = "none")]
 #[inline]
 pub fn send_reschedule(cpu: usize) {
-    crate::trace::ipi_raise(1 << cpu, Ipi::Reschedule as u32);
+    crate::trace::ipi_raise_reschedule(cpu);
     crate::drivers::irqchip::send_sgi(cpu, Ipi::Reschedule as u32);
 }
 
@@ -52,7 +52,7 @@ pub fn send_reschedule(cpu: usize) {
 #[cfg(target_os = "none")]
 #[inline]
 pub(crate) fn send_call(cpu: usize) {
-    crate::trace::ipi_raise(1 << cpu, Ipi::CallFunction as u32);
+    crate::trace::ipi_raise_call(cpu);
     crate::drivers::irqchip::send_sgi(cpu, Ipi::CallFunction as u32);
 }
 

@@ -151,7 +151,7 @@ impl Hrtimer {
     /// cancelled.
     pub(crate) fn start_irqs_off(&self, expires_ns: u64, callback: Callback) {
         debug_assert!(irqflags::irqs_disabled());
-        trace::hrtimer_start(self, callback, expires_ns, false);
+        trace::hrtimer_start(self, callback, expires_ns);
         if static_branch::<SMP_LOCKS>() {
             return remote::start::<{ remote::HARD }>(self, expires_ns, callback);
         }

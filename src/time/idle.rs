@@ -21,7 +21,7 @@
 
 use super::hrtimer::{self, BASE, Base};
 use crate::per_cpu;
-use crate::trace::{self, event::NOT_IDLE};
+use crate::trace;
 use arch::irqflags;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
@@ -45,8 +45,6 @@ per_cpu! {
     };
 }
 
-/// The one idle state, in the trace.
-const WAITS: u32 = 1;
 /// How many want the CPUs to stay out of WFI.
 static AWAKE: AtomicU32 = AtomicU32::new(0);
 /// Turns of the loop before the idle loop does its round: a CPU that is to go offline, or has logged something, is not kept
@@ -143,9 +141,9 @@ pub(crate) fn wait_irqs_off() {
     idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
     let waiting = idle.ticks.load(Relaxed).wrapping_sub(arch::timer::counter());
     idle.ticks.store(waiting, Relaxed);
-    trace::cpu_idle(WAITS);
+    trace::cpu_idle_begins();
     arch::cpu::wait_for_interrupt();
-    trace::cpu_idle(NOT_IDLE);
+    trace::cpu_idle_ends();
     let now_ticks = arch::timer::counter();
     idle.ticks.store(now_ticks.wrapping_add(waiting), Relaxed);
     idle.woken_ticks.store(now_ticks, Relaxed);
@@ -158,7 +156,7 @@ pub(crate) fn wait_irqs_off() {
 fn turn_awake(idle: &Idle) {
     idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
     let begin = arch::timer::counter();
-    trace::cpu_idle(WAITS);
+    trace::cpu_idle_begins();
     irqflags::local_irq_enable();
     let mut turns = 0;
     // Whoever makes a task ready here sets the flag in an interrupt, or sends one; both end the loop.
@@ -167,7 +165,7 @@ fn turn_awake(idle: &Idle) {
         arch::cpu::relax();
     }
     irqflags::local_irq_disable();
-    trace::cpu_idle(NOT_IDLE);
+    trace::cpu_idle_ends();
     let now = arch::timer::counter();
     idle.ticks.store(idle.ticks.load(Relaxed).wrapping_add(now - begin), Relaxed);
     idle.woken_ticks.store(now, Relaxed);

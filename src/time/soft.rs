@@ -49,7 +49,7 @@ pub(super) enum Stopped {
 /// Starts `timer` on this CPU as a soft one, or moves it. As [`Hrtimer::start_irqs_off`].
 pub(super) fn start_irqs_off(timer: &Hrtimer, expires_ns: u64, callback: Callback) {
     debug_assert!(irqflags::irqs_disabled());
-    trace::hrtimer_start(timer, callback, expires_ns, true);
+    trace::hrtimer_start_soft(timer, callback, expires_ns);
     if static_branch::<SMP_LOCKS>() {
         return remote::start::<{ remote::SOFT }>(timer, expires_ns, callback);
     }

@@ -461,7 +461,7 @@ pub enum Event {
         /// 0, or Linux's error number.
         ret: i32,
     },
-    /// This CPU waits for an interrupt (`state` 1), or has got one ([`NOT_IDLE`]).
+    /// This CPU waits for an interrupt ([`WAITS`]), or has got one ([`NOT_IDLE`]).
     CpuIdle {
         /// Which.
         state: u32,
@@ -477,6 +477,8 @@ pub struct Section {
     pub parent: u64,
 }
 
+/// [`Event::CpuIdle`]: this CPU waits in its one idle state.
+pub const WAITS: u32 = 1;
 /// [`Event::CpuIdle`]: the wait is over.
 pub const NOT_IDLE: u32 = u32::MAX;
 /// [`Event::ContentionBegin`]: a spinning lock.
