@@ -62,7 +62,7 @@ pub enum Part {
         /// Which.
         vector: u32,
     },
-    /// The wake-up itself.
+    /// The wake-up itself, with the timer's function that makes it.
     Wake,
     /// The task was ready, nothing was masked or off, and another one ran on: on its way to the scheduler, or because this
     /// kernel does not preempt.
@@ -70,7 +70,7 @@ pub enum Part {
         /// Who.
         task: u32,
     },
-    /// The task was ready, and another one was chosen.
+    /// The task was ready, and another one was as important, or was chosen.
     Other {
         /// Who.
         task: u32,
@@ -105,6 +105,8 @@ pub struct Seen {
     pub task: u32,
     /// Whether it was in a hard interrupt.
     pub in_hardirq: bool,
+    /// Hooks since the CPU's event before, that made none.
+    pub silent_hooks: u8,
     /// What happened.
     pub event: Event,
 }
@@ -118,13 +120,17 @@ pub struct Cost {
     pub behind_ns: u64,
 }
 
-/// What it costs to record the two sorts of events.
+/// What it costs to record the sorts of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Costs {
-    /// One that has a hook of its own.
+    /// One whose hook is a call that the code around it does not notice.
     pub plain: Cost,
+    /// One of a pair around a call: of a handler, a softirq, a timer's function.
+    pub around: Cost,
     /// A change of the mask or of the preempt count.
     pub section: Cost,
+    /// A hook that makes no event, since it changes nothing that is outermost.
+    pub silent_ns: u64,
 }
 
 /// A latency that was longer than all before it, and why.
@@ -168,9 +174,10 @@ pub struct Blame {
     /// it is the scheduler's on its way to the task.
     masked_ns: u64,
     off_ns: u64,
+    /// Of the timer's function that is being called, and its address: it may be the one that wakes the task.
+    timer_ns: u64,
+    timer_function: u64,
     parts: Parts,
-    /// When the task was woken.
-    woken_ns: Option<u64>,
 }
 
 /// What a CPU does.
@@ -189,6 +196,9 @@ struct State {
     ready: bool,
     /// Somebody else was switched to while it was ready.
     passed_over: bool,
+    /// The kernel priority of what runs, if a switch has told it, and the task's: the smaller is more important.
+    running_prio: Option<i32>,
+    prio: i32,
     /// The task was switched to, after its timer was due.
     arrived: bool,
     /// The lock that the task waits for.
@@ -240,7 +250,8 @@ impl State {
         if self.masked.is_some() && !self.idle {
             return Cause::Masked;
         }
-        match (self.ready, self.off.is_some(), self.passed_over) {
+        let other = self.passed_over || self.running_prio.is_some_and(|prio| prio <= self.prio);
+        match (self.ready, self.off.is_some(), other) {
             (false, ..) => Cause::Part(Part::Entry),
             (true, true, _) => Cause::Off,
             (true, false, true) => Cause::Part(Part::Other { task: self.running }),
@@ -271,11 +282,12 @@ impl Blame {
             costs,
             done_ns: None,
             behind_ns: 0,
-            state: State { ready, ..State::default() },
+            state: State { ready, prio: i32::MIN, ..State::default() },
             masked_ns: 0,
             off_ns: 0,
+            timer_ns: 0,
+            timer_function: 0,
             parts: Parts::new(),
-            woken_ns: None,
         }
     }
 
@@ -285,7 +297,7 @@ impl Blame {
             return;
         }
         let cost = self.cost_of(&seen.event);
-        self.advance(seen.ns, cost.before_ns);
+        self.advance(seen.ns, cost.before_ns + u64::from(seen.silent_hooks) * self.costs.silent_ns);
         // Of one before the interval nothing counts.
         self.behind_ns = if seen.ns >= self.from_ns { cost.behind_ns } else { 0 };
         if self.state.running != seen.task {
@@ -301,6 +313,14 @@ impl Blame {
             | Event::IrqEnable(_)
             | Event::PreemptDisable(_)
             | Event::PreemptEnable(_) => self.costs.section,
+            Event::IrqHandlerEntry { .. }
+            | Event::IrqHandlerExit { .. }
+            | Event::IpiEntry { .. }
+            | Event::IpiExit { .. }
+            | Event::SoftirqEntry { .. }
+            | Event::SoftirqExit { .. }
+            | Event::HrtimerExpireEntry { .. }
+            | Event::HrtimerExpireExit { .. } => self.costs.around,
             _ => self.costs.plain,
         }
     }
@@ -320,6 +340,7 @@ impl Blame {
         self.give(Part::Tracing, tracing_ns);
         let rest_ns = whole_ns - tracing_ns;
         match self.state.cause(self.task) {
+            Cause::Part(Part::Timer { .. }) => self.timer_ns += rest_ns,
             Cause::Part(part) => self.give(part, rest_ns),
             Cause::Masked => self.masked_ns += rest_ns,
             Cause::Off => self.off_ns += rest_ns,
@@ -343,6 +364,12 @@ impl Blame {
                 let _ = self.parts.push((part, ns));
             }
         }
+    }
+
+    /// The timer's function is over, or another one is called over it.
+    fn end_timer(&mut self) {
+        let ns = core::mem::take(&mut self.timer_ns);
+        self.give(Part::Timer { function: self.timer_function }, ns);
     }
 
     /// The open section with interrupts masked is over.
@@ -391,14 +418,27 @@ impl Blame {
             Event::IpiExit { ipi } => self.state.leave(|part| *part == Part::Ipi { ipi }),
             Event::SoftirqEntry { vector } => self.state.enter(Part::Softirq { vector }),
             Event::SoftirqExit { vector } => self.state.leave(|part| *part == Part::Softirq { vector }),
-            Event::HrtimerExpireEntry { function, .. } => self.state.enter(Part::Timer { function }),
-            Event::HrtimerExpireExit { .. } => self.state.leave(|part| matches!(part, Part::Timer { .. })),
+            Event::HrtimerExpireEntry { function, .. } => {
+                self.end_timer();
+                self.timer_function = function;
+                self.state.enter(Part::Timer { function });
+            }
+            Event::HrtimerExpireExit { .. } => {
+                self.end_timer();
+                self.state.leave(|part| matches!(part, Part::Timer { .. } | Part::Wake));
+            }
             Event::CpuIdle { state } => self.state.idle = state != NOT_IDLE,
             Event::SchedWaking { task, .. } if task == us => {
                 self.state.waking = true;
-                self.woken_ns = Some(seen.ns);
+                // The function was the one that wakes, from its start.
+                let ns = core::mem::take(&mut self.timer_ns);
+                self.give(Part::Wake, ns);
+                if let Some(context @ Part::Timer { .. }) = self.state.contexts.last_mut() {
+                    *context = Part::Wake;
+                }
             }
-            Event::SchedWakeup { task, .. } if task == us => {
+            Event::SchedWakeup { task, prio, .. } if task == us => {
+                self.state.prio = prio;
                 self.state.waking = false;
                 self.state.ready = true;
                 // What was chosen before it was ready was not chosen over it.
@@ -414,7 +454,9 @@ impl Blame {
                     owner.get_or_insert(task);
                 }
             }
-            Event::SchedSwitch { next, .. } => {
+            Event::SchedSwitch { next, next_prio, .. } => {
+                self.state.running_prio = Some(next_prio);
+                self.end_timer();
                 // Whatever the scheduler closed, it closed for this.
                 self.unmask(next == us);
                 self.preempt_on(next == us);
@@ -437,6 +479,7 @@ impl Blame {
 
     fn finish(mut self) -> Parts {
         self.advance(self.to_ns, 0);
+        self.end_timer();
         self.unmask(false);
         self.preempt_on(false);
         self.parts

@@ -14,7 +14,9 @@ const FREE: Costs = costs(0, 0, 0, 0);
 const fn costs(plain_before: u64, plain_behind: u64, section_before: u64, section_behind: u64) -> Costs {
     Costs {
         plain: Cost { before_ns: plain_before, behind_ns: plain_behind },
+        around: Cost { before_ns: plain_before, behind_ns: plain_behind },
         section: Cost { before_ns: section_before, behind_ns: section_behind },
+        silent_ns: 2,
     }
 }
 
@@ -22,7 +24,7 @@ const fn costs(plain_before: u64, plain_behind: u64, section_before: u64, sectio
 type Row = (u64, u32, bool, Event);
 
 fn seen(row: &Row) -> Seen {
-    Seen { ns: row.0, task: row.1, in_hardirq: row.2, event: row.3 }
+    Seen { ns: row.0, task: row.1, in_hardirq: row.2, silent_hooks: 0, event: row.3 }
 }
 
 fn explained(due_ns: u64, seen_ns: u64, costs: Costs, rows: &[Row]) -> List<(Part, u64)> {
@@ -75,8 +77,7 @@ fn each_piece_of_an_ordinary_wake_up_has_its_part() {
             (Part::Masked { task: 3, at: SITE }, 50),
             (Part::Entry, 30),
             (Part::Handler { irq: 27 }, 25),
-            (Part::Timer { function: TIMER }, 15),
-            (Part::Wake, 20),
+            (Part::Wake, 35),
             (Part::Switch, 50),
             (Part::Softirq { vector: 8 }, 50),
             (Part::Return, 20),
@@ -91,6 +92,29 @@ fn the_events_own_time_is_a_part_that_the_others_do_not_have() {
     let plain = 9 * (1 + 3);
     assert_eq!(parts[0], (Part::Tracing, 4 + 10 + 1 + 6 + plain + 4 + 6));
     assert_eq!(parts[1], (Part::Masked { task: 3, at: SITE }, 46));
+}
+
+#[test]
+fn hooks_that_make_no_event_are_tracing_too() {
+    let interval = Interval { task: US, due_ns: 100, seen_ns: 200 };
+    let parts = explain(interval, (0, 0), FREE, |_, see| {
+        see(&seen(&(90, 3, false, Event::IrqDisable(SITE))));
+        see(&Seen { silent_hooks: 5, ..seen(&(150, 3, false, Event::IrqEnable(SITE))) });
+    });
+    let parts: List<_> = parts.into_iter().collect();
+    assert_eq!(parts, [(Part::Tracing, 10), (Part::Masked { task: 3, at: SITE }, 40), (Part::Entry, 50)]);
+}
+
+#[test]
+fn a_task_that_ran_and_is_as_important_is_not_on_its_way_to_the_scheduler() {
+    let switch =
+        |next_prio| Event::SchedSwitch { prev: 1, prev_prio: 120, left: Left::Idle, next: 3, next_prio };
+    for (next_prio, part) in
+        [(8, Part::Other { task: 3 }), (9, Part::Other { task: 3 }), (10, Part::Behind { task: 3 })]
+    {
+        let rows = [(5, 1, false, switch(next_prio)), (10, 3, true, waking()), (20, 3, true, woken())];
+        assert_eq!(explained(20, 30, FREE, &rows), [(part, 10)]);
+    }
 }
 
 #[test]
@@ -283,7 +307,7 @@ proptest! {
     #[test]
     fn the_parts_add_up_to_the_whole_whatever_the_events_are(
         first in rows(), second in rows(), due_ns in 0u64..2000, late_ns in 0u64..2000,
-        plain in 0u64..50, section in 0u64..200, one_cpu in any::<bool>(), shuffled in any::<bool>(),
+        plain in 0u64..50, section in 0u64..200, one_cpu in any::<bool>(), shuffled in any::<bool>(), silent_hooks: u8,
     ) {
         let mut first = first;
         if shuffled {
@@ -294,7 +318,7 @@ proptest! {
         let cpus = if one_cpu { (0, 0) } else { (1, 0) };
         let parts = explain(interval, cpus, costs(plain, section, section, plain), |cpu, see| {
             let rows = if cpu == 0 { &first } else { &second };
-            rows.iter().for_each(|row| see(&seen(row)));
+            rows.iter().for_each(|row| see(&Seen { silent_hooks, ..seen(row) }));
         });
         prop_assert_eq!(parts.iter().map(|(_, ns)| ns).sum::<u64>(), late_ns);
         prop_assert!(parts.iter().all(|(_, ns)| *ns > 0));

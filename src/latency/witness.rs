@@ -5,14 +5,16 @@
 //! woke it if that is another one: at most [`LOOK_BACK`] of each. That takes time, in which fragments may become due; the
 //! run leaves them out ([`super::run`]).
 //!
-//! What it costs to record an event is measured before the run, by events of its own; so a figure with the trace
-//! differs from one without by the part `tracing` and by what the hooks do that make no event (docs/blame.md).
+//! What it costs to record an event, and to pass a hook that makes none, is measured before the run, by events of its own:
+//! `tracing` is what the events and hooks of an interval cost by that, so the other parts are as long as they would be
+//! without the trace, as far as one hook costs what another does.
 //!
 //! Context: threads. Locks: those of switching the trace.
 #![forbid(unsafe_code)]
 
 use super::blame::{self, Cost, Costs, Explanation, Interval, Seen};
 use crate::bootargs::PreemptModel;
+use crate::irq::softirq::Vector;
 use crate::percpu::raw_smp_processor_id;
 use crate::start::boot_info;
 use crate::time;
@@ -23,8 +25,8 @@ use alloc::collections::VecDeque;
 
 /// Explanations that are kept: the last ones.
 pub const KEPT: usize = 8;
-/// Events of a CPU that an explanation looks through.
-const LOOK_BACK: usize = 4096;
+/// The most events of a CPU that an explanation looks through; the rings have 4096 unless `trace_events=` says otherwise.
+const LOOK_BACK: usize = 1 << 16;
 /// The least of so many measurements: the others were interrupted.
 const CALIBRATIONS: usize = 16;
 
@@ -107,6 +109,7 @@ impl Witness {
                     ns: time::ticks_to_ns(entry.ticks),
                     task: entry.stamp.task,
                     in_hardirq: entry.stamp.in_hardirq(),
+                    silent_hooks: entry.stamp.silent_hooks,
                     event: entry.event,
                 });
             });
@@ -139,14 +142,36 @@ fn calibrate() -> Costs {
     let lock = 0u32;
     let begins = |event: &Event| matches!(event, Event::ContentionBegin { .. });
     let plain = least(|| trace::contention_begin(&lock, 0), begins, begins);
-    trace::contention_end(&lock, 0);
+    trace::contention_end(&lock);
     let masked = || {
         let flags = arch::irqflags::local_irq_save();
         arch::irqflags::local_irq_restore(flags);
     };
     let closes = |event: &Event| matches!(event, Event::IrqDisable(_));
     let opens = |event: &Event| matches!(event, Event::IrqEnable(_));
-    Costs { plain, section: least(masked, closes, opens) }
+    // A vector that nobody raises.
+    let spare = Vector::Spare as u32;
+    let around = least(
+        || trace::softirq(spare, || ()),
+        |event| matches!(event, Event::SoftirqEntry { .. }),
+        |event| matches!(event, Event::SoftirqExit { .. }),
+    );
+    let section = least(masked, closes, opens);
+    // Masked already: two hooks without an event.
+    let flags = arch::irqflags::local_irq_save();
+    let pair_ns = shortest_ns(masked).saturating_sub(shortest_ns(|| ()));
+    arch::irqflags::local_irq_restore(flags);
+    Costs { plain, around, section, silent_ns: pair_ns / 2 }
+}
+
+/// The shortest time that `run` takes, with the reading of the clock.
+fn shortest_ns(run: impl Fn()) -> u64 {
+    let timed = |_| {
+        let begin_ns = time::now_ns();
+        run();
+        time::now_ns() - begin_ns
+    };
+    (0..CALIBRATIONS).map(timed).min().unwrap_or(0)
 }
 
 /// The time before the stamp of the first event that `make` makes, and behind that of the last.
@@ -166,7 +191,9 @@ fn least(make: impl Fn(), is_first: impl Fn(&Event) -> bool, is_last: impl Fn(&E
             }
         });
     }
+    // Half of what lies between two readings is behind the first, half before the second.
+    let clock_ns = shortest_ns(|| ()) / 2;
     // Without a single event there is nothing to take off.
-    let known = |ns: u64| if ns == u64::MAX { 0 } else { ns };
+    let known = |ns: u64| if ns == u64::MAX { 0 } else { ns.saturating_sub(clock_ns) };
     Cost { before_ns: known(before_ns), behind_ns: known(behind_ns) }
 }

@@ -227,6 +227,8 @@ fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, fp: u
         let idle = crate::task::current().sched.class() == crate::sched::Class::Idle;
         let (caller, open_count) = (caller(event, fp), u32::from(idle));
         sections::changed(&sections::Change { site, caller, daif, count, open_count });
+    } else {
+        sections::unchanged();
     }
 }
 
