@@ -17,7 +17,7 @@ use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
 use crate::smp::AtomicCpuMask;
 #[cfg(target_os = "none")]
-use crate::trace::sections;
+use crate::trace::{sections, tracer};
 use arch::irqflags;
 use core::cell::{Cell, UnsafeCell};
 
@@ -166,6 +166,13 @@ pub(super) fn with_stats<R>(f: impl FnOnce(&mut CpuStats) -> R) -> R {
     result
 }
 
+/// Takes cycles off the sections of this CPU: those of a trace hook that is none of ours. IRQs masked.
+pub(crate) fn add_hook_cycles(cycles: u64) {
+    // SAFETY: IRQs masked by the caller.
+    let hook_cycles = &unsafe { STATS.this_cpu() }.hook_cycles;
+    hook_cycles.set(hook_cycles.get().wrapping_add(cycles));
+}
+
 /// What the hooks call (arch `hooks.rs`, `upcall.rs`). Returns where hooks.S adds the cycles of the detour.
 ///
 /// # Safety
@@ -187,8 +194,9 @@ unsafe extern "C" fn preempt_stats_hook(
     let cpu = unsafe { STATS.this_cpu() };
     // SAFETY: as in `with_stats`: nothing below reaches a hook.
     let stats = unsafe { &mut *cpu.stats.get() };
-    if sections::are_wanted() {
-        traced(HookEvent::from_number(event), site, daif, count, fp);
+    if sections::are_wanted() || tracer::times_sections() {
+        let now = now.wrapping_sub(cpu.hook_cycles.get());
+        traced(HookEvent::from_number(event), site, daif, count, now, fp);
     }
     if stats.active {
         // The CPU's own cycles: what the instruction would see if there were no hooks.
@@ -220,15 +228,29 @@ unsafe extern "C" fn preempt_stats_hook(
 
 /// What the trace makes of a hook.
 #[cfg(target_os = "none")]
-fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, fp: u64) {
+fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, now: u64, fp: u64) {
     use arch::hooks::HookEvent;
 
-    if matches!(event, HookEvent::State | HookEvent::IrqEntry | HookEvent::IrqExit) {
-        let idle = crate::task::current().sched.class() == crate::sched::Class::Idle;
-        let (caller, open_count) = (caller(event, fp), u32::from(idle));
+    if matches!(event, HookEvent::Request | HookEvent::Served) {
+        return;
+    }
+    let at_ticks = arch::timer::counter();
+    let task = crate::task::current();
+    let open_count = u32::from(task.sched.class() == crate::sched::Class::Idle);
+    let caller = caller(event, fp);
+    if !matches!(event, HookEvent::IdleEnter | HookEvent::IdleLeave) {
         sections::changed(&sections::Change { site, caller, daif, count, open_count });
     } else {
         sections::unchanged();
+    }
+    // Behind the record of its end, which is in the window.
+    if tracer::times_sections() {
+        let kind = match event {
+            HookEvent::IdleEnter => Kind::NONE,
+            _ => Kind::of(irqflags::irqs_disabled_flags(daif), count > open_count),
+        };
+        let who = || Who { id: task.id(), name: task.name_copy() };
+        tracer::section((now, at_ticks), Place { site, caller }, kind, who);
     }
 }
 

@@ -8,40 +8,62 @@
 //! recorded ([`pause`]): printing would make events of its own, and push those out that it is to print.
 //!
 //! Context: threads; [`start_at_boot`] boot. Lock: CONTROL, and inside it that of `patching`.
-#![forbid(unsafe_code)]
 
 use super::event::KindSet;
+use super::snapshot::{self, Taken};
+use super::tracer::{self, Tracer};
 use super::{WANTED, ring, sections};
 use crate::bootargs::Bootargs;
 use crate::error::Error;
 use crate::locking::Mutex;
 use crate::patching::{self, PatchFailure, User};
+use arch::irqflags;
 use arch::patch::Key;
 use core::fmt;
 use core::sync::atomic::Ordering;
 
 struct Control {
-    /// What is to be recorded; nothing: off.
+    /// What is to be recorded; nothing: off, but for a tracer.
     chosen: KindSet,
+    tracer: Tracer,
     /// How many are printing.
     paused: u32,
 }
 
-static CONTROL: Mutex<Control> = Mutex::new(Control { chosen: KindSet::NONE, paused: 0 });
+static CONTROL: Mutex<Control> =
+    Mutex::new(Control { chosen: KindSet::NONE, tracer: Tracer::Nop, paused: 0 });
 
 impl Control {
     fn publish(&self) {
-        let wanted = if self.paused == 0 { self.chosen } else { KindSet::NONE };
+        let paused = self.paused != 0;
         // What happens meanwhile is not seen.
         sections::begin();
-        WANTED.store(wanted.bits(), Ordering::Relaxed);
+        WANTED.store(if paused { KindSet::NONE } else { self.chosen }.bits(), Ordering::Relaxed);
+        let tracer = if paused { Tracer::Nop } else { self.tracer };
+        if tracer != tracer::current() {
+            // First: what has begun before is not known.
+            on_each(&|| tracer::reset(false));
+            tracer::set_current(tracer);
+        }
+    }
+
+    /// Puts what was chosen in force; or nothing, if that cannot be.
+    fn switch(&mut self) -> Result<(), PatchFailure> {
+        let result = self.set_keys();
+        if result.is_err() {
+            (self.chosen, self.tracer) = (KindSet::NONE, Tracer::Nop);
+        }
+        self.publish();
+        result
     }
 
     /// Has the hooks of what is chosen there, and those of nothing else but what others use.
     fn set_keys(&self) -> Result<(), PatchFailure> {
-        patching::set_key_for(User::Owner, Key::Trace, !self.chosen.is_empty())?;
+        let any = !self.chosen.is_empty() || self.tracer != Tracer::Nop;
+        let sections = self.chosen.meets(KindSet::SECTIONS) || self.tracer.times_sections();
+        patching::set_key_for(User::Owner, Key::Trace, any)?;
         patching::set_key_for(User::Trace, Key::IrqStats, self.chosen.meets(KindSet::INTERRUPTS))?;
-        patching::set_key_for(User::Trace, Key::PreemptStats, self.chosen.meets(KindSet::SECTIONS))?;
+        patching::set_key_for(User::Trace, Key::PreemptStats, sections)?;
         Ok(())
     }
 }
@@ -77,27 +99,67 @@ impl fmt::Display for TraceError {
 pub fn on(kinds: KindSet) -> Result<(), TraceError> {
     let mut control = CONTROL.lock();
     allocate_all().map_err(TraceError::Memory)?;
-    choose(&mut control, kinds).map_err(TraceError::Patch)
-}
-
-fn choose(control: &mut Control, kinds: KindSet) -> Result<(), PatchFailure> {
     control.chosen = kinds;
-    let result = control.set_keys();
-    if result.is_err() {
-        control.chosen = KindSet::NONE;
-    }
-    control.publish();
-    result
+    control.switch().map_err(TraceError::Patch)
 }
 
-/// Records nothing from now on. What is in the rings stays.
+/// Has `tracer` look for the longest from now on, on all CPUs, from nothing; none of [`Tracer::Nop`]. What is recorded beside it
+/// stays as it is.
+///
+/// # Errors
+/// See [`TraceError`]; then everything is off.
+pub fn set_tracer(tracer: Tracer) -> Result<(), TraceError> {
+    let mut control = CONTROL.lock();
+    allocate_all().map_err(TraceError::Memory)?;
+    for cpu in (0..crate::MAX_CPUS).filter(|&cpu| crate::percpu::has_instances(cpu)) {
+        snapshot::allocate(cpu).map_err(TraceError::Memory)?;
+    }
+    control.tracer = Tracer::Nop;
+    control.publish();
+    on_each(&|| tracer::reset(true));
+    control.tracer = tracer;
+    control.switch().map_err(TraceError::Patch)
+}
+
+/// The tracer that was chosen.
+#[must_use]
+pub fn tracer() -> Tracer {
+    CONTROL.lock().tracer
+}
+
+/// The snapshot of the longest so far, of all CPUs. The tracer goes on.
+#[must_use]
+pub fn snapshot() -> Option<Taken> {
+    let _pause = pause();
+    // Who is in a hook has entered it before the tracer was paused, and leaves it before it answers.
+    on_each(&|| {});
+    // SAFETY: paused, and every CPU has been seen, by the above.
+    let longest = (0..crate::MAX_CPUS).max_by_key(|&cpu| unsafe { tracer::max_of(cpu) })?;
+    // SAFETY: as above.
+    unsafe { snapshot::of(longest) }
+}
+
+/// Runs `f` on every CPU that is online, there, with interrupts masked.
+fn on_each(f: &(dyn Fn() + Sync)) {
+    let masked = || {
+        let flags = irqflags::raw_local_irq_save();
+        f();
+        irqflags::raw_local_irq_restore(flags);
+    };
+    #[cfg(target_os = "none")]
+    crate::smp::call::on_each_cpu(&masked);
+    #[cfg(not(target_os = "none"))]
+    masked();
+}
+
+/// Records nothing from now on, and no tracer works. What is in the rings, and a tracer's snapshot, stays.
 ///
 /// # Errors
 /// The text cannot be patched; nothing is recorded all the same.
 pub fn off() -> Result<(), TraceError> {
     let mut control = CONTROL.lock();
-    // First of all.
-    control.chosen = KindSet::NONE;
+    (control.chosen, control.tracer) = (KindSet::NONE, Tracer::Nop);
+    // Before the hooks go.
     control.publish();
     control.set_keys().map_err(TraceError::Patch)
 }
@@ -143,7 +205,7 @@ fn allocate_all() -> Result<(), Error> {
 /// The ring of a CPU that is about to be started, if the others have theirs. Threads.
 pub(crate) fn prepare_cpu(cpu: usize) -> Result<(), Error> {
     let _control = CONTROL.lock();
-    if !ring::has_memory(0) || ring::allocate(cpu).is_ok() {
+    if !ring::has_memory(0) || ring::allocate(cpu).and_then(|()| snapshot::allocate(cpu)).is_ok() {
         return Ok(());
     }
     // Better without its trace than without the CPU.

@@ -8,13 +8,14 @@
 
 use super::event::{Event, Left, NOT_IDLE, WAITS};
 use super::stamp::{Stamp, number};
-use super::{names, ring};
+use super::{names, ring, tracer};
 #[cfg(target_os = "none")]
 use crate::smp::ipi::Ipi;
 use crate::task::{Task, state};
 use crate::time::hrtimer::{Callback, Hrtimer};
 use arch::call_if;
 use arch::patch::{TRACE, static_branch};
+use arch::timer::counter;
 
 #[inline(always)]
 fn record(event: Event) {
@@ -53,6 +54,7 @@ extern "C" fn gave_way(prev: &Task, next: &Task) {
 }
 
 fn switched(prev: &Task, next: &Task, left: Left) {
+    let now_ticks = counter();
     record(Event::SchedSwitch {
         prev: number(prev),
         prev_prio: prev.sched.prio(),
@@ -60,6 +62,7 @@ fn switched(prev: &Task, next: &Task, left: Left) {
         next: number(next),
         next_prio: next.sched.prio(),
     });
+    tracer::switched(next, now_ticks);
 }
 
 /// The running code wakes `task`, which will be ready on its CPU, or another one, soon.
@@ -79,8 +82,9 @@ pub(crate) fn sched_wakeup(task: &Task) {
 }
 
 extern "C" fn waking_and_woken(task: &Task) {
+    let from_ticks = counter();
     waking(task);
-    woken(task);
+    woken_since(task, from_ticks);
 }
 
 /// `task` is ready on its run queue, which is locked.
@@ -90,7 +94,12 @@ pub(crate) fn sched_woken(task: &Task) {
 }
 
 extern "C" fn woken(task: &Task) {
+    woken_since(task, counter());
+}
+
+fn woken_since(task: &Task, from_ticks: u64) {
     record(Event::SchedWakeup { task: number(task), prio: task.sched.prio(), cpu: task.cpu() as u32 });
+    tracer::woken(task, from_ticks);
 }
 
 /// A new task is ready on its run queue, which is locked.
@@ -100,8 +109,10 @@ pub(crate) fn sched_wakeup_new(task: &Task) {
 }
 
 extern "C" fn woken_new(task: &Task) {
+    let from_ticks = counter();
     record(Event::SchedProcessFork { child: task.id() });
     record(Event::SchedWakeupNew { task: number(task), prio: task.sched.prio(), cpu: task.cpu() as u32 });
+    tracer::woken(task, from_ticks);
 }
 
 /// `task` goes from one CPU's run queue to another's.
@@ -113,6 +124,7 @@ pub(crate) fn sched_migrate_task(task: &Task, from: usize, to: usize) {
 extern "C" fn migrated(task: &Task, from: usize, to: usize) {
     let prio = task.sched.prio();
     record(Event::SchedMigrateTask { task: number(task), prio, from: from as u32, to: to as u32 });
+    tracer::migrated(task, from, to);
 }
 
 /// The priority of `task` was `old_prio`, and is another one now, for a lock's sake.

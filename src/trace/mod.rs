@@ -6,7 +6,8 @@
 //! | [`ring`] | where they are stored, and how they are read |
 //! | [`control`] | switching on and off, choosing events |
 //! | [`names`] | what tasks are called, also those that have ended |
-//! | [`text`], [`show`] | ftrace's text |
+//! | [`text`], [`latency_text`], [`show`] | ftrace's text |
+//! | [`tracer`], [`snapshot`] | the longest of a kind, and what happened meanwhile |
 //! | `hooks` | what the kernel calls |
 //! | [`sections`] | the changes of the mask and of the preempt count |
 //!
@@ -18,17 +19,23 @@
 //! Context: hooks: any. Locks: none in the hooks.
 #![deny(unsafe_code)]
 
+#[expect(unsafe_code, reason = "what a tracer has found is read where nobody writes it")]
 pub mod control;
 pub mod event;
 mod hooks;
+pub mod latency_text;
 pub mod names;
 #[expect(unsafe_code, reason = "the rings' memory, and per-CPU data in a section of its own")]
 pub mod ring;
 #[expect(unsafe_code, reason = "per-CPU data in a section of its own, with interrupts masked")]
 pub mod sections;
 pub mod show;
+#[expect(unsafe_code, reason = "per-CPU data in a section of its own, with interrupts masked")]
+pub mod snapshot;
 pub mod stamp;
 pub mod text;
+#[expect(unsafe_code, reason = "per-CPU data in a section of its own, with interrupts masked")]
+pub mod tracer;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use event::KindSet;

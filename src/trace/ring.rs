@@ -18,12 +18,16 @@ use super::event::{Event, Kind};
 use super::stamp::Stamp;
 use crate::error::{Error, Result};
 use crate::mm::frames;
+use crate::preempt_stats::recorder;
 use crate::{MAX_CPUS, per_cpu};
 use arch::irqflags;
+use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, fence};
 
+/// Words of a record.
+pub(super) const RECORD_WORDS: usize = 5;
 /// Records of a ring, if nobody says how many.
 pub const EVENTS_DEFAULT: usize = 4096;
 /// The most that may be asked for.
@@ -43,7 +47,7 @@ pub struct Entry {
 /// An [`Entry`] in words that one CPU writes and another may read meanwhile: the time; the stamp and the kind; the event. A
 /// cache line each, on every CPU with this architecture: a record touches one, and no other record does.
 #[repr(align(64))]
-struct Slot([AtomicU64; 5]);
+struct Slot([AtomicU64; RECORD_WORDS]);
 
 impl Slot {
     fn store(&self, ticks: u64, stamp: Stamp, kind: Kind, words: [u64; 3]) {
@@ -54,11 +58,15 @@ impl Slot {
         }
     }
 
-    fn load(&self) -> Option<Entry> {
-        let [ticks, stamp, a, b, c] = [0, 1, 2, 3, 4].map(|at| self.0[at].load(Relaxed));
-        let event = Event::unpack((stamp >> 56) as u8, [a, b, c])?;
-        Some(Entry { ticks, stamp: Stamp::unpack(stamp), event })
+    fn load(&self) -> [u64; RECORD_WORDS] {
+        core::array::from_fn(|at| self.0[at].load(Relaxed))
     }
+}
+
+/// From the words of a record, and the CPU that [`copy_window`] put into them.
+pub(super) fn unpack([ticks, stamp, a, b, c]: [u64; RECORD_WORDS]) -> Option<(usize, Entry)> {
+    let event = Event::unpack((stamp >> 56) as u8, [a, b, c])?;
+    Some(((stamp >> 48) as u8 as usize, Entry { ticks, stamp: Stamp::unpack(stamp), event }))
 }
 
 /// Records per ring: a power of two. Set before the first ring gets its memory, and not changed.
@@ -98,13 +106,18 @@ impl Ring {
 
     /// The `at`-th record, which was done; none if it has been overwritten, or is about to be.
     fn get(&self, at: usize) -> Option<Entry> {
-        let entry = self.slot(at)?.load();
+        self.words(at).and_then(unpack).map(|(_, entry)| entry)
+    }
+
+    /// Its words.
+    fn words(&self, at: usize) -> Option<[u64; RECORD_WORDS]> {
+        let words = self.slot(at)?.load();
         // The words before the count: if it has not gone so far since, they belong together.
         fence(Acquire);
         if self.begun.load(Relaxed) > at + CAPACITY.load(Relaxed) {
             return None;
         }
-        entry
+        Some(words)
     }
 
     /// The records that are there: from, and up to.
@@ -121,7 +134,10 @@ pub(super) fn record(stamp: impl FnOnce(irqflags::Flags) -> Stamp, event: Event)
     let (kind, words) = event.pack();
     if super::wants(kind.set()) {
         let flags = irqflags::raw_local_irq_save();
+        let begin = arch::pmu::cycles();
         write(stamp(flags), kind, words);
+        // So that no section is longer for it.
+        recorder::add_hook_cycles(arch::pmu::cycles().wrapping_sub(begin));
         irqflags::raw_local_irq_restore(flags);
     }
 }
@@ -131,6 +147,14 @@ pub(super) fn silent_hook() {
     // SAFETY: IRQs masked; and shared: atomics alone.
     let hooks = unsafe { &RING.this_cpu().silent_hooks };
     hooks.store(hooks.load(Relaxed) + 1, Relaxed);
+}
+
+/// [`record`] from a site of preempt-stats, where IRQs are masked and the cycles are counted already.
+pub(super) fn record_in_site(stamp: Stamp, event: Event) {
+    let (kind, words) = event.pack();
+    if super::wants(kind.set()) {
+        write(stamp, kind, words);
+    }
 }
 
 /// IRQs masked.
@@ -148,6 +172,33 @@ fn write(stamp: Stamp, kind: Kind, words: [u64; 3]) {
     let stamp = stamp.with_silent_hooks(u8::try_from(hooks).unwrap_or(u8::MAX));
     slot.store(arch::timer::counter(), stamp, kind, words);
     ring.done.store(at + 1, Release);
+}
+
+/// Copies the records of `cpu` with a time in `window`, the newest of them, to `to`. Returns how many, and whether there were more.
+/// Any CPU. Bound: the records of `to`, twice, and those that came behind the window.
+pub(super) fn copy_window(cpu: usize, window: &Range<u64>, to: &mut [[u64; RECORD_WORDS]]) -> (usize, bool) {
+    let ring = RING.shared(cpu);
+    let (oldest, end) = ring.range();
+    let mut from = end;
+    while from > oldest && end - from < to.len() {
+        match ring.words(from - 1) {
+            Some(words) if words[0] >= window.start => from -= 1,
+            _ => break,
+        }
+    }
+    let mut kept = 0;
+    for at in from..end {
+        if let Some(words) = ring.words(at)
+            && words[0] < window.end
+        {
+            to[kept] = words;
+            // In the place of the hooks, which nobody asks for there.
+            to[kept][1] = words[1] & !(0xff << 48) | (cpu as u64) << 48;
+            kept += 1;
+        }
+    }
+    let is_cut = from > oldest && ring.words(from - 1).is_some_and(|words| words[0] >= window.start);
+    (kept, is_cut)
 }
 
 /// How many records this CPU has written since boot.

@@ -86,10 +86,10 @@ pub(crate) fn changed(change: &Change) {
     };
     if before.preempt != now.preempt {
         let event = if now.preempt { Event::PreemptDisable(at) } else { Event::PreemptEnable(at) };
-        ring::record(|_| stamp(now.preempt, now.irqs || before.irqs), event);
+        ring::record_in_site(stamp(now.preempt, now.irqs || before.irqs), event);
     }
     if before.irqs != now.irqs {
         let event = if now.irqs { Event::IrqDisable(at) } else { Event::IrqEnable(at) };
-        ring::record(|_| stamp(now.irqs, true), event);
+        ring::record_in_site(stamp(now.irqs, true), event);
     }
 }

@@ -67,6 +67,28 @@ impl Lookup for Kernel {
     }
 }
 
+/// Calls `line` with each line of the tracer's snapshot, if there is one; answers whether there is. It ends with [`END`].
+///
+/// # Errors
+/// Those of `line`.
+#[cfg(target_os = "none")]
+pub fn snapshot_lines<E>(mut line: impl FnMut(fmt::Arguments<'_>) -> Result<(), E>) -> Result<bool, E> {
+    use super::latency_text::{Event, Header, model};
+
+    let Some(taken) = control::snapshot() else { return Ok(false) };
+    let lookup = &Kernel::now();
+    let model = model(crate::start::boot_info().bootargs.preempt);
+    let length_ns = taken.length_ns();
+    line(format_args!("{}", Header { taken: &taken, length_ns, model, lookup }))?;
+    for (at, &(cpu, ref entry)) in taken.entries.iter().enumerate() {
+        let next_ticks = taken.entries.get(at + 1).map(|(_, next)| next.ticks);
+        let from_ticks = taken.found.from_ticks;
+        line(format_args!("{}", Event { cpu, entry, from_ticks, next_ticks, lookup }))?;
+    }
+    line(format_args!("{END}"))?;
+    Ok(true)
+}
+
 /// Calls `line` with each line of the trace, the last `limit` events, from the header to [`END`]. Stops at its first error.
 ///
 /// # Errors

@@ -232,4 +232,4 @@ pub(crate) fn reason(ipi: u32) -> &'static str {
 
 #[cfg(test)]
 #[path = "text_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -6,7 +6,7 @@ use super::*;
 use alloc::format;
 use alloc::string::String;
 
-struct Fake;
+pub(in crate::trace) struct Fake;
 
 impl Lookup for Fake {
     fn task(&self, id: u32) -> Option<Name> {

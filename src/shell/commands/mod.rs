@@ -35,7 +35,7 @@ shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
 shell_command!("dmesg", "", "show the log", text::dmesg);
 shell_command!(
     "trace",
-    "[count] | on [event…|group…|all] | off | clear | show [count] | events",
+    "[count] | on [event…|group…|all] | off | clear | show [count] | events | tracer [nop|wakeup_rt|irqsoff|preemptoff|preemptirqsoff] | snapshot",
     "record what the CPUs do, and show it; show: as ftrace writes it",
     trace::trace
 );

@@ -7,6 +7,7 @@ use crate::shell::units::{Ns, parse_u64};
 use crate::trace::event::{Event, Kind, KindSet, Left, SELECTORS};
 use crate::trace::show::Kernel;
 use crate::trace::text::{Line, Lookup, Payload};
+use crate::trace::tracer::Tracer;
 use crate::trace::{self, Entry, control, ring, show};
 
 /// Events shown by default.
@@ -34,6 +35,20 @@ pub(super) fn trace(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fa
             no_arguments(rest)?;
             events(terminal)
         }
+        ["tracer"] => tracers(terminal),
+        ["tracer", name, rest @ ..] => {
+            no_arguments(rest)?;
+            let tracer = Tracer::named(name).ok_or_else(|| {
+                Failure::new(format_args!(
+                    "{name}: nop, wakeup_rt, irqsoff, preemptoff or preemptirqsoff was expected"
+                ))
+            })?;
+            control::set_tracer(tracer).map_err(|error| Failure::new(format_args!("{error}")))
+        }
+        ["snapshot", rest @ ..] => {
+            no_arguments(rest)?;
+            snapshot(terminal)
+        }
         ["show"] => ftrace(usize::MAX, terminal),
         ["show", count] => ftrace(number(count)?, terminal),
         [count] => recent(number(count)?, terminal),
@@ -44,7 +59,7 @@ pub(super) fn trace(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fa
 fn number(word: &str) -> Result<usize, Failure> {
     parse_u64(word).filter(|&count| count >= 1).map(|count| count as usize).ok_or_else(|| {
         Failure::new(format_args!(
-            "{word}: on, off, clear, show, events or a number of events from 1 was expected"
+            "{word}: on, off, clear, show, events, tracer, snapshot or a number of events from 1 was expected"
         ))
     })
 }
@@ -56,6 +71,30 @@ fn ftrace(limit: usize, terminal: &mut dyn Terminal) -> Result<(), Failure> {
             return Err(Failure::interrupted());
         }
         Ok(writeln!(terminal, "{line}")?)
+    })
+}
+
+/// The tracers, and the one that works.
+fn tracers(terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let chosen = control::tracer();
+    for tracer in Tracer::all() {
+        let mark = if tracer == chosen { '*' } else { ' ' };
+        writeln!(terminal, "{mark} {}", tracer.name())?;
+    }
+    Ok(())
+}
+
+/// The longest that the tracer has found, in ftrace's words.
+fn snapshot(terminal: &mut dyn Terminal) -> Result<(), Failure> {
+    let found = show::snapshot_lines(|line| Ok::<(), Failure>(writeln!(terminal, "{line}")?))?;
+    if found {
+        return Ok(());
+    }
+    Err(match control::tracer() {
+        Tracer::Nop => {
+            Failure::new(format_args!("no tracer was chosen; `trace tracer irqsoff`, for example"))
+        }
+        tracer => Failure::new(format_args!("{}: there was nothing yet", tracer.name())),
     })
 }
 

@@ -64,6 +64,7 @@ mod tickless;
 mod timers;
 mod timers_soft;
 mod traced;
+mod tracers;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;

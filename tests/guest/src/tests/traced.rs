@@ -14,10 +14,10 @@ use stint::trace::event::{Event, KindSet, Left};
 use stint::trace::{self, Entry, ring};
 
 /// Tracing of some events, from empty rings, for as long as it lives; then what was before.
-struct Traced(KindSet);
+pub(super) struct Traced(KindSet);
 
 impl Traced {
-    fn of(kinds: KindSet) -> Result<Self, Failure> {
+    pub(super) fn of(kinds: KindSet) -> Result<Self, Failure> {
         let before = control::chosen();
         control::on(kinds).map_err(|error| Failure::new(format_args!("{error}")))?;
         control::clear();
