@@ -11,6 +11,7 @@
 //! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
 //! chainload  a kernel over its line
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
+//! trace      the kernel's trace, for viewers
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -49,3 +50,4 @@ pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod testrun;
+pub mod trace;

@@ -16,6 +16,7 @@ use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
+use stint_tools::trace::{self, TraceOptions};
 use stint_tools::{bench, cargo, costs, debug, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
@@ -71,6 +72,8 @@ enum Task {
     Chainload(ChainloadOptions),
     /// Show the figures of a saved serial log, as tables and as a page
     Report(ReportOptions),
+    /// Trace a run, and write the trace for Perfetto, trace-cmd and KernelShark
+    Trace(TraceOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -111,6 +114,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Serial(options) => serial::serial(options)?,
         Task::Chainload(options) => chainload::chainload(options)?,
         Task::Report(options) => log_report::report(options)?,
+        Task::Trace(options) => trace::trace(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }

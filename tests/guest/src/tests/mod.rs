@@ -3,6 +3,7 @@
 
 mod affinity;
 mod api_errors;
+mod blame;
 mod completion;
 mod condvar;
 mod context;
