@@ -8,6 +8,7 @@
 
 use super::options::Options;
 use super::thread::{Figures, Report};
+use crate::preempt_stats;
 use core::fmt::{self, Write};
 
 /// In the unit that was asked for.
@@ -87,7 +88,7 @@ pub fn results(out: &mut dyn Write, options: &Options, reports: &[Report], preem
         writeln!(
             out,
             "{mark}result cyclictest.wakeup {max} ns min={} avg={} max={max} n={} overruns={} thread={number} prio={} \
-             interval_us={} load={} preempt={preempt}",
+             interval_us={} load={} preempt={preempt}{}",
             figures.min_ns,
             figures.avg_ns(),
             figures.cycles,
@@ -95,6 +96,7 @@ pub fn results(out: &mut dyn Write, options: &Options, reports: &[Report], preem
             options.prio,
             options.interval_us_of(number),
             options.loads,
+            preempt_stats::mark(),
             max = figures.max_ns,
         )?;
     }

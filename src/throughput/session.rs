@@ -8,6 +8,7 @@
 use super::params::{Amount, Dbench, Hackbench};
 use super::{dbench, hackbench};
 use crate::locking::Mutex;
+use crate::preempt_stats;
 use crate::shell::command::Failure;
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{ExactNs, Ns};
@@ -25,6 +26,7 @@ pub(crate) fn dbench_command(args: &[&str], terminal: &mut dyn Terminal) -> Resu
     let params = Dbench::parse(args)?;
     let _one = ONE_AT_A_TIME.lock();
     let (preempt, cpus) = conditions();
+    let mark = preempt_stats::mark();
     match params.amount {
         Amount::Ops(ops) => {
             writeln!(terminal, "dbench: {ops} operations on a shared table, preempt={preempt}")?
@@ -50,7 +52,7 @@ pub(crate) fn dbench_command(args: &[&str], terminal: &mut dyn Terminal) -> Resu
         writeln!(
             terminal,
             "result throughput.dbench {} ops/s clients={clients} ops={} ns={} made={} removed={} written={} read={} \
-             idle={} preempt={preempt} cpus={cpus}",
+             idle={} preempt={preempt} cpus={cpus}{mark}",
             report.ops_per_s(),
             report.outcome.done,
             report.outcome.ns,
@@ -68,6 +70,7 @@ pub(crate) fn hackbench_command(args: &[&str], terminal: &mut dyn Terminal) -> R
     let params = Hackbench::parse(args)?;
     let _one = ONE_AT_A_TIME.lock();
     let (preempt, cpus) = conditions();
+    let mark = preempt_stats::mark();
     let Hackbench { groups, pairs, loops } = params;
     writeln!(
         terminal,
@@ -86,7 +89,7 @@ pub(crate) fn hackbench_command(args: &[&str], terminal: &mut dyn Terminal) -> R
     writeln!(
         terminal,
         "result throughput.hackbench {} ns messages={} groups={groups} pairs={pairs} loops={loops} preempt={preempt} \
-         cpus={cpus}",
+         cpus={cpus}{mark}",
         outcome.ns, outcome.done
     )?;
     Ok(())
