@@ -16,7 +16,7 @@ use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
-use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
+use stint_tools::{bench, cargo, debug, image, latency, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -57,6 +57,8 @@ enum Task {
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
+    /// Measure latency and throughput in every preemption model, as a page
+    Latency(MachineOptions),
     /// Measure wake-ups with 1 to 64 CPUs and with 10 to 100,000 tasks
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
@@ -102,6 +104,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
+        Task::Latency(options) => latency::latency(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
