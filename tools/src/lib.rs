@@ -11,6 +11,8 @@
 //! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
 //! chainload  a kernel over its line
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
+//! trace      the kernel's trace, for viewers
+//! latency    every preemption model under every load progress     how far a long command is
 //! ```
 //!
 //! The binary `stint-tools` is the front door (the Makefile calls it); the harness `tests/qemu.rs` uses the
@@ -27,6 +29,7 @@ pub mod debug;
 pub mod dtb;
 pub mod image;
 pub mod ksyms;
+pub mod latency;
 pub mod licences;
 pub mod lines;
 pub mod linux;
@@ -34,6 +37,7 @@ pub mod log_report;
 pub mod machine;
 pub mod page;
 pub mod peers;
+pub mod progress;
 pub mod qemu;
 pub mod raspi;
 pub mod repeat;
@@ -49,3 +53,4 @@ pub mod svg;
 pub mod sweep;
 pub mod table;
 pub mod testrun;
+pub mod trace;

@@ -73,6 +73,8 @@ const BENCHES: &[Row] = &[
     ("thread_abort", threads::thread_abort),
     ("heap_alloc", memory::heap_alloc),
     ("heap_free", memory::heap_free),
+    ("heap_alloc_split", memory::heap_alloc_split),
+    ("heap_free_merge", memory::heap_free_merge),
     ("pool_alloc", memory::pool_alloc),
     ("pool_free", memory::pool_free),
     ("tick_irq", irq::tick_irq),
