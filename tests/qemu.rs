@@ -45,6 +45,8 @@ mod serial;
 mod spin_table;
 #[path = "qemu/stress.rs"]
 mod stress;
+#[path = "qemu/trace.rs"]
+mod trace;
 #[path = "qemu/worlds.rs"]
 mod worlds;
 
@@ -165,6 +167,7 @@ fn main() -> ExitCode {
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
+        trace::trials(&mut followers);
         alone::trials(&mut followers);
     }
     if all || board.as_deref() == Some("rpi4") {

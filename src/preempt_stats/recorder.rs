@@ -240,6 +240,8 @@ fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, now: 
     let caller = caller(event, fp);
     if !matches!(event, HookEvent::IdleEnter | HookEvent::IdleLeave) {
         sections::changed(&sections::Change { site, caller, daif, count, open_count });
+    } else {
+        sections::unchanged();
     }
     // Behind the record of its end, which is in the window.
     if tracer::times_sections() {

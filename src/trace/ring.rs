@@ -81,6 +81,8 @@ struct Ring {
     done: AtomicUsize,
     /// Those before this one have been cleared. The readers' side.
     cleared: AtomicUsize,
+    /// Hooks since the last record that made none.
+    silent_hooks: AtomicUsize,
 }
 
 per_cpu! {
@@ -89,6 +91,7 @@ per_cpu! {
         begun: AtomicUsize::new(0),
         done: AtomicUsize::new(0),
         cleared: AtomicUsize::new(0),
+        silent_hooks: AtomicUsize::new(0),
     };
 }
 
@@ -139,6 +142,13 @@ pub(super) fn record(stamp: impl FnOnce(irqflags::Flags) -> Stamp, event: Event)
     }
 }
 
+/// A hook of the mask or the count that makes no record: the next record says how many there were. IRQs masked.
+pub(super) fn silent_hook() {
+    // SAFETY: IRQs masked; and shared: atomics alone.
+    let hooks = unsafe { &RING.this_cpu().silent_hooks };
+    hooks.store(hooks.load(Relaxed) + 1, Relaxed);
+}
+
 /// [`record`] from a site of preempt-stats, where IRQs are masked and the cycles are counted already.
 pub(super) fn record_in_site(stamp: Stamp, event: Event) {
     let (kind, words) = event.pack();
@@ -157,6 +167,9 @@ fn write(stamp: Stamp, kind: Kind, words: [u64; 3]) {
     // Before the words: a reader that finds a new word finds that the old record is gone.
     ring.begun.store(at + 1, Relaxed);
     fence(Release);
+    let hooks = ring.silent_hooks.load(Relaxed);
+    ring.silent_hooks.store(0, Relaxed);
+    let stamp = stamp.with_silent_hooks(u8::try_from(hooks).unwrap_or(u8::MAX));
     slot.store(arch::timer::counter(), stamp, kind, words);
     ring.done.store(at + 1, Release);
 }
@@ -179,7 +192,8 @@ pub(super) fn copy_window(cpu: usize, window: &Range<u64>, to: &mut [[u64; RECOR
             && words[0] < window.end
         {
             to[kept] = words;
-            to[kept][1] |= (cpu as u64) << 48;
+            // In the place of the hooks, which nobody asks for there.
+            to[kept][1] = words[1] & !(0xff << 48) | (cpu as u64) << 48;
             kept += 1;
         }
     }

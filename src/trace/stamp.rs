@@ -16,6 +16,9 @@ pub struct Stamp {
     flags: u8,
     /// Sections with preemption off around it.
     pub depth: u8,
+    /// Hooks of the mask and the count that this CPU has passed since the event before, and that made no event: what they
+    /// cost is in the time between. 255: so many, or more.
+    pub silent_hooks: u8,
 }
 
 const IRQS_OFF: u8 = 1;
@@ -57,16 +60,29 @@ impl Stamp {
         if count & SOFTIRQ_OFFSET != 0 {
             flags |= SOFTIRQ;
         }
-        Self { task: number(task), flags, depth: (count & PREEMPT_MASK) as u8 }
+        Self { task: number(task), flags, depth: (count & PREEMPT_MASK) as u8, silent_hooks: 0 }
+    }
+
+    /// The same, behind so many hooks that made no event.
+    pub(super) const fn with_silent_hooks(self, silent_hooks: u8) -> Self {
+        Self { silent_hooks, ..self }
     }
 
     /// In 56 bits.
     pub(super) const fn pack(self) -> u64 {
-        self.task as u64 | (self.flags as u64) << 32 | (self.depth as u64) << 40
+        self.task as u64
+            | (self.flags as u64) << 32
+            | (self.depth as u64) << 40
+            | (self.silent_hooks as u64) << 48
     }
 
     pub(super) const fn unpack(word: u64) -> Self {
-        Self { task: word as u32, flags: (word >> 32) as u8, depth: (word >> 40) as u8 }
+        Self {
+            task: word as u32,
+            flags: (word >> 32) as u8,
+            depth: (word >> 40) as u8,
+            silent_hooks: (word >> 48) as u8,
+        }
     }
 
     /// Whether interrupts were masked.
@@ -119,14 +135,14 @@ mod tests {
 
     #[test]
     fn a_stamp_comes_out_of_its_word_as_it_went_in() {
-        let stamp = Stamp { task: u32::MAX, flags: 31, depth: 255 };
+        let stamp = Stamp { task: u32::MAX, flags: 31, depth: 255, silent_hooks: 254 };
         assert_eq!(Stamp::unpack(stamp.pack()), stamp);
         assert!(stamp.pack() >> 56 == 0, "the kind has the upper byte");
     }
 
     #[test]
     fn the_flags_are_always_four_characters() {
-        let text = |flags, depth| format!("{}", Stamp { task: 1, flags, depth });
+        let text = |flags, depth| format!("{}", Stamp { task: 1, flags, depth, silent_hooks: 9 });
         assert_eq!(text(0, 0), "....");
         assert_eq!(text(IRQS_OFF | TIF_RESCHED | FOLDED_RESCHED | HARDIRQ, 4), "dNh4");
         assert_eq!(text(TIF_RESCHED | SOFTIRQ, 15), ".nsf");

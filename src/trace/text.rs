@@ -99,7 +99,8 @@ impl<L: Lookup> fmt::Display for Payload<'_, L> {
     }
 }
 
-const SOFTIRQS: [&str; 10] =
+/// What the softirqs are called, by their numbers.
+pub(crate) const SOFTIRQS: [&str; 10] =
     ["HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL", "TASKLET", "SCHED", "HRTIMER", "SPARE"];
 const IPIS: [&str; 4] = [
     "Rescheduling interrupts",
@@ -224,7 +225,8 @@ impl<L: Lookup> Line<'_, L> {
     }
 }
 
-fn reason(ipi: u32) -> &'static str {
+/// What another CPU interrupts this one for.
+pub(crate) fn reason(ipi: u32) -> &'static str {
     IPIS.get(ipi as usize).unwrap_or(&"?")
 }
 
