@@ -49,7 +49,7 @@ impl Completion {
 
     /// Wakes whoever waits, one at a time. It is done.
     #[inline(never)]
-    fn wake_all(&self, mut inner: SchedLockGuard<'_, Inner>) {
+    fn wake_all<'a>(&'a self, mut inner: SchedLockGuard<'a, Inner>) {
         while let Some(task) = wait::first(&inner.waiters) {
             // With the last waiter the completion may go: nobody waits any more, because it is done.
             let is_last = inner.waiters.is_only(task.wait.node());
