@@ -49,9 +49,10 @@ fn example() -> Result<()> {
     compare(&trace, &BTreeMap::new(), "trace-example").map(|_| ())
 }
 
-/// Every event that there is, on two CPUs, under loads that make all of them; boot, trace, convert, read.
+/// Every event that there is, on two CPUs, under loads that make all of them; boot, trace, convert, read. The rings are large
+/// enough for the run and for what printing its report adds.
 fn traced_run() -> Result<()> {
-    let extra = trace::with_tracing("trace=all loglevel=warn");
+    let extra = trace::with_tracing("trace=all trace_events=16384 loglevel=warn");
     let command = trace::commands("latency fragments=20 load=message,softirq,irqthread,pi,task");
     let bootargs = bootargs::compose(&Wishes { extra: &extra, command: Some(&command), interactive: false })?;
     let machine = Machine { cpus: 2, ..Machine::measuring() };
