@@ -28,14 +28,14 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep stress trace debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
+.PHONY: help run test bench costs scaling sweep stress trace latency debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
 		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, trace, debug, bench, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
+	echo; echo "Variables for run, trace, debug, bench, latency, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands (run, trace)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
@@ -64,6 +64,12 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
+
+costs: setup ## Measure what each feature costs: accounting, tracing, SMP locks, …; writes target/costs.json
+	@$(TOOLS) costs
+
+latency: setup ## Latency and throughput in every preemption model, as a page: target/latency/index.html
+	@$(TOOLS) latency
 
 scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up to 100,000 tasks
 	@$(TOOLS) scaling
@@ -100,6 +106,7 @@ check: setup-rust ## Formatting, lints, documentation and licences, all without 
 	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-chainloader -p stint-guest \
 		-p stint-examples \
 		--lib --bins -- -D warnings
+	cargo clippy --quiet $(ON_TARGET) -p stint --features no-cycle-accounting --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
 	@$(TOOLS) licences

@@ -22,6 +22,7 @@ use super::draw;
 use super::histogram::Histogram;
 use super::params::Params;
 use super::run::{PRIORITY, Report};
+use crate::preempt_stats;
 use crate::shell::units::{ExactNs, Ns, Percent};
 use crate::trace::show::Kernel;
 use alloc::boxed::Box;
@@ -213,13 +214,14 @@ pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) 
         writeln!(
             out,
             "result latency.{name} {max} {unit} min={min} avg={avg} p50={p50} p99={p99} p999={p999} max={max} \
-             n={} missed={} load={} period_ns={} burn={} preempt={preempt}{}",
+             n={} missed={} load={} period_ns={} burn={} preempt={preempt}{}{}",
             values.n(),
             report.missed,
             params.loads,
             params.period_ns,
             params.burn_percent,
             Measured(report),
+            preempt_stats::mark(),
         )
     };
     line("wakeup", "ns", &report.wakeup_ns)?;

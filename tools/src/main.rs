@@ -17,7 +17,7 @@ use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
 use stint_tools::trace::{self, TraceOptions};
-use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
+use stint_tools::{bench, cargo, costs, debug, image, latency, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -58,6 +58,10 @@ enum Task {
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
+    /// Measure what each feature of the kernel costs
+    Costs(MachineOptions),
+    /// Measure latency and throughput in every preemption model, as a page
+    Latency(MachineOptions),
     /// Measure wake-ups with 1 to 64 CPUs and with 10 to 100,000 tasks
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
@@ -105,6 +109,8 @@ fn perform(task: &Task) -> Result<ExitCode> {
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
+        Task::Costs(options) => costs::costs(options)?,
+        Task::Latency(options) => latency::latency(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,

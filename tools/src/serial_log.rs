@@ -114,6 +114,11 @@ impl Boot {
         }
     }
 
+    /// The other figures of this name.
+    pub fn figures<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Measured> {
+        self.others.iter().filter(move |measured| measured.name == name)
+    }
+
     fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.others.is_empty()
     }
@@ -126,11 +131,29 @@ impl Run {
         self.wakeup.field(key).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
+    /// How late a fragment may be and still be done in time: what is not computed of it.
+    #[must_use]
+    pub fn slack_ns(&self) -> u64 {
+        self.number("period_ns") / 100 * (100 - self.number("burn").min(100))
+    }
+
+    /// Whether hooks of `preempt-stats` were in it, so that it compares with none that has none.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        disturbed(&self.wakeup)
+    }
+
     /// A word of the result line.
     #[must_use]
     pub fn word(&self, key: &str) -> &str {
         self.wakeup.field(key).unwrap_or("?")
     }
+}
+
+/// Whether the figure was measured while `preempt-stats` was on.
+#[must_use]
+pub fn disturbed(measured: &Measured) -> bool {
+    measured.field("preempt_stats") == Some("on")
 }
 
 /// Reads a log.
@@ -157,11 +180,12 @@ pub fn read(bytes: &[u8]) -> Log {
             }
             continue;
         }
+        let line = lines::uncommented(&line);
         if !line.starts_with("result ") && !line.starts_with("hist ") && !line.starts_with("plot ") {
             continue;
         }
         let whole = raw.ends_with('\n');
-        if let Err(reason) = boot.take(&line, whole) {
+        if let Err(reason) = boot.take(line, whole) {
             log.damaged.push(Damaged { line: index + 1, reason });
         }
     }

@@ -87,6 +87,24 @@ shell_command!(
     "measure what disturbs a task that has a CPU for itself, and say what it was",
     crate::jitter::command
 );
+shell_command!(
+    "dbench",
+    "[clients=8|1,2,4…] [ops=20000 | for=1s]",
+    "measure throughput: clients doing small operations on a table they share",
+    crate::throughput::dbench_command
+);
+shell_command!(
+    "hackbench",
+    "[groups=1] [pairs=20] [loops=50]",
+    "measure throughput: in each group every sender writes to every receiver",
+    crate::throughput::hackbench_command
+);
+shell_command!(
+    "cyclictest",
+    "[-t[n]] [-p prio] [-i us] [-l loops] [-d us] [-h us] [-D time] [-a[cpus]] [-S] [-q] [-N] [load=none]",
+    "measure wake-up latency with the options and the output of Linux's tool",
+    crate::cyclictest::command
+);
 shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(
     "watchdog",
