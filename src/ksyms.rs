@@ -93,6 +93,23 @@ fn print(f: &mut fmt::Formatter<'_>, address: u64, back: u64) -> fmt::Result {
     }
 }
 
+/// An address that prints as one word, `function+0x12`, blanks in its name left out: for traces.
+#[derive(Clone, Copy, Debug)]
+pub struct Word(pub u64);
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = self.0.wrapping_sub(text_start()) as u32;
+        let Some((name, into)) = is_text(self.0).then(|| lookup(block(), offset)).flatten() else {
+            return write!(f, "{:#x}", self.0);
+        };
+        for part in name.split(|c: char| c.is_whitespace() || c == '=') {
+            f.write_str(part)?;
+        }
+        if into == 0 { Ok(()) } else { write!(f, "+{into:#x}") }
+    }
+}
+
 impl fmt::Display for Symbol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         print(f, self.0, 0)

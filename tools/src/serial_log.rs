@@ -15,6 +15,27 @@ const BANNER: &str = ", a preemptible kernel for AArch64";
 /// The banner has fewer lines than this.
 const BANNER_LINES: usize = 14;
 const WAKEUP: &str = "latency.wakeup";
+/// Where the time of a late wake-up went: its fields that are parts, which add up to its value, are [`PARTS`].
+const BLAME: &str = "latency.blame";
+/// See [`BLAME`]; in the order in which the kernel writes them.
+pub const PARTS: [&str; 16] = [
+    "masked",
+    "preempt_off",
+    "entry",
+    "handler",
+    "ipi",
+    "timer",
+    "softirq",
+    "wake",
+    "behind",
+    "other",
+    "lock",
+    "switch",
+    "return",
+    "own",
+    "tracing",
+    "unknown",
+];
 /// What a latency's result line has, in the order of size.
 const ORDERED: [&str; 5] = ["min", "p50", "p99", "p999", "max"];
 const ALSO: [&str; 7] = ["avg", "n", "missed", "load", "period_ns", "burn", "preempt"];
@@ -192,6 +213,10 @@ impl Boot {
             return if meant { Err("it is not complete".into()) } else { Ok(()) };
         };
         match parsed {
+            Line::Result(measured) if measured.name == BLAME => {
+                check_parts(&measured)?;
+                self.others.push(measured);
+            }
             Line::Result(measured) if measured.name.starts_with("latency.") => {
                 check(&measured)?;
                 if measured.name == WAKEUP {
@@ -257,8 +282,22 @@ fn check(measured: &Measured) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an explanation was whole: every part is there, and they add up.
+fn check_parts(measured: &Measured) -> Result<(), String> {
+    let mut sum = 0u64;
+    for key in PARTS {
+        let text = measured.field(key).ok_or_else(|| format!("it lacks {key}="))?;
+        let part: u64 = text.parse().map_err(|_| format!("{key}={text} is no number"))?;
+        sum = sum.saturating_add(part);
+    }
+    if sum as f64 != measured.value {
+        return Err(format!("its parts add up to {sum}, and it is {}", measured.value));
+    }
+    Ok(())
+}
+
 /// The line as a terminal would show it at its end: what was written over is gone, and so are colours.
-fn clean(raw: &str) -> String {
+pub(crate) fn clean(raw: &str) -> String {
     let line = raw.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
     let mut text = String::new();

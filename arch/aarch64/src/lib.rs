@@ -12,6 +12,7 @@ pub mod hooks;
 pub mod backtrace;
 pub mod boot;
 pub mod cache;
+pub mod call_if;
 pub mod context;
 pub mod cpu;
 pub mod exception;

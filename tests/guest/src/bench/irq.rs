@@ -35,15 +35,16 @@ fn waking_timed(_: usize) {
     GIVE_TOOK.store(cycles() - start, core::sync::atomic::Ordering::Relaxed);
 }
 
-fn with_handler(handler: irq::Handler, body: impl FnOnce() -> Bench) -> Bench {
+/// Runs `body` while `handler` serves the SGI.
+pub fn with_handler<T>(handler: irq::Handler, body: impl FnOnce() -> T) -> T {
     irq::request(SGI, handler, 0).expect("the SGI");
-    let bench = body();
+    let result = body();
     irq::free(SGI);
-    bench
+    result
 }
 
 /// The interrupt to this CPU, worked out beforehand: what is timed begins with the write that raises it.
-fn prepared() -> v3::PreparedSgi {
+pub fn prepared() -> v3::PreparedSgi {
     v3::prepare_sgi_self(SGI)
 }
 

@@ -3,6 +3,7 @@
 
 mod affinity;
 mod api_errors;
+mod blame;
 mod completion;
 mod condvar;
 mod context;
@@ -65,6 +66,7 @@ mod tickless;
 mod timers;
 mod timers_soft;
 mod traced;
+mod tracers;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
