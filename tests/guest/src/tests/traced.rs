@@ -1,17 +1,22 @@
 //! Tracing: whole records, in order and complete, with the tasks, times and contexts that were.
 
 use crate::framework::clock::TickOff;
-use crate::framework::cpus::here;
+use crate::framework::cpus::{self, here};
 use crate::framework::{Failure, Outcome};
 use crate::tests::HIGH;
 use crate::{check, check_eq, ktest};
 use alloc::vec::Vec;
 use arch::patch::{Key, count_sites};
+use core::sync::atomic::{AtomicBool, Ordering};
 use stint::locking::{Mutex, Semaphore};
 use stint::task;
+use stint::time::Timer;
 use stint::trace::control;
 use stint::trace::event::{Event, KindSet, Left};
 use stint::trace::{self, Entry, ring};
+
+/// A time that does not come.
+const FAR_NS: u64 = u64::MAX / 2;
 
 /// Tracing of some events, from empty rings, for as long as it lives; then what was before.
 pub(super) struct Traced(KindSet);
@@ -167,9 +172,9 @@ ktest! {
     fn a_ring_that_is_full_keeps_its_newest_events_and_counts_all() {
         let _traced = Traced::of(KindSet::named("lock").expect("a group").or(KindSet::named("timer").expect("a group")))?;
         let (before, capacity) = (ring::written_here(), ring::capacity());
-        let timer = stint::time::Timer::new(|| {});
+        let timer = Timer::new(|| {});
         for n in 0..capacity + 100 {
-            timer.start_at(u64::MAX / 2 - n as u64);
+            timer.start_at(FAR_NS - n as u64);
         }
         let written = ring::written_here() - before;
         let events = events_here();
@@ -227,5 +232,53 @@ ktest! {
         let before = ring::written_here();
         some_switches()?;
         check_eq!(ring::written_here(), before, "records while it is off");
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    fn a_reader_on_another_cpu_has_whole_records_while_they_are_overwritten() {
+        static STOP: AtomicBool = AtomicBool::new(false);
+        static FULL: Semaphore = Semaphore::new(0);
+        STOP.store(false, Ordering::Relaxed);
+        let _traced = Traced::of(KindSet::named("hrtimer_start").expect("an event"))?;
+        let there = cpus::others().next().expect("two CPUs");
+        // Each start is due one nanosecond before the last: a record of another time, or half of one, does not fit in.
+        let writer = cpus::on(there, task::build("writer").fifo(10)).spawn(|| {
+            let timer = Timer::new(|| {});
+            let mut due = FAR_NS;
+            while !STOP.load(Ordering::Relaxed) {
+                due -= 1;
+                timer.start_at(due);
+                if FAR_NS - due == ring::capacity() as u64 {
+                    let _ = FULL.give();
+                }
+            }
+            timer.cancel();
+            FAR_NS - due
+        })?;
+        FULL.take();
+        let (mut seen, mut rounds) = (0, 0);
+        let mut result = Ok(());
+        while result.is_ok() && rounds < 50 {
+            rounds += 1;
+            let mut before: Option<(u64, u64)> = None;
+            trace::for_each_last_of(there, usize::MAX, |entry| {
+                if let Event::HrtimerStart { expires_ns, soft: true, .. } = entry.event
+                    && (FAR_NS / 2..FAR_NS).contains(&expires_ns)
+                {
+                    let follows = before.is_none_or(|(due, ticks)| expires_ns < due && ticks <= entry.ticks);
+                    if !follows && result.is_ok() {
+                        result = Err(Failure::new(format_args!("{entry:?} behind {before:?}")));
+                    }
+                    before = Some((expires_ns, entry.ticks));
+                    seen += 1;
+                }
+            });
+        }
+        STOP.store(true, Ordering::Relaxed);
+        let written = writer.join();
+        result?;
+        check!(seen > 1000, "{seen} records were read of {written:?}");
     }
 }
