@@ -176,11 +176,14 @@ pub(super) fn explanations(out: &mut dyn Write, report: &Report) -> fmt::Result 
     witness.explanations().iter().try_for_each(|worst| writeln!(out, "  {}", Sentence(worst, &kernel)))
 }
 
-/// What is known of the clock and the temperature, as fields of a result line.
+/// What is known of the clock and the temperature, and whether the run was traced, as fields of a result line.
 struct Measured<'a>(&'a Report);
 
 impl Display for Measured<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.witness.is_some() {
+            f.write_str(" blame=1")?;
+        }
         match &self.0.conditions {
             None => Ok(()),
             Some((_, behind)) => write!(f, " cpu_hz={} temp_mc={}", behind.clock_hz(), behind.temperature_mc),

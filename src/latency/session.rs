@@ -117,13 +117,13 @@ impl Session<'_> {
         for loads in all {
             let report = self.run(&Params { loads, ..*params })?;
             report::table_row(self.terminal, &report)?;
-            report::explanations(self.terminal, &report)?;
             whole = complete(&report);
             reports.push(report);
             if whole.is_err() {
                 break;
             }
         }
+        reports.iter().try_for_each(|report| report::explanations(self.terminal, report))?;
         reports.iter().try_for_each(|report| report::conditions(self.terminal, report))?;
         if whole.is_ok() {
             self.compare()?;

@@ -1,7 +1,6 @@
 //! Watches a run with the trace, and explains each new worst wake-up of it.
 //!
-//! The events that [`super::blame`] needs are switched on for the run, in addition to what is traced already, and off
-//! behind it. At a new worst the measuring task looks through this CPU's last events, and those of the CPU whose timer
+//! All events are switched on for the run, and back to what was traced before behind it. At a new worst the measuring task looks through this CPU's last events, and those of the CPU whose timer
 //! woke it if that is another one: at most [`LOOK_BACK`] of each. That takes time, in which fragments may become due; the
 //! run leaves them out ([`super::run`]).
 //!
@@ -13,13 +12,11 @@
 #![forbid(unsafe_code)]
 
 use super::blame::{self, Cost, Costs, Explanation, Interval, Seen};
-use crate::bootargs::PreemptModel;
 use crate::irq::softirq::Vector;
 use crate::percpu::raw_smp_processor_id;
-use crate::start::boot_info;
 use crate::time;
 use crate::trace::control::{self, TraceError};
-use crate::trace::event::{Event, Kind, KindSet};
+use crate::trace::event::{Event, KindSet};
 use crate::trace::{self, for_each_last_of};
 use alloc::collections::VecDeque;
 
@@ -30,26 +27,7 @@ const LOOK_BACK: usize = 1 << 16;
 /// The least of so many measurements: the others were interrupted.
 const CALIBRATIONS: usize = 16;
 
-/// What every explanation needs.
-const NEEDED: KindSet = Kind::SchedSwitch
-    .set()
-    .or(Kind::SchedWaking.set())
-    .or(Kind::SchedWakeup.set())
-    .or(Kind::SchedPiSetprio.set())
-    .or(Kind::SoftirqEntry.set())
-    .or(Kind::SoftirqExit.set())
-    .or(Kind::HrtimerExpireEntry.set())
-    .or(Kind::HrtimerExpireExit.set())
-    .or(Kind::ContentionBegin.set())
-    .or(Kind::ContentionEnd.set())
-    .or(Kind::CpuIdle.set())
-    .or(Kind::IrqDisable.set())
-    .or(Kind::IrqEnable.set())
-    .or(KindSet::INTERRUPTS);
-/// And where the kernel preempts, so that it matters whether preemption is off.
-const NEEDED_PREEMPTIBLE: KindSet = NEEDED.or(KindSet::SECTIONS);
-
-/// The events that are needed are recorded for as long as it exists.
+/// All events are recorded for as long as it exists.
 #[derive(Debug)]
 pub struct Watching {
     before: KindSet,
@@ -62,11 +40,9 @@ impl Watching {
     /// See [`TraceError`].
     pub fn start() -> Result<Self, TraceError> {
         let before = control::chosen();
-        let needed = match boot_info().bootargs.preempt {
-            PreemptModel::None | PreemptModel::Voluntary => NEEDED,
-            PreemptModel::Full | PreemptModel::Rt => NEEDED_PREEMPTIBLE,
-        };
-        control::on(before.or(needed))?;
+        // All, and not those alone that an explanation looks at: a hook whose event is not wanted costs time as well, and of that
+        // time nothing would be known.
+        control::on(KindSet::ALL)?;
         Ok(Self { before })
     }
 }
@@ -92,11 +68,9 @@ impl Witness {
     /// Of the running task. The trace is on. All memory that it will need is allocated here.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            task: crate::task::current().id(),
-            costs: calibrate(),
-            explanations: VecDeque::with_capacity(KEPT),
-        }
+        let costs = calibrate();
+        log::debug!(target: "latency", "what the trace costs: {costs:?}");
+        Self { task: crate::task::current().id(), costs, explanations: VecDeque::with_capacity(KEPT) }
     }
 
     /// Explains the latency of a fragment whose timer was due at `due_ns`, whose handler ran on `timer_cpu`, and whose first

@@ -352,6 +352,37 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     if static_branch::<SMP_LOCKS>() {
         return abort_smp(task);
     }
+    if abort_ready(task) { Ok(()) } else { abort_at_length(task) }
+}
+
+/// [`abort`] of a real-time task that is ready, has nothing and waits for nothing, not even for a timer that it has not taken
+/// back yet, on a CPU that is alone. Of any other it does nothing, and says so. (Who holds no mutex and waits for none is in
+/// nobody's chain, so there is nothing that the PI lock guards.)
+#[inline(always)]
+fn abort_ready(task: &Task) -> bool {
+    let flags = irqflags::local_irq_save();
+    let p = sched_ref(task);
+    let is_plain = task.state() == state::RUNNING
+        && p.is_rt()
+        && task.pi.held.get() == 0
+        && task.pi.blocked_on().is_none()
+        && !task.timer.is_pending_irqs_off()
+        && !ptr::eq(task, task::current());
+    if is_plain {
+        let this = rq_of(task);
+        this.lock.lock_without_word();
+        // SAFETY: locked above. Ready and not running, so queued.
+        unsafe { this.rq() }.dequeue_rt(p);
+        task.state.store(state::DEAD, Ordering::Relaxed);
+        this.lock.unlock_without_word();
+    }
+    irqflags::local_irq_restore(flags);
+    is_plain
+}
+
+/// [`abort`] in general, on a CPU that is alone.
+#[inline(never)]
+fn abort_at_length(task: &Task) -> Result<()> {
     let pi = PI.lock();
     // The lock that it waits for is counted, and is none that it holds.
     let waiter = task.pi.blocked_on();

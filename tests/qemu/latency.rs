@@ -104,8 +104,9 @@ pub fn trials(followers: &mut Vec<Trial>) {
     }));
 }
 
-/// What is taken off for the trace is right to so much of what remains, in per cent.
-const TRACING_MAY_BE_WRONG_PERCENT: f64 = 25.0;
+/// The trace makes a wake-up ten times as long. What is taken off for it must leave between a half and twice of what the
+/// wake-up takes without it: a twentieth of the whole.
+const TRACING_FACTOR: f64 = 2.0;
 
 /// Each new worst under all loads is explained, and its parts add up (the report asks for that). Without load what remains
 /// when the trace's own time is taken off is the wake-up without the trace.
@@ -132,9 +133,9 @@ fn blame() -> Result<()> {
     let first = of("none")[0];
     let tracing = first.field("tracing").and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
     let (without, untraced) = (first.value - tracing, plain.number("max") as f64);
-    let wrong_percent = (without - untraced).abs() * 100.0 / untraced;
+    let right = untraced / TRACING_FACTOR..=untraced * TRACING_FACTOR;
     ensure!(
-        wrong_percent <= TRACING_MAY_BE_WRONG_PERCENT,
+        right.contains(&without),
         "without load {without} insn remain of {}, but without the trace it is {untraced}",
         first.value
     );

@@ -21,6 +21,9 @@ use crate::boot::{LIMITS, STINT, built, keep, logs, message};
 /// A console as the kernel prints it, with an event of each kind, some that have no binary form, and lines between.
 const EXAMPLE: &[u8] = include_bytes!("../data/trace-example.txt");
 
+/// So much of a name is in trace-cmd's list with flags.
+const LIST_COMM: usize = 8;
+
 /// All trials.
 pub fn trials(followers: &mut Vec<Trial>) {
     let trial = |name: &str, body: fn() -> Result<()>| {
@@ -46,9 +49,10 @@ fn example() -> Result<()> {
     compare(&trace, &BTreeMap::new(), "trace-example").map(|_| ())
 }
 
-/// Every event that there is, on two CPUs, under loads that make all of them; boot, trace, convert, read.
+/// Every event that there is, on two CPUs, under loads that make all of them; boot, trace, convert, read. The rings are large
+/// enough for the run and for what printing its report adds.
 fn traced_run() -> Result<()> {
-    let extra = trace::with_tracing("trace=all loglevel=warn");
+    let extra = trace::with_tracing("trace=all trace_events=16384 loglevel=warn");
     let command = trace::commands("latency fragments=20 load=message,softirq,irqthread,pi,task");
     let bootargs = bootargs::compose(&Wishes { extra: &extra, command: Some(&command), interactive: false })?;
     let machine = Machine { cpus: 2, ..Machine::measuring() };
@@ -158,7 +162,8 @@ fn plain(entry: &Entry) -> String {
 /// Its list with flags has the CPU before them, without leading zeros.
 fn with_flags(entry: &Entry) -> String {
     let place = format!("[{:03}] {} ", entry.cpu, entry.flags.text());
-    // It shows one kind of request, and has a column that our flags do not have.
+    // It shows one kind of request, has a column that our flags do not have, and shows the start of a name.
     let flags = entry.flags.text().replace('n', "N");
-    drawn_together(&trace::line(entry).replacen(&place, &format!("{}{flags}. ", entry.cpu), 1))
+    let entry = Entry { comm: entry.comm.chars().take(LIST_COMM).collect(), ..entry.clone() };
+    drawn_together(&trace::line(&entry).replacen(&place, &format!("{}{flags}. ", entry.cpu), 1))
 }

@@ -121,7 +121,7 @@ fn told(options: &MachineOptions, feature: &str) -> String {
 }
 
 fn run(options: &MachineOptions, name: &str, image: &str, feature: &str) -> Result<Run> {
-    eprintln!("{name}: the image `{image}`, {feature}");
+    eprintln!("{}", format!("{name}: the image {image} {feature}").trim_end());
     let options = MachineOptions { bootargs: told(options, feature), ..options.clone() };
     let run = measure(image, &options, LIMITS)?;
     ensure!(

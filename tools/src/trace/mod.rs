@@ -129,7 +129,9 @@ pub fn trace(options: &TraceOptions) -> Result<()> {
 /// that is in it.
 #[must_use]
 pub fn commands(traced: &str) -> String {
-    format!("{}; trace off; trace show", traced.trim_end_matches([' ', ';']).trim_start())
+    let traced = traced.trim_end_matches([' ', ';']).trim_start();
+    let then = if traced.is_empty() { "" } else { "; " };
+    format!("{traced}{then}trace off; trace show")
 }
 
 /// The functions of a kernel by their addresses, each called what its trace calls it: one word without `=`.
@@ -272,6 +274,7 @@ mod tests {
     #[test]
     fn the_trace_is_printed_when_nothing_is_traced_any_more() {
         assert_eq!(commands(" ps; latency ; "), "ps; latency; trace off; trace show");
+        assert_eq!(commands(" "), "trace off; trace show");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Addresses for the functions that a trace names.
 //!
 //! The text has names, a record has addresses, and a table in the file leads from one to the other. The addresses are
-//! those of the kernel where its ELF is at hand and has the name once; others are made up, above all that are real.
+//! those of the kernel where its ELF is at hand and has the name; others are made up, above all that are real.
 //!
 //! Invariant: each name has an interval of its own, as long as the largest offset that the trace has in it, so an address
 //! leads back to its name.
@@ -28,19 +28,19 @@ impl Symbols {
     /// Finds an address for each of `used`, names with the largest offset in each; `linked` is what the ELF has.
     #[must_use]
     pub fn new(used: &BTreeMap<&str, u64>, linked: &BTreeMap<u64, String>) -> Self {
-        let mut real: HashMap<&str, Option<u64>> = HashMap::new();
+        let mut real: HashMap<&str, Vec<u64>> = HashMap::new();
         for (address, name) in linked {
-            // A name that stands there twice leads nowhere.
-            real.entry(name).and_modify(|known| *known = None).or_insert(Some(*address));
+            real.entry(name).or_default().push(*address);
         }
         let end_of = |address: u64| linked.range(address + 1..).next().map_or(MADE_UP, |(next, _)| *next);
         let mut symbols = Self::default();
         let mut free = MADE_UP;
         for (&name, &offset) in used {
-            let known = real.get(name).copied().flatten();
-            // An offset behind the function's end: the text is of another build.
-            let address = known.filter(|address| address.saturating_add(offset) < end_of(*address));
-            let address = address.unwrap_or_else(|| {
+            // An offset behind the function's end: the text is of another build. Of several functions with one name, any that
+            // is long enough: its address leads back to the name.
+            let fits = |address: &&u64| address.saturating_add(offset) < end_of(**address);
+            let known = real.get(name).and_then(|addresses| addresses.iter().find(fits));
+            let address = known.copied().unwrap_or_else(|| {
                 let address = free;
                 free = (free + offset + 1).next_multiple_of(STEP_BYTES);
                 symbols.made_up += 1;
@@ -83,17 +83,17 @@ mod tests {
     #[test]
     fn a_name_has_the_address_that_it_was_linked_at_if_it_fits() {
         let linked: BTreeMap<u64, String> =
-            [(0x1000, "a"), (0x1100, "b"), (0x1200, "twice"), (0x1300, "twice"), (0x1400, "z")]
+            [(0x1000, "a"), (0x1100, "b"), (0x1200, "twice"), (0x1210, "twice"), (0x1400, "z")]
                 .map(|(address, name)| (address, name.to_owned()))
                 .into();
-        let used = BTreeMap::from([("a", 0xfc), ("b", 0x100), ("twice", 4), ("other", 0x1000), ("z", 8)]);
+        let used = BTreeMap::from([("a", 0xfc), ("b", 0x100), ("twice", 0x20), ("other", 0x1000), ("z", 8)]);
         let symbols = Symbols::new(&used, &linked);
-        assert_eq!((symbols.address("a"), symbols.address("z"), symbols.made_up()), (0x1000, 0x1400, 3));
-        // Each is followed by nothing before its largest offset.
-        let made_up: Vec<_> = ["b", "other", "twice"].map(|name| symbols.address(name)).into();
-        assert_eq!(made_up, [MADE_UP, MADE_UP + 0x1000, MADE_UP + 0x3000]);
+        let real = ["a", "twice", "z"].map(|name| symbols.address(name));
+        assert_eq!((real, symbols.made_up()), ([0x1000, 0x1210, 0x1400], 2));
+        // The next is behind the largest offset.
+        assert_eq!(["b", "other"].map(|name| symbols.address(name)), [MADE_UP, MADE_UP + 0x1000]);
         let table = symbols.table();
-        assert!(table.starts_with("0000000000001000 t a\n0000000000001400 t z\nfffffff0"), "{table}");
+        assert!(table.starts_with("0000000000001000 t a\n0000000000001210 t twice\n"), "{table}");
         assert!(table.ends_with("\nfffffffffffff000 t the_end\n"), "{table}");
     }
 }
