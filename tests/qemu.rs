@@ -29,6 +29,8 @@ mod cpus;
 mod figures;
 #[path = "qemu/isolation.rs"]
 mod isolation;
+#[path = "qemu/lab.rs"]
+mod lab;
 #[path = "qemu/latency.rs"]
 mod latency;
 #[path = "qemu/pty.rs"]
@@ -167,6 +169,7 @@ fn main() -> ExitCode {
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
+        lab::trials(&mut followers);
         trace::trials(&mut followers);
         alone::trials(&mut followers);
     }

@@ -286,7 +286,7 @@ fn handle_timed(desc: &Desc, irq: u32) {
     if TIMED.load(Ordering::Relaxed) {
         LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
-    trace::irq_exit(irq, self::unhandled(desc) == unhandled);
+    trace::irq_exit(irq, self::unhandled(desc) <= unhandled);
 }
 
 /// How many of the line's interrupts nobody handled, lately; it is handled here.

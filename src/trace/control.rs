@@ -103,8 +103,8 @@ pub fn on(kinds: KindSet) -> Result<(), TraceError> {
     control.switch().map_err(TraceError::Patch)
 }
 
-/// Has `tracer` look for the longest from now on, on all CPUs, from nothing; none of [`Tracer::Nop`]. What is recorded beside it
-/// stays as it is.
+/// Has `tracer` look for the longest from now on, on all CPUs, from nothing. [`Tracer::Nop`] ends it, and what was found stays.
+/// What is recorded beside it stays as it is.
 ///
 /// # Errors
 /// See [`TraceError`]; then everything is off.
@@ -116,7 +116,9 @@ pub fn set_tracer(tracer: Tracer) -> Result<(), TraceError> {
     }
     control.tracer = Tracer::Nop;
     control.publish();
-    on_each(&|| tracer::reset(true));
+    if tracer != Tracer::Nop {
+        on_each(&|| tracer::reset(true));
+    }
     control.tracer = tracer;
     control.switch().map_err(TraceError::Patch)
 }

@@ -172,7 +172,7 @@ pub(super) fn reset(all: bool) {
     (sections.tracker, sections.opened) = (Tracker::new(), None);
     let wakeup = WAKEUP.shared(raw_smp_processor_id());
     wakeup.task.store(0, Relaxed);
-    wakeup.runs.store(i32::MAX, Relaxed);
+    wakeup.runs.store(crate::task::current().sched.prio(), Relaxed);
     wakeup.not_before_ticks.store(counter(), Relaxed);
     if all {
         cpu.max.set(0);

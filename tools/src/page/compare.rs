@@ -172,3 +172,52 @@ fn missed(models: &Models<'_>, load: &str) -> String {
     });
     each.collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serial_log;
+
+    /// A boot of a model on a board: one run with a load, and its pictures.
+    fn boot(board: &str, model: &str, max: u64, missed: u64, more: &str) -> String {
+        format!(
+            "Stint 0.1.0, a preemptible kernel for AArch64\n  board    {board}\n  cpu      A72\n  clocks   counter 54 MHz\n\n\
+             result latency.wakeup {max} ns min=1 avg=2 p50=2 p99=3 p999=3 max={max} n=10 missed={missed} load=all \
+             period_ns=1000 burn=50 preempt={model}{more}\nhist latency.wakeup ns n=10 load=all 1:9 {max}:1\n\
+             plot latency.wakeup ns fragments=10 load=all 1 {max}\n"
+        )
+    }
+
+    fn compared(boots: &[String]) -> String {
+        let log = serial_log::read(boots.concat().as_bytes());
+        assert!(log.damaged.is_empty(), "{:?}", log.damaged);
+        compare(&log.boots)
+    }
+
+    #[test]
+    fn the_kernel_that_is_not_preemptible_stands_to_the_left_whatever_came_first() {
+        let html = compared(&[boot("b", "full", 30, 0, ""), boot("b", "none", 900, 4, "")]);
+        let none = html.find("<p class=\"side\">preempt=none</p>").unwrap();
+        assert!(none < html.find("<p class=\"side\">preempt=full</p>").unwrap());
+        // Half of a fragment is computed: what is later than 500 ns is lost.
+        assert!(html.contains(
+            "<td class=\"worst bad\">900 ns</td><td>4</td><td class=\"worst\">30 ns</td><td>0</td>"
+        ));
+        assert!(
+            html.contains("missed: 4 (none), 0 (full)") && html.contains("of which the task computes 50 %")
+        );
+        assert_eq!(html.matches("class=\"bar late\"").count(), 1, "{html}");
+        assert!(html.contains("20 samples in 2 runs, 10 or more in each · b · A72 · counter 54 MHz"));
+    }
+
+    #[test]
+    fn one_model_another_board_and_runs_with_hooks_are_not_compared() {
+        let full = boot("b", "full", 30, 0, "");
+        assert_eq!(compared(std::slice::from_ref(&full)), "");
+        assert_eq!(compared(&[full.clone(), boot("another", "none", 900, 4, "")]), "");
+        assert_eq!(compared(&[full.clone(), boot("b", "none", 900, 4, " preempt_stats=on")]), "");
+        // The last of several runs counts.
+        let html = compared(&[full, boot("b", "none", 900, 4, ""), boot("b", "none", 800, 3, "")]);
+        assert!(html.contains("800 ns</td><td>3</td>") && !html.contains("900 ns</td>"), "{html}");
+    }
+}

@@ -250,3 +250,73 @@ fn place(measured: &Measured, key: &str) -> String {
         _ => at,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serial_log;
+
+    const LOG: &str = "Stint 0.1.0, a preemptible kernel for AArch64\n  board    <b>\n\n\
+        result throughput.dbench 1000 ops/s clients=1 ops=50 preempt=none\n\
+        result throughput.dbench 800 ops/s clients=4 ops=50 preempt=none\n\
+        result throughput.dbench 900 ops/s clients=1 ops=50 preempt=full\n\
+        result throughput.dbench 7 ops/s clients=1 ops=50 preempt=full preempt_stats=on\n\
+        result throughput.hackbench 2000000000 ns messages=800 groups=2 pairs=20 loops=1 preempt=none\n\
+        # result cyclictest.wakeup 1490 ns min=321 avg=596 max=1490 n=1000 overruns=2 thread=0 prio=99 interval_us=500 \
+        load=all preempt=full\n\
+        result preempt_stats.section 937 cycles n=4711 preempt=rt\n\
+        result preempt_stats.worst 500 cycles rank=2 kind=irqs task=a/1 from=f+0x1 from_by=0x0000000000000000 to=g+0x2 \
+        to_by=h+0x3 preempt=rt\n\
+        result preempt_stats.worst 937 cycles rank=1 kind=both task=b/2 from=<f> from_by=i to=j to_by=k preempt=rt\n";
+
+    fn page() -> String {
+        let log = serial_log::read(LOG.as_bytes());
+        assert!(log.damaged.is_empty(), "{:?}", log.damaged);
+        jobs(&log.boots)
+    }
+
+    #[test]
+    fn throughput_is_compared_with_the_first_model_and_a_hole_is_shown() {
+        let html = page();
+        assert!(
+            html.contains(
+                "<td>dbench, 1 client, operations/s</td><td>1,000</td><td>900 <small>−10.0 %</small></td>"
+            ),
+            "{html}"
+        );
+        assert!(html.contains("<td>dbench, 4 clients, operations/s</td><td>800</td><td>–</td>"), "{html}");
+        assert!(
+            html.contains("<td>hackbench, 2 groups, 800 messages, messages/s</td><td>400</td><td>–</td>"),
+            "{html}"
+        );
+        // One curve has two points; the other is none.
+        assert_eq!(html.matches("<path class=\"curve").count(), 1);
+        assert!(
+            html.contains("50 operations in a run") && html.contains("&lt;b&gt;") && !html.contains("<b> ·")
+        );
+    }
+
+    #[test]
+    fn cyclictest_and_the_worst_sections_have_their_tables() {
+        let html = page();
+        assert!(html.contains("<td>500 µs</td><td>321 ns</td><td>596 ns</td><td class=\"worst\">1,490 ns</td><td>2</td><td>1,000</td>"));
+        let (worst, next) = (html.find(">937</td>").unwrap(), html.find(">500</td>").unwrap());
+        assert!(
+            worst < next && html.contains("&lt;f&gt;<br>← i") && html.contains("g+0x2<br>← h+0x3"),
+            "{html}"
+        );
+        assert!(
+            html.contains("<td class=\"site\">f+0x1</td>")
+                && html.contains("of 4,711 sections; load not in the log")
+        );
+    }
+
+    #[test]
+    fn figures_without_a_section_of_their_own_are_left_to_the_others() {
+        let of = |line: &str| is_shown(&crate::lines::results(line)[0]);
+        assert!(!of("result bench.yield 9 insn preempt=full") && !of("result throughput.dbench 9 ops/s"));
+        assert!(!of("result throughput.dbench 9 ops/s clients=1 preempt=full preempt_stats=on"));
+        assert!(of("result throughput.dbench 9 ops/s clients=1 preempt=full"));
+        assert_eq!(jobs(&[]), "");
+    }
+}

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use stint::time::{now_ns, tick};
+use stint::trace::event::KindSet;
 use stint::{start, task};
 
 /// The most that a timer may be late on a machine with an exact clock, where nothing masks interrupts: entry,
@@ -10,9 +11,9 @@ pub const LATE_NS: u64 = 10_000;
 
 /// Whether a nanosecond is an instruction (`-icount shift=0`): then times are part of the behaviour, and a test
 /// may assert upper bounds. On any other machine it asserts orders and lower bounds alone; and so it does in a run with
-/// a latency budget, in which everything takes longer by the hooks of preempt-stats.
+/// a latency budget, or with every change of the mask traced, in which everything takes longer by the hooks of preempt-stats.
 pub fn is_exact() -> bool {
-    if stint::preempt_stats::budget_us().is_some() {
+    if stint::preempt_stats::budget_us().is_some() || at_boot().meets(KindSet::SECTIONS) {
         return false;
     }
     let sample = || {
@@ -25,6 +26,11 @@ pub fn is_exact() -> bool {
     };
     let first = sample();
     (0..8).all(|_| sample() == first)
+}
+
+/// What the run is traced for.
+fn at_boot() -> KindSet {
+    start::boot_info().bootargs.trace.unwrap_or(KindSet::NONE)
 }
 
 /// Turns of a loop of two instructions.

@@ -383,7 +383,7 @@ ktest! {
         STOP.store(false, Ordering::Relaxed);
         let (all, _) = count_sites(Key::PreemptStats);
         // Timer interrupts and switches at all distances from the patching; less often where each costs more.
-        let apart = if control::chosen().is_empty() { 1 } else { 5 };
+        let apart = if control::chosen().is_empty() { 2 } else { 5 };
         let sleepers = [7_001, 11_003, 13_007].map(|ns| {
             task::build("sleeper").fifo(HIGH).spawn(move || {
                 while !STOP.load(Ordering::Relaxed) {

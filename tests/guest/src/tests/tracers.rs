@@ -146,6 +146,31 @@ ktest! {
 }
 
 ktest! {
+    fn what_a_record_takes_is_no_part_of_a_section() {
+        if !is_exact() {
+            return Err(Failure::Ignored("how long it takes needs a clock that counts instructions"));
+        }
+        let _tick = TickOff::new();
+        let timer = stint::time::Timer::new(|| {});
+        // The hook is there both times. One of them makes a record, of some hundred instructions.
+        let length = |kinds: KindSet| {
+            let _traced = Traced::of(kinds)?;
+            let _traces = Traces::with(Tracer::Irqsoff)?;
+            let flags = local_irq_save();
+            work(50_000);
+            timer.start_at(u64::MAX / 2);
+            local_irq_restore(flags);
+            Ok::<u64, Failure>(taken()?.found.length)
+        };
+        // Once before, so that all starts find the timer pending.
+        length(KindSet::NONE)?;
+        let (without, with) = (length(KindSet::NONE)?, length(KindSet::named("hrtimer_start").expect("an event"))?);
+        timer.cancel();
+        check!((without..without + 40).contains(&with), "{with} cycles with a record, {without} without");
+    }
+}
+
+ktest! {
     fn a_wake_up_that_has_to_wait_is_the_longest_and_as_long_as_it_was() {
         static GATE: Semaphore = Semaphore::new(0);
         static RAN: AtomicU64 = AtomicU64::new(0);
