@@ -1,7 +1,7 @@
 //! The bounds that are committed, beside what was measured.
 //!
-//! They stand in a file of the repository, one section for each model: `[bounds.full]`, then `name = instructions`. Other
-//! sections are somebody else's. A file without figures, or none, makes no section of the page.
+//! They stand in a file of the repository, one section for each model: `[bounds.full]`, then `name = instructions`; and
+//! `[bounds.full.alone]` where a condition is added. Other sections are somebody else's. A file without figures, or none, makes no section of the page.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -58,7 +58,7 @@ fn section(bounds: &[Bound]) -> String {
         "<h2>The bound</h2>\n<figure>\n<div class=\"scroll\"><table>\n<tr><th>at most, in instructions</th>",
     );
     for model in &models {
-        let _ = write!(html, "<th>{}</th>", escape(model));
+        let _ = write!(html, "<th>{}</th>", escape(&model.replace('.', ", ")));
     }
     html += "</tr>\n";
     for name in names {
@@ -73,7 +73,8 @@ fn section(bounds: &[Bound]) -> String {
     let _ = writeln!(
         html,
         "</table></div>\n<figcaption>Computed from the image, not measured: no path of it is longer ({FILE}, made by \
-         <code>make guarantee</code>; one CPU, the drivers in the image)</figcaption>\n</figure>"
+         <code>make guarantee</code>, docs/latency.md: one CPU, the drivers in the image; alone: one timer due in an \
+         interrupt)</figcaption>\n</figure>"
     );
     html
 }

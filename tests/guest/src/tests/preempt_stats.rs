@@ -501,6 +501,14 @@ ktest! {
         ] {
             check!(page.0.contains(wanted), "`{wanted}` is not in the report:\n{}", page.0);
         }
+        // A name of a function may have blanks; the line for programs has none within a word.
+        let mut worst = page.0.lines().filter(|line| line.starts_with("result preempt_stats.worst ")).peekable();
+        let first = worst.peek().copied().unwrap_or_default();
+        check!(first.contains(" rank=1 ") && first.contains("planted_masked"), "the worst section is told as `{first}`");
+        for line in worst {
+            let whole = line.split(' ').skip(4).all(|word| word.split('=').count() == 2);
+            check!(whole, "`{line}` has a word that is not key=value");
+        }
         check_eq!(Order::parse(&["top"]).ok(), Some(Order::Top));
     }
 }

@@ -65,6 +65,9 @@ fn taken() -> Result<Taken, Failure> {
     control::snapshot().ok_or_else(|| Failure::new(format_args!("the tracer has found nothing")))
 }
 
+/// What the statistics have for a tracer.
+type Worst = fn(&CpuStats) -> Section;
+
 /// One of each: masked and then preemption off, crossing each other.
 #[inline(never)]
 fn planted() {
@@ -83,7 +86,7 @@ ktest! {
             return Err(Failure::Ignored("which section is the longest needs a clock that counts instructions"));
         }
         let _tick = TickOff::new();
-        let worst: [(Tracer, fn(&CpuStats) -> Section, u64); 3] = [
+        let worst: [(Tracer, Worst, u64); 3] = [
             (Tracer::Irqsoff, |stats| stats.worst_irqs, 100_000),
             (Tracer::Preemptoff, |stats| stats.worst_preempt, 120_000),
             (Tracer::Preemptirqsoff, |stats| stats.ledger.max, 200_000),
