@@ -86,6 +86,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_and_its_switches_are_traced_in_order() {
         static GATE: Semaphore = Semaphore::new(0);
         let _traced = Traced::of(KindSet::named("sched").expect("a group"))?;
@@ -185,6 +186,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_boost_and_a_wait_for_a_mutex_are_traced() {
         static LOCK: Mutex<()> = Mutex::new(());
         let _traced = Traced::of(KindSet::DEFAULT)?;

@@ -174,6 +174,7 @@ ktest! {
 }
 
 ktest! {
+    only_in(models::PREEMPTED, models::AT_ONCE),
     fn a_wake_up_that_has_to_wait_is_the_longest_and_as_long_as_it_was() {
         static GATE: Semaphore = Semaphore::new(0);
         static RAN: AtomicU64 = AtomicU64::new(0);
