@@ -52,7 +52,7 @@ global_asm!(
     SAVED = const SAVED,
 );
 
-/// What can be an argument of [`call_if`](crate::call_if): one register.
+/// What can be an argument of [`call_if`](crate::call_if!): one register.
 ///
 /// # Safety
 /// [`Self::word`] is what the register holds where a function of the C ABI takes the value.
