@@ -3,7 +3,7 @@
 //! A latency reaches from the moment at which the task's timer was due to the task's first instruction. The trace has what
 //! happened meanwhile, and before; this is what it makes of that: a [`Part`] for each cause, with its time. Between two
 //! events the CPU was in one state, and the state says whose time it is: a handler's, a softirq's, of the code that had
-//! interrupts masked when the timer was due, and so on ([`State::cause`] has the order). The time of the events themselves
+//! interrupts masked when the timer was due, and so on (`State::cause` has the order). The time of the events themselves
 //! is a part of its own, [`Part::Tracing`].
 //!
 //! A task may be woken on one CPU and run on another. Until it is woken, the time is that of the CPU whose timer it is;

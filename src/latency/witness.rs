@@ -1,7 +1,7 @@
 //! Watches a run with the trace, and explains each new worst wake-up of it.
 //!
 //! All events are switched on for the run, and back to what was traced before behind it. At a new worst the measuring task looks through this CPU's last events, and those of the CPU whose timer
-//! woke it if that is another one: at most [`LOOK_BACK`] of each. That takes time, in which fragments may become due; the
+//! woke it if that is another one: at most `LOOK_BACK` of each. That takes time, in which fragments may become due; the
 //! run leaves them out ([`super::run`]).
 //!
 //! What it costs to record an event, and to pass a hook that makes none, is measured before the run, by events of its own:

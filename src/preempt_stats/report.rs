@@ -13,6 +13,7 @@ use crate::ksyms::{ReturnAddress, Symbol};
 use crate::locking::RawSpinLockIrqSave;
 use crate::shell::cpu_clock::cycles_to_ns;
 use crate::shell::units::{Ns, Percent};
+use crate::shell::words::OneWord;
 use crate::smp::call;
 use crate::start::boot_info;
 use core::fmt::{self, Write};
@@ -163,29 +164,14 @@ fn results(out: &mut dyn Write, stats: &CpuStats, elapsed: u64) -> fmt::Result {
              preempt={preempt}",
             section.cycles,
             section.kind,
-            Word(section.who),
-            Word(Symbol(from.site)),
-            Word(ReturnAddress(from.caller)),
-            Word(Symbol(to.site)),
-            Word(ReturnAddress(to.caller)),
+            OneWord(section.who),
+            OneWord(Symbol(from.site)),
+            OneWord(ReturnAddress(from.caller)),
+            OneWord(Symbol(to.site)),
+            OneWord(ReturnAddress(to.caller)),
         )?;
     }
     Ok(())
-}
-
-/// One word, whatever it is: a name of a function may have blanks.
-struct Word<T>(T);
-
-impl<T: fmt::Display> fmt::Display for Word<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        struct Joined<'a, 'b>(&'a mut fmt::Formatter<'b>);
-        impl fmt::Write for Joined<'_, '_> {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                text.chars().try_for_each(|c| self.0.write_char(if matches!(c, ' ' | '=') { '_' } else { c }))
-            }
-        }
-        write!(Joined(f), "{:#}", self.0)
-    }
 }
 
 /// Writes to the log what is over the budget and has not been told yet. Called by whoever drains the log.

@@ -1,4 +1,4 @@
-//! From a line to commands, and from a wrong word to the one that was meant.
+//! From a line to commands, from a wrong word to the one that was meant, and from a name to one word.
 //!
 //! A line is commands separated by `;`; a command is words separated by blanks; a word that begins with `#`
 //! begins a comment. There are no quotes and no variables.
@@ -6,6 +6,7 @@
 //! Context: any; pure.
 #![forbid(unsafe_code)]
 
+use core::fmt::{self, Write};
 use heapless::Vec;
 
 /// The most words of one command.
@@ -86,6 +87,25 @@ pub fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&
         .map(|(_, name)| name)
 }
 
+/// What prints as one word of a result line, whatever it is: with `_` for blanks and `=`. It is printed in its short form
+/// (`{:#}`).
+#[derive(Clone, Copy, Debug)]
+pub struct OneWord<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for OneWord<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Joined(f), "{:#}", self.0)
+    }
+}
+
+struct Joined<'a, 'b>(&'a mut fmt::Formatter<'b>);
+
+impl Write for Joined<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.0.write_char(if matches!(c, ' ' | '=') { '_' } else { c }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +129,12 @@ mod tests {
     fn words_are_separated_by_any_number_of_blanks() {
         assert_eq!(split("latency  period=1ms\tload=all").unwrap(), ["latency", "period=1ms", "load=all"]);
         assert_eq!(split("a b c d e f g h i j k l m n o p q"), Err(17));
+    }
+
+    #[test]
+    fn a_name_with_blanks_prints_as_one_word() {
+        let name = "<&Heap as GlobalAlloc<N = 1>>::dealloc";
+        assert_eq!(std::format!("{}", OneWord(name)), "<&Heap_as_GlobalAlloc<N___1>>::dealloc");
     }
 
     #[test]

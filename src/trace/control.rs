@@ -7,7 +7,7 @@
 //! Invariant: what is recorded is a subset of what has its hooks and its memory. While somebody prints a trace nothing is
 //! recorded ([`pause`]): printing would make events of its own, and push those out that it is to print.
 //!
-//! Context: threads; [`start_at_boot`] boot. Lock: CONTROL, and inside it that of `patching`.
+//! Context: threads; `start_at_boot` boot. Lock: CONTROL, and inside it that of `patching`.
 
 use super::event::KindSet;
 use super::snapshot::{self, Taken};

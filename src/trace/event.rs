@@ -1,8 +1,8 @@
 //! What can be traced: the events, their names, and how they lie in a ring.
 //!
 //! Names and fields are Linux's (docs/tracing.md has the table, and what differs). A kind of event has one bit in the set
-//! of those that are wanted, and belongs to one group. In a ring an event is its [`Kind`] and three words; [`Event::pack`]
-//! and [`Event::unpack`] are each other's inverse. A task is its number, the idle tasks being all 0, as in Linux.
+//! of those that are wanted, and belongs to one group. In a ring an event is its [`Kind`] and three words; `Event::pack`
+//! and `Event::unpack` are each other's inverse. A task is its number, the idle tasks being all 0, as in Linux.
 //!
 //! Context: any; pure.
 #![forbid(unsafe_code)]

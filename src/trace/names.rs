@@ -4,10 +4,10 @@
 //! remembered as they end, in a table with a place for each number modulo [`REMEMBERED`]: numbers are handed out in order,
 //! so the last [`REMEMBERED`] that ended young are there. Whoever is in neither prints as `<...>`, as in ftrace.
 //!
-//! A place is taken by exchanging its number for [`BUSY`]; who finds that there leaves the place to the other CPU that is writing
+//! A place is taken by exchanging its number for `BUSY`; who finds that there leaves the place to the other CPU that is writing
 //! it. A reader looks at the number before and behind the name.
 //!
-//! Context: [`remember`] any, IRQs masked, no lock, no loop; [`Names::now`] threads.
+//! Context: `remember` any, IRQs masked, no lock, no loop; [`Names::now`] threads.
 
 use crate::task::{self, Name, Task};
 use alloc::vec::Vec;

@@ -1,6 +1,6 @@
 //! What surrounds an event: the task that ran, and ftrace's four characters.
 //!
-//! Context: [`Stamp::now`] any; the rest pure.
+//! Context: `Stamp::now` any; the rest pure.
 
 use crate::preempt::{HARDIRQ_MASK, NMI_MASK, PREEMPT_MASK, SOFTIRQ_OFFSET};
 use crate::sched::Class;

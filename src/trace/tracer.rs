@@ -13,7 +13,7 @@
 //!
 //! Each CPU keeps its own maximum, so no hook waits for another CPU; the largest of them is the tracer's. **A new maximum is
 //! copied where it is found**, in the hook, after its end was read: the window's records go from the rings to the CPU's
-//! snapshot ([`snapshot`](super::snapshot)). Bound: that of a copy. Of a section the copy is a part of the hook, which is
+//! snapshot ([`snapshot`]). Bound: that of a copy. Of a section the copy is a part of the hook, which is
 //! taken off. For `wakeup_rt` no wake-up counts that began before the copy was done.
 //!
 //! Invariant: a CPU's state is written by that CPU with interrupts masked; but for who waits in its `Wakeup`, which belongs to

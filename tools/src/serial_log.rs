@@ -15,9 +15,9 @@ const BANNER: &str = ", a preemptible kernel for AArch64";
 /// The banner has fewer lines than this.
 const BANNER_LINES: usize = 14;
 const WAKEUP: &str = "latency.wakeup";
-/// Where the time of a late wake-up went: its fields that are parts, which add up to its value, are [`PARTS`].
+/// Where the time of a late wake-up went: its fields [`PARTS`] add up to its value.
 const BLAME: &str = "latency.blame";
-/// See [`BLAME`]; in the order in which the kernel writes them.
+/// The parts of a `latency.blame`, in the order in which the kernel writes them.
 pub const PARTS: [&str; 16] = [
     "masked",
     "preempt_off",
