@@ -23,6 +23,7 @@ pub mod cargo;
 pub mod chainload;
 pub mod debug;
 pub mod dtb;
+pub mod guarantee;
 pub mod image;
 pub mod ksyms;
 pub mod licences;

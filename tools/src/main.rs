@@ -16,7 +16,7 @@ use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
-use stint_tools::{bench, cargo, debug, image, licences, run, scaling, sweep, testrun};
+use stint_tools::{bench, cargo, debug, guarantee, image, licences, run, scaling, sweep, testrun};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -61,6 +61,15 @@ enum Task {
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
+    /// Compute how long the CPU can be closed to the most important task
+    Guarantee {
+        /// Compute alone, boot nothing
+        #[arg(long)]
+        no_measuring: bool,
+        /// Show the longest path of each figure
+        #[arg(long)]
+        paths: bool,
+    },
     /// Make the image of an SD card for a Raspberry Pi 4
     Sdcard(SdOptions),
     /// A terminal for a board's serial line, which keeps everything that was said
@@ -104,6 +113,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Bench(options) => bench::bench(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Guarantee { no_measuring, paths } => guarantee::guarantee(!no_measuring, *paths)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
         Task::Serial(options) => serial::serial(options)?,
         Task::Chainload(options) => chainload::chainload(options)?,
