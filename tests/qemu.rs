@@ -27,6 +27,8 @@ mod chainload;
 mod cpus;
 #[path = "qemu/figures.rs"]
 mod figures;
+#[path = "qemu/guarantee.rs"]
+mod guarantee;
 #[path = "qemu/isolation.rs"]
 mod isolation;
 #[path = "qemu/latency.rs"]
@@ -165,6 +167,7 @@ fn main() -> ExitCode {
         isolation::trials(&mut followers);
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
+        guarantee::trials(&mut followers);
         alone::trials(&mut followers);
     }
     if all || board.as_deref() == Some("rpi4") {

@@ -92,7 +92,13 @@ const LEAST: u64 = 100;
 ///
 /// # Errors
 /// When the file is no image of this kernel.
-pub fn compute(elf: &[u8], names: &dyn Inlined, model: &Model, alone: bool, limits: &Limits) -> Result<Bounds> {
+pub fn compute(
+    elf: &[u8],
+    names: &dyn Inlined,
+    model: &Model,
+    alone: bool,
+    limits: &Limits,
+) -> Result<Bounds> {
     let code = Code::read(elf, model.keys)?;
     let limits = limits.on(model.name, alone);
     let returns = returning(&code);
@@ -162,8 +168,10 @@ impl<'a> Looked<'a> {
 
     /// The longest section among some.
     fn worst(&self, which: impl Fn(&Section) -> bool) -> Option<(u64, &Section)> {
-        let own = self.walker.sections.iter().filter(|section| section.begin == Begin::Closed && which(section));
-        own.map(|section| (self.whole(section.length, section.end), section)).max_by_key(|(length, _)| *length)
+        let own =
+            self.walker.sections.iter().filter(|section| section.begin == Begin::Closed && which(section));
+        own.map(|section| (self.whole(section.length, section.end), section))
+            .max_by_key(|(length, _)| *length)
     }
 
     fn figure(&self, name: &'static str, found: Option<(u64, &Section)>) -> Figure {
@@ -200,7 +208,8 @@ impl<'a> Looked<'a> {
         let section = self.figure("section", self.worst(|s| in_thread(s) && s.end != End::GivesWay));
         let softirq = self.figure("softirq", self.worst(|s| in_thread(s) && s.end == End::GivesWay));
         // Behind the piece of a softirq that gives way: to the return, or to the switch.
-        let rest = |end: End| self.worst(|s| s.summary.entry == entry && s.end == end).map_or(0, |(rest, _)| rest);
+        let rest =
+            |end: End| self.worst(|s| s.summary.entry == entry && s.end == end).map_or(0, |(rest, _)| rest);
         let (to_return, to_switch) = (rest(End::Return), rest(End::Switch));
 
         let (direct, path) = self.interrupt(1, |end| end == End::Return)?;
@@ -231,7 +240,10 @@ impl<'a> Looked<'a> {
         let wake = Figure {
             name: "wake",
             value: hold + to_task.value,
-            path: vec![format!("  {hold} until the interrupt is taken, {} from there to the task", to_task.value)],
+            path: vec![format!(
+                "  {hold} until the interrupt is taken, {} from there to the task",
+                to_task.value
+            )],
         };
         bounds.figures.extend([section, softirq, interrupt, schedule, to_task, wake]);
         Ok(())
@@ -239,5 +251,6 @@ impl<'a> Looked<'a> {
 }
 
 fn symbol(code: &Code, name: &str) -> Result<u64> {
-    code.symbol(name).with_context(|| format!("the image has no function `{name}`; what it does cannot be bounded"))
+    code.symbol(name)
+        .with_context(|| format!("the image has no function `{name}`; what it does cannot be bounded"))
 }

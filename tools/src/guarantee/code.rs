@@ -36,6 +36,8 @@ const BOUNDS: &str = ".bounds";
 const BOUND_BYTES: usize = 24;
 /// Passes that stand for "here a softirq gives way".
 const GIVES_WAY: u64 = u64::MAX;
+/// The key of preempt-stats, whose sites are what changes the mask and the preempt word.
+const PREEMPT_STATS: u32 = 8;
 /// Bytes of an entry of the `.patch` table.
 const PATCH_BYTES: usize = 16;
 
@@ -55,6 +57,8 @@ pub struct Code {
     functions: std::collections::HashSet<u64>,
     bounds: HashMap<u64, Bound>,
     gives_way: std::collections::HashSet<u64>,
+    /// Where the mask or the count changes, as preempt-stats knows.
+    hooks: std::collections::HashSet<u64>,
     /// Numbers to compute with, but addresses to call: every function whose address is in data.
     pointers: Vec<u64>,
 }
@@ -73,6 +77,7 @@ impl Code {
             functions: std::collections::HashSet::new(),
             bounds: HashMap::new(),
             gives_way: std::collections::HashSet::new(),
+            hooks: std::collections::HashSet::new(),
             pointers: Vec::new(),
         };
         for section in file.sections() {
@@ -156,6 +161,9 @@ impl Code {
                 self.plain_word(site) == Some(original),
                 "the .patch entry at {address:#x} says that {original:#010x} stands at {site:#x}, which is not so"
             );
+            if key == PREEMPT_STATS {
+                self.hooks.insert(site);
+            }
             if keys.iter().any(|&on| on as u32 == key) {
                 let distance = (target as i64 - site as i64) >> 2;
                 self.patched.insert(site, 0x1400_0000 | distance as u32 & 0x03ff_ffff);
@@ -277,6 +285,12 @@ impl Code {
         self.bounds.get(&address).copied()
     }
 
+    /// Whether preempt-stats has a site here.
+    #[must_use]
+    pub fn is_hook(&self, address: u64) -> bool {
+        self.hooks.contains(&address)
+    }
+
     /// Whether a softirq gives way here.
     #[must_use]
     pub fn gives_way(&self, address: u64) -> bool {
@@ -305,6 +319,7 @@ impl Code {
             functions: std::collections::HashSet::new(),
             bounds: bounds.iter().copied().collect(),
             gives_way: std::collections::HashSet::new(),
+            hooks: std::collections::HashSet::new(),
             pointers: Vec::new(),
         };
         let mut start = address;
@@ -316,6 +331,11 @@ impl Code {
             start = end;
         }
         code
+    }
+
+    /// The mask or the count changes there.
+    pub fn hook(&mut self, address: u64) {
+        self.hooks.insert(address);
     }
 
     /// A softirq gives way there.

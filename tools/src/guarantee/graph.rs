@@ -152,7 +152,8 @@ impl Graph {
     fn run_loop(&self, component: &[Node], part: &Part, found: &mut Longest) -> Result<(), Unbounded> {
         let cut = self.cut(component)?;
         let inner = Part { inside: component.to_vec(), cut: cut.nodes.clone() };
-        let blank = || Longest { length: vec![None; self.edges.len()], from: vec![From::Start; self.edges.len()] };
+        let blank =
+            || Longest { length: vec![None; self.edges.len()], from: vec![From::Start; self.edges.len()] };
 
         // To the first cut, and to everything that is reached without one.
         let mut before = blank();
@@ -234,9 +235,7 @@ impl Graph {
 
     fn is_loop(&self, component: &[Node], part: &Part) -> bool {
         component.len() > 1
-            || self.edges[component[0]]
-                .iter()
-                .any(|&(to, _)| to == component[0] && !part.cut.contains(&to))
+            || self.edges[component[0]].iter().any(|&(to, _)| to == component[0] && !part.cut.contains(&to))
     }
 
     fn member(&self, part: &Part) -> Vec<bool> {
@@ -248,7 +247,9 @@ impl Graph {
     fn components(&self, part: &Part) -> Vec<Vec<Node>> {
         let mut gone = vec![false; self.edges.len()];
         part.cut.iter().for_each(|&node| gone[node] = true);
-        components(self.edges.len(), &part.inside, &gone, |node, at| self.edges[node].get(at).map(|edge| edge.0))
+        components(self.edges.len(), &part.inside, &gone, |node, at| {
+            self.edges[node].get(at).map(|edge| edge.0)
+        })
     }
 }
 

@@ -152,8 +152,11 @@ fn immediate(word: u32, pc: u64, rd: u8, rn: u8, wide: bool) -> Op {
         // adr, adrp
         0b000 | 0b001 => {
             let offset = signed(bits(word, 23, 5) << 2 | bits(word, 30, 29), 21);
-            let value =
-                if wide { (pc & !0xfff).wrapping_add_signed(offset << 12) } else { pc.wrapping_add_signed(offset) };
+            let value = if wide {
+                (pc & !0xfff).wrapping_add_signed(offset << 12)
+            } else {
+                pc.wrapping_add_signed(offset)
+            };
             Op::Set { rd, value }
         }
         0b010 => Op::AddImm {
@@ -311,7 +314,8 @@ fn registers(word: u32, rd: u8, rn: u8, rm: u8, wide: bool) -> Op {
     }
     // Conditional select, and those of one, two and three sources, leave the flags alone.
     let select = bits(word, 28, 21) == 0b1101_0100;
-    let sources = bits(word, 28, 21) == 0b1101_0110 && bits(word, 29, 29) == 0 || bits(word, 28, 24) == 0b11011;
+    let sources =
+        bits(word, 28, 21) == 0b1101_0110 && bits(word, 29, 29) == 0 || bits(word, 28, 24) == 0b11011;
     Op::Other { writes: 1 << rd, flags: !(select || sources) }
 }
 

@@ -8,10 +8,7 @@ fn branches_know_their_targets() {
     assert_eq!(flow(0x1400_0002, PC), Flow::Jump(0x1008));
     assert_eq!(flow(0x97ff_ffff, PC), Flow::Call(0xffc));
     assert_eq!(flow(0x5400_0041, PC), Flow::Branch(Test::Flags(1), 0x1008));
-    assert_eq!(
-        flow(0xb4ff_ffe1, PC),
-        Flow::Branch(Test::Zero { reg: 1, wide: true, nonzero: false }, 0xffc)
-    );
+    assert_eq!(flow(0xb4ff_ffe1, PC), Flow::Branch(Test::Zero { reg: 1, wide: true, nonzero: false }, 0xffc));
     assert_eq!(
         flow(0x3500_0040, PC),
         Flow::Branch(Test::Zero { reg: 0, wide: false, nonzero: true }, 0x1008)

@@ -203,13 +203,18 @@ impl Limits {
 
     /// What the guarantee leaves out, with the reasons.
     pub fn conditions(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.left_out.iter().map(|(name, reason)| (name.as_str(), reason.as_str()))
+        self.absent.iter().chain(&self.left_out).map(|(name, reason)| (name.as_str(), reason.as_str()))
     }
 
     /// The committed bound of a figure.
     #[must_use]
     pub fn committed(&self, model: &str, figure: &str) -> Option<u64> {
         self.bounds.iter().find(|(of, name, _)| of == model && name == figure).map(|(.., most)| *most)
+    }
+
+    /// What is assumed of loops that do not say it themselves: how often they go back, and why.
+    pub fn assumed(&self) -> impl Iterator<Item = (&str, u64, &str)> {
+        self.loops.iter().map(|(name, times, reason)| (name.as_str(), *times, reason.as_str()))
     }
 
     /// What is executed and not computed, with the reasons.
@@ -223,7 +228,8 @@ impl Limits {
         let copies = self.copies.iter().map(|(name, ..)| name.clone());
         let calls = self.calls.iter().map(|(site, target, _)| format!("{site} -> {target}"));
         let recursion = self.recursion.iter().map(|(name, ..)| name.clone());
-        let names = self.absent.iter().chain(&self.left_out).chain(&self.measured).map(|(name, _)| name.clone());
+        let names =
+            self.absent.iter().chain(&self.left_out).chain(&self.measured).map(|(name, _)| name.clone());
         let alone = self.alone.iter().map(|(name, ..)| name.clone());
         let absent = self.absent_in.iter().map(|(_, name, _)| name.clone());
         loops.chain(copies).chain(calls).chain(recursion).chain(names).chain(alone).chain(absent)
@@ -265,7 +271,9 @@ mod tests {
         assert_eq!(limits.calls().collect::<Vec<_>>(), [("x::y", "z")]);
         assert_eq!(limits.recursion("the r here"), Some(("r", 4)));
         assert!(limits.absent("s").is_some() && limits.absent("t").is_none());
-        assert!(limits.on("rt", false).absent("t").is_some() && limits.on("full", false).absent("t").is_none());
+        assert!(
+            limits.on("rt", false).absent("t").is_some() && limits.on("full", false).absent("t").is_none()
+        );
         assert!(limits.left_out("u").is_some() && limits.left_out("v").is_some());
         assert_eq!(limits.masked("w"), Some("w"));
         assert_eq!(limits.passes(|name| name == "q"), None);

@@ -29,7 +29,14 @@ impl Nest {
         nest
     }
 
-    fn find(&mut self, edges: &[Vec<Node>], start: Node, inside: &[Node], gone: &[bool], parent: Option<usize>) {
+    fn find(
+        &mut self,
+        edges: &[Vec<Node>],
+        start: Node,
+        inside: &[Node],
+        gone: &[bool],
+        parent: Option<usize>,
+    ) {
         let next = |node: Node, at: usize| edges[node].get(at).copied();
         for component in components(edges.len(), inside, gone, next) {
             let itself = |node: Node| edges[node].contains(&node) && !gone[node];
@@ -45,7 +52,9 @@ impl Nest {
             }
             let mut without = gone.to_vec();
             let mut entered = false;
-            for (from, to) in edges.iter().enumerate().flat_map(|(from, to)| to.iter().map(move |&to| (from, to))) {
+            for (from, to) in
+                edges.iter().enumerate().flat_map(|(from, to)| to.iter().map(move |&to| (from, to)))
+            {
                 if member[to] && !member[from] {
                     (without[to], entered) = (true, true);
                 }
@@ -68,7 +77,8 @@ impl Nest {
     #[must_use]
     pub fn own(&self, nodes: &[Node]) -> Vec<Node> {
         let chain = |node: Node| {
-            let mut chain: Vec<usize> = std::iter::successors(self.home[node], |&of| self.parent[of]).collect();
+            let mut chain: Vec<usize> =
+                std::iter::successors(self.home[node], |&of| self.parent[of]).collect();
             chain.reverse();
             chain
         };

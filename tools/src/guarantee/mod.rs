@@ -159,7 +159,8 @@ pub fn guarantee(measuring: bool, paths: bool) -> Result<()> {
 /// One model as a table.
 #[must_use]
 pub fn render(one: &Computed, measured: Option<&Measured>, paths: bool) -> String {
-    let mut text = format!("\npreempt={}{:>34}{:>16}{:>12}\n", one.model.name, "computed", "one timer due", "measured");
+    let mut text =
+        format!("\npreempt={}{:>34}{:>16}{:>12}\n", one.model.name, "computed", "one timer due", "measured");
     for found in &one.bounds.figures {
         let what = match found.name {
             "irqs" => "interrupts masked",
@@ -172,7 +173,6 @@ pub fn render(one: &Computed, measured: Option<&Measured>, paths: bool) -> Strin
         };
         let seen = measured.and_then(|measured| match found.name {
             "irqs" => Some(measured.irqs),
-            "section" => Some(measured.section),
             "wake" => Some(measured.wake),
             _ => None,
         });
@@ -185,6 +185,10 @@ pub fn render(one: &Computed, measured: Option<&Measured>, paths: bool) -> Strin
         if paths {
             found.path.iter().for_each(|line| text += &format!("{line}\n"));
         }
+    }
+    if let Some(measured) = measured {
+        text +=
+            &format!("  Measured: a request to switch waited {} at most.\n", figure(measured.request as f64));
     }
     match one.bounds.value("wake") {
         Some(wake) => {
@@ -201,11 +205,19 @@ pub fn render(one: &Computed, measured: Option<&Measured>, paths: bool) -> Strin
 
 /// On what it depends.
 fn conditions(computed: &[Computed], limits: &Limits) -> String {
-    let mut text = String::from("\nOne CPU, GICv3, after the boot. Left out, so conditions of the guarantee:\n");
+    let mut text =
+        String::from("\nConditions: one CPU, GICv3, after the boot. Never executed, or not in a section:\n");
     limits.conditions().for_each(|(name, reason)| text += &format!("  {name:<40} {reason}\n"));
+    text += "Assumed of loops that do not say it themselves, and how often they go back to their start:\n";
+    limits
+        .assumed()
+        .for_each(|(name, times, reason)| text += &format!("  {name:<40} {times:>3}  {reason}\n"));
     text += "Not computed, measured only: sections through\n";
     limits.measured().for_each(|(name, reason)| text += &format!("  {name:<40} {reason}\n"));
     let ends: BTreeSet<_> = computed.iter().flat_map(|one| &one.bounds.never_return).collect();
-    text += &format!("Paths into {} functions that never return are left out: panics, and the ends of tasks.\n", ends.len());
+    text += &format!(
+        "Paths into {} functions that never return are left out: panics, and the ends of tasks.\n",
+        ends.len()
+    );
     text
 }

@@ -85,7 +85,7 @@ impl<'data> Names<'data> {
                         let parts: Vec<&str> = file.rsplit('/').take(3).collect();
                         parts.into_iter().rev().collect::<Vec<_>>().join("/")
                     }
-                    None => file.rsplit_once("/library/").map_or(&*file, |(_, rest)| rest).to_owned(),
+                    None => file.rsplit_once("/library/").map_or(file, |(_, rest)| rest).to_owned(),
                 };
                 format!("{short}:{}", location.line.unwrap_or(0))
             });

@@ -24,7 +24,14 @@ pub fn path(walker: &Walker<'_>, section: &Section, least: u64) -> Vec<String> {
 }
 
 /// The longest path from a function's entry to an end inside of it.
-pub fn head(walker: &Walker<'_>, summary: &Rc<Summary>, end: End, node: Node, least: u64, lines: &mut Vec<String>) {
+pub fn head(
+    walker: &Walker<'_>,
+    summary: &Rc<Summary>,
+    end: End,
+    node: Node,
+    least: u64,
+    lines: &mut Vec<String>,
+) {
     trace(walker, summary, &summary.body.entry, node, least, 0, lines);
     // The end may be inside of a call.
     for callee in walker.callees(summary, node) {
@@ -72,7 +79,10 @@ pub fn trace(
         if let Some((passes, pass)) = through_loop {
             if passes.saturating_mul(pass) >= least {
                 let place = walker.place(body.nodes[from].0);
-                lines.push(format!("{indent}{:>6}  {passes} passes of {pass} at {place}", passes.saturating_mul(pass)));
+                lines.push(format!(
+                    "{indent}{:>6}  {passes} passes of {pass} at {place}",
+                    passes.saturating_mul(pass)
+                ));
             }
             continue;
         }
@@ -83,7 +93,8 @@ pub fn trace(
             && weight >= least
         {
             let place = walker.place(body.nodes[from].0);
-            lines.push(format!("{indent}{weight:>6}  {} from {place}", short(walker.code.name(callee.entry))));
+            lines
+                .push(format!("{indent}{weight:>6}  {} from {place}", short(walker.code.name(callee.entry))));
             inside(walker, callee, *exit, least, depth + 1, lines);
         }
     }

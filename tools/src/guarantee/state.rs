@@ -41,7 +41,8 @@ pub struct Machine {
 
 impl Machine {
     /// A thread between its sections.
-    pub const OPEN: Self = Self { masked: false, count: 0, idle: false, quiet: false, saved: 0, saved_len: 0 };
+    pub const OPEN: Self =
+        Self { masked: false, count: 0, idle: false, quiet: false, saved: 0, saved_len: 0 };
 
     /// What is interrupted by an interrupt that just came, with this count.
     #[must_use]
@@ -212,7 +213,9 @@ impl Registers {
             Test::Flags(condition) => holds(condition, self.flags),
             Test::Zero { reg, wide, nonzero } => match self.get(reg) {
                 Value::Const(value) => Some((narrow(value, wide) != 0) == nonzero),
-                Value::Low(low, high) if !wide || high || low != 0 => Some((low != 0 || wide && high) == nonzero),
+                Value::Low(low, high) if !wide || high || low != 0 => {
+                    Some((low != 0 || wide && high) == nonzero)
+                }
                 // A task is somewhere.
                 Value::Task => Some(nonzero),
                 _ => None,
@@ -257,7 +260,9 @@ impl Registers {
                         self.and(rd, value, narrow(mask, wide), flags, wide);
                     }
                     (false, Value::Const(0), value) if wide => self.set(rd, value),
-                    (false, Value::Const(0), Value::Low(low, _)) => self.set(rd, Value::Const(u64::from(low))),
+                    (false, Value::Const(0), Value::Low(low, _)) => {
+                        self.set(rd, Value::Const(u64::from(low)))
+                    }
                     (false, Value::Const(a), Value::Const(b)) => {
                         self.set(rd, Value::Const(narrow(a | b, wide)));
                     }
@@ -288,7 +293,8 @@ impl Registers {
             }
             Op::Store { rt, rn, offset, bytes } => {
                 if self.base(rn) == Value::Task && offset == REQUEST {
-                    machine.quiet = machine.masked && matches!(self.get(rt), Value::Const(value) if value != 0);
+                    machine.quiet =
+                        machine.masked && matches!(self.get(rt), Value::Const(value) if value != 0);
                 }
                 if self.base(rn) == Value::Task && offset == COUNT && bytes >= 4 {
                     machine.count = match self.get(rt) {
@@ -388,7 +394,9 @@ impl Registers {
         };
         // Equal they can be only if their low halves are.
         let differ = match (left, right) {
-            (Value::Low(low, _), Value::Const(b)) | (Value::Const(b), Value::Low(low, _)) => sub && low != b as u32,
+            (Value::Low(low, _), Value::Const(b)) | (Value::Const(b), Value::Low(low, _)) => {
+                sub && low != b as u32
+            }
             _ => false,
         };
         self.set(rd, result);
@@ -406,7 +414,7 @@ fn flags_of(a: u64, b: u64, sub: bool, wide: bool) -> u8 {
     let width = if wide { 64 } else { 32 };
     let sign = |value: u64| value >> (width - 1) & 1 == 1;
     let result = narrow(if sub { a.wrapping_sub(b) } else { a.wrapping_add(b) }, wide);
-    let carry = if sub { a >= b } else { u128::from(a) + u128::from(b) >> width != 0 };
+    let carry = if sub { a >= b } else { (u128::from(a) + u128::from(b)) >> width != 0 };
     let overflow = if sub {
         sign(a) != sign(b) && sign(result) != sign(a)
     } else {

@@ -58,7 +58,8 @@ fn the_word_is_not_zero_while_the_count_is_not() {
 
 #[test]
 fn a_request_that_was_taken_back_stays_away_while_interrupts_are_masked() {
-    let withdraw = [TASK, MASK, Op::Set { rd: 9, value: 1 }, Op::Store { rt: 9, rn: 8, offset: 12, bytes: 4 }];
+    let withdraw =
+        [TASK, MASK, Op::Set { rd: 9, value: 1 }, Op::Store { rt: 9, rn: 8, offset: 12, bytes: 4 }];
     let masked = [&withdraw[..], &[LOAD_WORD]].concat();
     assert_eq!(run(Machine::OPEN, &masked).0.decide(ZERO), Some(false));
     let opened = [&withdraw[..], &[OPEN, LOAD_WORD]].concat();
@@ -124,7 +125,8 @@ fn a_join_keeps_what_is_the_same() {
 
 #[test]
 fn a_call_destroys_what_the_aapcs_says() {
-    let (mut registers, ..) = run(Machine::OPEN, &[Op::Set { rd: 9, value: 1 }, Op::Set { rd: 19, value: 2 }]);
+    let (mut registers, ..) =
+        run(Machine::OPEN, &[Op::Set { rd: 9, value: 1 }, Op::Set { rd: 19, value: 2 }]);
     registers.call();
     assert_eq!((registers.get(9), registers.get(19)), (Value::Any, Value::Const(2)));
 }

@@ -89,7 +89,9 @@ fn constant_before(code: &Code, from: u64, register: u8) -> Option<u64> {
     while at + WINDOW * 4 > from {
         match op(code.word(at)?, at) {
             Op::Set { rd, value } if rd == register => return Some(value + added),
-            Op::AddImm { rd, rn, value, sub: false, .. } if rd == register && rn == register => added += value,
+            Op::AddImm { rd, rn, value, sub: false, .. } if rd == register && rn == register => {
+                added += value
+            }
             Op::Other { writes, .. } if writes >> register & 1 == 1 => return None,
             Op::Load { rt, .. } if rt == register => return None,
             Op::AddReg { rd, .. } | Op::Logic { rd, .. } | Op::AndImm { rd, .. } | Op::AddImm { rd, .. }
@@ -113,7 +115,9 @@ fn last_index(code: &Code, from: u64) -> Option<u64> {
         {
             let mut compare = at - 4;
             while compare + WINDOW * 4 > at {
-                if let Op::AddImm { rd: 31, value, sub: true, flags: true, .. } = op(code.word(compare)?, compare) {
+                if let Op::AddImm { rd: 31, value, sub: true, flags: true, .. } =
+                    op(code.word(compare)?, compare)
+                {
                     return Some(if condition == HIGHER { value } else { value.checked_sub(1)? });
                 }
                 compare -= 4;

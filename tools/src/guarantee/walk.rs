@@ -173,7 +173,13 @@ pub struct Walker<'a> {
 impl<'a> Walker<'a> {
     /// An analysis of sections of one kind.
     #[must_use]
-    pub fn new(code: &'a Code, names: &'a dyn Inlined, limits: &'a Limits, kind: Kind, returns: HashSet<u64>) -> Self {
+    pub fn new(
+        code: &'a Code,
+        names: &'a dyn Inlined,
+        limits: &'a Limits,
+        kind: Kind,
+        returns: HashSet<u64>,
+    ) -> Self {
         Self {
             code,
             names,
@@ -203,10 +209,8 @@ impl<'a> Walker<'a> {
     #[must_use]
     pub fn place(&self, address: u64) -> String {
         let frames = self.names.frames(address);
-        let inlined: Vec<String> = frames
-            .iter()
-            .map(|frame| format!("{} ({})", frame.function, frame.place))
-            .collect();
+        let inlined: Vec<String> =
+            frames.iter().map(|frame| format!("{} ({})", frame.function, frame.place)).collect();
         if inlined.is_empty() {
             return self.code.place(address);
         }
@@ -244,7 +248,12 @@ impl<'a> Walker<'a> {
                     return self.look(context, arguments);
                 }
                 // Nobody calls itself any deeper: there is no way back from here.
-                return Rc::new(Summary { entry, exits: BTreeMap::new(), heads: BTreeMap::new(), body: Body::empty() });
+                return Rc::new(Summary {
+                    entry,
+                    exits: BTreeMap::new(),
+                    heads: BTreeMap::new(),
+                    body: Body::empty(),
+                });
             }
             if self.kind.closed(machine) {
                 let text = format!("recursion into {}", self.code.name(entry));
@@ -253,7 +262,8 @@ impl<'a> Walker<'a> {
             return self.assumed(entry, machine);
         }
         let recursive = self.limits.recursion(self.code.name(entry)).is_some();
-        let inside = self.calls.iter().any(|((of, ..), _)| self.limits.recursion(self.code.name(*of)).is_some());
+        let inside =
+            self.calls.iter().any(|((of, ..), _)| self.limits.recursion(self.code.name(*of)).is_some());
         let summary = self.look(context, arguments);
         // What was found inside of a recursion holds for its depth alone.
         if recursive || !inside {
@@ -314,7 +324,21 @@ impl<'a> Walker<'a> {
                 let what = op(word, pc);
                 // The pair of `local_irq_save`: the old mask will be restored. A mask that is read alone is looked at.
                 let saves = matches!(what, Op::ReadMask { .. })
-                    && self.code.word(next).is_some_and(|word| matches!(op(word, next), Op::MaskImm { set: true, .. }));
+                    && self
+                        .code
+                        .word(next)
+                        .is_some_and(|word| matches!(op(word, next), Op::MaskImm { set: true, .. }));
+                // Every site of preempt-stats changes the mask or the word of the running task: none may go unnoticed.
+                if let Op::Store { rn, .. } = what
+                    && self.code.is_hook(pc)
+                    && registers.get(rn) != Value::Task
+                {
+                    let text = format!(
+                        "the preempt word is stored by a pointer that is not known: {}",
+                        self.place(pc)
+                    );
+                    self.problem(text);
+                }
                 let effect = registers.step(what, &mut after, self.code);
                 if saves {
                     Registers::saves(&mut after);
@@ -326,13 +350,20 @@ impl<'a> Walker<'a> {
                 {
                     self.pointers.insert(value);
                 }
-                let gives_way = self.code.gives_way(pc) && self.kind == Kind::Any && machine.serves_softirq_only();
+                let gives_way =
+                    self.code.gives_way(pc) && self.kind == Kind::Any && machine.serves_softirq_only();
                 self.plain(node, next, after, &registers, gives_way, found);
             }
             Flow::Wait => {
                 found.ends.insert((node, End::Open));
                 let to = found.meet(next, machine, &registers);
-                found.steps[node].push(Step { to, weight: None, start: Some(0), resumed: None, via: Via::Plain });
+                found.steps[node].push(Step {
+                    to,
+                    weight: None,
+                    start: Some(0),
+                    resumed: None,
+                    via: Via::Plain,
+                });
             }
             Flow::Trap => {}
             Flow::Branch(test, target) => {
@@ -345,7 +376,8 @@ impl<'a> Walker<'a> {
                 }
             }
             Flow::Jump(target) => {
-                let leaves = self.code.is_function(target) && target != entry && !self.code.same_function(pc, target);
+                let leaves =
+                    self.code.is_function(target) && target != entry && !self.code.same_function(pc, target);
                 if leaves {
                     self.call(node, &[target], None, &registers, found);
                 } else {
@@ -392,7 +424,8 @@ impl<'a> Walker<'a> {
     /// Whether the limits say that a function, or what is inlined at its start, is never executed.
     pub fn is_absent(&mut self, entry: u64) -> bool {
         let inlined = self.code.beginning(entry).flat_map(|at| self.names.frames(at).to_vec());
-        let names = std::iter::once(self.code.name(entry).to_owned()).chain(inlined.map(|frame| frame.function));
+        let names =
+            std::iter::once(self.code.name(entry).to_owned()).chain(inlined.map(|frame| frame.function));
         let found = names.into_iter().find_map(|name| self.limits.absent(&name).map(str::to_owned));
         found.is_some_and(|entry| {
             self.used.insert(entry);
@@ -401,7 +434,15 @@ impl<'a> Walker<'a> {
     }
 
     /// An instruction that goes on to `to` in the state `after`.
-    fn plain(&self, node: Node, to: u64, after: Machine, registers: &Registers, cut: bool, found: &mut Found) {
+    fn plain(
+        &self,
+        node: Node,
+        to: u64,
+        after: Machine,
+        registers: &Registers,
+        cut: bool,
+        found: &mut Found,
+    ) {
         let before = found.nodes[node].1;
         let (was, is) = (self.kind.closed(before), self.kind.closed(after));
         let to = found.meet(to, after, registers);
@@ -422,7 +463,14 @@ impl<'a> Walker<'a> {
     }
 
     /// A call of one of `targets`, which comes back to `back` or, for a jump, to this function's caller.
-    fn call(&mut self, node: Node, targets: &[u64], back: Option<u64>, registers: &Registers, found: &mut Found) {
+    fn call(
+        &mut self,
+        node: Node,
+        targets: &[u64],
+        back: Option<u64>,
+        registers: &Registers,
+        found: &mut Found,
+    ) {
         let (pc, machine) = found.nodes[node];
         let closed = self.kind.closed(machine);
         found.calls.remove(&node);
@@ -435,7 +483,13 @@ impl<'a> Walker<'a> {
                 found.switches.insert(node, 1 + length);
                 if let Some(back) = back {
                     let to = found.meet(back, machine, &after);
-                    found.steps[node].push(Step { to, weight: None, start: None, resumed: closed.then_some(0), via: Via::Plain });
+                    found.steps[node].push(Step {
+                        to,
+                        weight: None,
+                        start: None,
+                        resumed: closed.then_some(0),
+                        via: Via::Plain,
+                    });
                 }
                 continue;
             }
@@ -450,7 +504,13 @@ impl<'a> Walker<'a> {
                         let to = found.meet(back, exit, &after);
                         let weight = if closed { length.through.map(|through| 1 + through) } else { None };
                         let via = Via::Call(summary.clone(), exit);
-                        found.steps[node].push(Step { to, weight, start: length.tail, resumed: length.resumed, via });
+                        found.steps[node].push(Step {
+                            to,
+                            weight,
+                            start: length.tail,
+                            resumed: length.resumed,
+                            via,
+                        });
                     }
                     None => {
                         let through = length.through.map(|through| 1 + through);
@@ -462,7 +522,13 @@ impl<'a> Walker<'a> {
     }
 
     /// What a call of `target` does; nothing if it never comes back.
-    fn callee(&mut self, target: u64, machine: Machine, registers: &Registers, pc: u64) -> Option<Rc<Summary>> {
+    fn callee(
+        &mut self,
+        target: u64,
+        machine: Machine,
+        registers: &Registers,
+        pc: u64,
+    ) -> Option<Rc<Summary>> {
         let closed = self.kind.closed(machine);
         if target == NOBODY {
             return Some(self.assumed(target, machine));
@@ -599,7 +665,8 @@ impl<'a> Walker<'a> {
             step.retain(|step| useful[step.to]);
         }
         self.bound_by_limits(&mut graph, &found);
-        let from_entry: Vec<_> = (self.kind.closed(machine) && useful[0]).then_some((0, 0)).into_iter().collect();
+        let from_entry: Vec<_> =
+            (self.kind.closed(machine) && useful[0]).then_some((0, 0)).into_iter().collect();
         let none = || Longest { length: vec![None; count], from: vec![super::graph::From::Start; count] };
         let entry_paths = graph.longest(&from_entry).unwrap_or_else(|_| none());
         let local_paths = graph.longest(&starts).unwrap_or_else(|_| none());
@@ -611,7 +678,8 @@ impl<'a> Walker<'a> {
                 let known = exits.entry(*exit).or_default();
                 let through = entry_paths.length[node].zip(way.through).map(|(a, b)| a + b);
                 let tail = local_paths.length[node].zip(way.through).map(|(a, b)| a + b).max(way.tail);
-                let resumed = resumed_paths.length[node].zip(way.through).map(|(a, b)| a + b).max(way.resumed);
+                let resumed =
+                    resumed_paths.length[node].zip(way.through).map(|(a, b)| a + b).max(way.resumed);
                 if self.kind.closed(*exit) {
                     known.through = known.through.max(through);
                     known.tail = known.tail.max(tail);
@@ -650,10 +718,19 @@ impl<'a> Walker<'a> {
         }
         let summary = Rc::new(summary);
         for (node, end, more, inside) in ended {
-            for (begin, paths) in [(Begin::Closed, &summary.body.local), (Begin::Switch, &summary.body.resumed)] {
+            for (begin, paths) in
+                [(Begin::Closed, &summary.body.local), (Begin::Switch, &summary.body.resumed)]
+            {
                 if let Some(length) = paths.length[node] {
                     let (length, inside) = (length + more, inside.clone());
-                    self.sections.push(Section { length, begin, end, summary: summary.clone(), node, inside });
+                    self.sections.push(Section {
+                        length,
+                        begin,
+                        end,
+                        summary: summary.clone(),
+                        node,
+                        inside,
+                    });
                 }
             }
         }
@@ -688,10 +765,11 @@ impl<'a> Walker<'a> {
                 for nodes in open {
                     let pc = found.nodes[nodes[0]].0;
                     let chain = self.loop_functions(&nodes, found);
-                                        if let Some(call) = self.calls.last_mut() {
+                    if let Some(call) = self.calls.last_mut() {
                         call.1 = pc;
                     }
-                    let text = format!("a loop without a bound at {}, in {}", self.place(pc), chain.join(" < "));
+                    let text =
+                        format!("a loop without a bound at {}, in {}", self.place(pc), chain.join(" < "));
                     self.problem(text);
                     // So that the rest can be computed.
                     graph.bound(nodes[0], Bound { name: u64::MAX - nodes[0] as u64, passes: 1 });
@@ -716,7 +794,8 @@ impl<'a> Walker<'a> {
             common = Some(match common {
                 None => chain,
                 Some(before) => {
-                    let same = before.iter().rev().zip(chain.iter().rev()).take_while(|(a, b)| a == b).count();
+                    let same =
+                        before.iter().rev().zip(chain.iter().rev()).take_while(|(a, b)| a == b).count();
                     chain.split_off(chain.len() - same)
                 }
             });

@@ -39,7 +39,11 @@ impl Inlined for Assembly {
 }
 
 /// The longest section, its end, and the problems of walking `functions` from the first one.
-fn walk(functions: &[(&str, &[u32])], bounds: &[(u64, Bound)], limits: &str) -> (Option<(u64, End)>, Vec<String>) {
+fn walk(
+    functions: &[(&str, &[u32])],
+    bounds: &[(u64, Bound)],
+    limits: &str,
+) -> (Option<(u64, End)>, Vec<String>) {
     walk_code(&Code::by_hand(BASE, functions, bounds), limits)
 }
 
@@ -53,7 +57,10 @@ fn walk_code(code: &Code, limits: &str) -> (Option<(u64, End)>, Vec<String>) {
 
 #[test]
 fn a_section_holds_what_closes_and_not_what_opens() {
-    assert_eq!(walk(&[("f", &[NOP, MASK, NOP, NOP, OPEN, NOP, RET])], &[], ""), (Some((3, End::Open)), vec![]));
+    assert_eq!(
+        walk(&[("f", &[NOP, MASK, NOP, NOP, OPEN, NOP, RET])], &[], ""),
+        (Some((3, End::Open)), vec![])
+    );
 }
 
 #[test]
@@ -134,8 +141,7 @@ fn an_indirect_call_in_a_section_needs_targets() {
 #[test]
 fn recursion_in_a_section_needs_a_depth() {
     // g calls itself, or returns.
-    let functions: [(&str, &[u32]); 2] =
-        [("f", &[MASK, bl(3), OPEN, RET]), ("g", &[cbz(0, 2), bl(-1), RET])];
+    let functions: [(&str, &[u32]); 2] = [("f", &[MASK, bl(3), OPEN, RET]), ("g", &[cbz(0, 2), bl(-1), RET])];
     let (_, problems) = walk(&functions, &[], "");
     assert!(problems[0].contains("recursion into g"), "{problems:?}");
     let told = "[recursion]\n\"g\" = [3, \"three levels\"]";
@@ -171,4 +177,15 @@ fn a_softirq_that_gives_way_ends_its_piece() {
     cut.give_way(BASE + 16);
     let found = walk_code(&cut, "").0;
     assert_eq!(found, Some((2, End::GivesWay)), "the piece before; the one behind is as long");
+}
+
+#[test]
+fn a_site_of_preempt_stats_cannot_go_unnoticed() {
+    // The pointer to the task comes from the caller.
+    let functions: [(&str, &[u32]); 1] = [("f", &[LOAD, ADD, STORE, RET])];
+    let mut code = Code::by_hand(BASE, &functions, &[]);
+    assert_eq!(walk_code(&code, "").1, Vec::<String>::new());
+    code.hook(BASE + 8);
+    let problems = walk_code(&code, "").1;
+    assert!(problems[0].contains("stored by a pointer that is not known: f+0x8"), "{problems:?}");
 }
