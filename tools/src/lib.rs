@@ -8,7 +8,7 @@
 //! budgets    upper bounds of the bench figures     peers, table   our figures beside other kernels'
 //! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
 //! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
-//! chainload  a kernel over its line
+//! chainload  a kernel over its line                guarantee      the longest time without a switch, computed
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
 //! ```
 //!

@@ -157,6 +157,8 @@ pub struct Walker<'a> {
     calls: Vec<(Context, u64)>,
     returns: HashSet<u64>,
     switch: Option<u64>,
+    /// What [`Self::named`] has found.
+    named: HashMap<String, Rc<[u64]>>,
     /// Sections that begin and end, by the place where they end.
     pub sections: Vec<Section>,
     /// What is wrong; each text once.
@@ -189,6 +191,7 @@ impl<'a> Walker<'a> {
             calls: Vec::new(),
             returns,
             switch: code.symbol("cpu_switch_to"),
+            named: HashMap::new(),
             sections: Vec::new(),
             problems: BTreeSet::new(),
             reported: HashSet::new(),
@@ -616,11 +619,7 @@ impl<'a> Walker<'a> {
             if self.is_within(pc, site) {
                 known = true;
                 self.used.insert(format!("{site} -> {target}"));
-                let hit = |&(start, name): &(u64, &str)| {
-                    name.contains(target) || self.code.beginning(start).any(|at| self.is_within(at, target))
-                };
-                let hits: Vec<u64> = self.code.functions().filter(hit).map(|(start, _)| start).collect();
-                found.extend(hits);
+                found.extend(self.named(target).iter());
             }
         }
         if !known {
@@ -632,6 +631,19 @@ impl<'a> Walker<'a> {
         found.dedup();
         found.retain(|start| !self.is_absent(*start));
         if found.is_empty() { vec![NOBODY] } else { found }
+    }
+
+    /// The functions whose name, or that of what is inlined at their start, contains `pattern`.
+    fn named(&mut self, pattern: &str) -> Rc<[u64]> {
+        if let Some(known) = self.named.get(pattern) {
+            return known.clone();
+        }
+        let hit = |&(start, name): &(u64, &str)| {
+            name.contains(pattern) || self.code.beginning(start).any(|at| self.is_within(at, pattern))
+        };
+        let found: Rc<[u64]> = self.code.functions().filter(hit).map(|(start, _)| start).collect();
+        self.named.insert(pattern.to_owned(), found.clone());
+        found
     }
 
     /// The targets of a jump through a table, if it is one: `base + entry * 4`, or `base + entry`.
