@@ -28,16 +28,16 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench scaling sweep guarantee stress debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
+.PHONY: help run test bench costs scaling sweep guarantee stress trace latency debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
 		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, debug, bench, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
+	echo; echo "Variables for run, trace, debug, bench, latency, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
-	  "CMD=" "shell commands, then power off (run)" "make run CMD='uname -a; ps; latency'" \
+	  "CMD=" "shell commands, then power off (run, trace)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
 	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
 	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
@@ -54,7 +54,7 @@ help: ## List the commands
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "DEV=" "the serial line (serial, chainload)" "make serial DEV=/dev/ttyUSB0" \
 	  "CHAINLOADER=1" "a card that takes kernels by the line" "make sdcard CHAINLOADER=1" \
-	  "LOG=" "a saved serial log (report)" "make report LOG=target/serial/….log" \
+	  "LOG=" "a saved serial log (report, trace)" "make report LOG=target/serial/….log" \
 	  "FW_DIR=" "your own firmware for the card" "make sdcard FW_DIR=~/firmware/boot"
 
 run: setup ## Build the kernel and boot it in QEMU; Ctrl-A X leaves
@@ -65,6 +65,12 @@ test: setup-some ## Run all tests, on the PC and in QEMU; ends in one line, N pa
 
 bench: setup ## Measure the core primitives beside other kernels; writes target/bench.json
 	@$(TOOLS) bench
+
+costs: setup ## Measure what each feature costs: accounting, tracing, SMP locks, …; writes target/costs.json
+	@$(TOOLS) costs
+
+latency: setup ## Latency and throughput in every preemption model, as a page: target/latency/index.html
+	@$(TOOLS) latency
 
 scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up to 100,000 tasks
 	@$(TOOLS) scaling
@@ -78,6 +84,9 @@ guarantee: setup ## Compute the longest time without a switch from the image, an
 stress: setup ## Wake, move and change tasks on all CPUs at once, 10 million times
 	@STINT_SMP="$${STINT_SMP:-4}" $(TOOLS) run ktest --timeout 7200 \
 		--bootargs "test=stress:ops=$(OPS),seed=$(SEED) $${STINT_BOOTARGS:-}"
+
+trace: setup ## Trace a run (CMD=, or a saved console: LOG=); writes target/trace/ for Perfetto, trace-cmd, KernelShark
+	@$(TOOLS) trace
 
 debug: setup setup-gdb ## Boot under gdb, with the commands tasks, runq, preempt
 	@$(TOOLS) debug $(IMAGE)
@@ -101,6 +110,7 @@ check: setup-rust ## Formatting, lints, documentation and licences, all without 
 	cargo clippy --quiet $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board -p stint-chainloader -p stint-guest \
 		-p stint-examples \
 		--lib --bins -- -D warnings
+	cargo clippy --quiet $(ON_TARGET) -p stint --features no-cycle-accounting --lib -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps -p stint-arch-host -p stint-tools --lib
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps $(ON_TARGET) -p stint -p stint-arch-aarch64 -p stint-board --lib
 	@$(TOOLS) licences
@@ -124,7 +134,7 @@ clean: ## Remove everything that was built
 setup:
 	@tools/setup.sh rust qemu
 setup-some:
-	@tools/setup.sh rust 'qemu?' 'sdcard?'
+	@tools/setup.sh rust 'qemu?' 'sdcard?' 'trace-cmd?'
 setup-rust:
 	@tools/setup.sh rust
 setup-gdb:

@@ -13,6 +13,8 @@ use heapless::{String, Vec};
 use log::LevelFilter;
 
 use crate::smp::CpuMask;
+use crate::trace;
+use crate::trace::event::KindSet;
 
 /// How eagerly the kernel gives up the CPU (`preempt=`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,8 +95,10 @@ pub struct Bootargs<'a> {
     pub exit: ExitMethod,
     /// The UART to be the console, by its path or alias in the device tree; `None`: as that says.
     pub console: Option<&'a str>,
-    /// Whether tracing starts on.
-    pub trace: bool,
+    /// What is traced from the boot on; `None`: nothing.
+    pub trace: Option<KindSet>,
+    /// Records of each CPU's trace ring.
+    pub trace_events: usize,
     /// Least important messages to log.
     pub loglevel: LevelFilter,
     /// Test aid: keep lock words live on one CPU.
@@ -142,7 +146,8 @@ impl<'a> Bootargs<'a> {
             demo: None,
             console: None,
             exit: ExitMethod::Psci,
-            trace: false,
+            trace: None,
+            trace_events: trace::ring::EVENTS_DEFAULT,
             loglevel: LevelFilter::Info,
             smp_locks: false,
             isolcpus: CpuMask::NONE,
@@ -225,10 +230,22 @@ impl<'a> Bootargs<'a> {
             ("exit", Some("semihosting")) => self.exit = ExitMethod::Semihosting,
             ("exit", _) => self.wrong(&word, "psci or semihosting", "psci"),
             ("trace", _) => {
-                if let Some(on) = self.switch(&word, "0") {
-                    self.trace = on;
-                }
+                self.trace = match word.value.unwrap_or("") {
+                    "0" => None,
+                    "1" => Some(KindSet::DEFAULT),
+                    words => match KindSet::of_words(words.split(',')) {
+                        Ok(kinds) => Some(kinds),
+                        Err(_) => {
+                            self.wrong(&word, "0, 1, or events such as sched,irq,cpu_idle", "0");
+                            None
+                        }
+                    },
+                };
             }
+            ("trace_events", value) => match number(value, 2..=trace::ring::EVENTS_MAX as u32) {
+                Some(events) => self.trace_events = (events as usize).next_power_of_two(),
+                None => self.wrong(&word, "2 to 1048576 (events per CPU)", "4096"),
+            },
             ("smp_locks", _) => {
                 if let Some(on) = self.switch(&word, "0") {
                     self.smp_locks = on;
@@ -269,7 +286,7 @@ impl<'a> Bootargs<'a> {
             ("bench", value) => self.bench = Some(value.unwrap_or("")),
             _ => self.complain(format_args!(
                 "{}: unknown; known are hz, preempt, preempt_style, threadirqs, latency_budget_us, rt_runtime_us, \
-                 rt_period_us, cmd, noshell, demo, exit, console, trace, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
+                 rt_period_us, cmd, noshell, demo, exit, console, trace, trace_events, loglevel, smp_locks, nr_cpus, maxcpus, isolcpus, nohz_full, \
                  irqaffinity, watchdog_thresh, hung_task_timeout, test, skip, bench",
                 word.text
             )),
@@ -410,7 +427,7 @@ mod tests {
         assert_eq!(args.preempt, PreemptModel::Full);
         assert_eq!(args.exit, ExitMethod::Psci);
         assert_eq!(args.loglevel, LevelFilter::Info);
-        assert!(!args.noshell && !args.trace && !args.smp_locks);
+        assert!(!args.noshell && args.trace.is_none() && !args.smp_locks);
         assert!(args.cmd.is_none() && args.demo.is_none() && args.test.is_none());
         assert!(args.messages.is_empty());
     }
@@ -426,7 +443,7 @@ mod tests {
         assert_eq!((args.preempt_style, args.threadirqs), (PreemptStyle::Event, true));
         assert_eq!((args.latency_budget_us, args.rt_runtime_us, args.rt_period_us), (Some(50), None, 5000));
         assert_eq!(args.cmd, Some("uname -a; ps"));
-        assert!(args.noshell && args.trace && args.smp_locks);
+        assert!(args.noshell && args.trace == Some(KindSet::DEFAULT) && args.smp_locks);
         assert_eq!(args.demo, Some(false));
         assert_eq!(args.exit, ExitMethod::Semihosting);
         assert_eq!(args.loglevel, LevelFilter::Debug);
@@ -500,7 +517,7 @@ mod tests {
     #[test]
     fn a_wrong_value_leaves_the_default() {
         let args = Bootargs::parse("hz=7 preempt=r trace=maybe loglevel=loud");
-        assert_eq!((args.hz, args.preempt, args.trace), (250, PreemptModel::Full, false));
+        assert_eq!((args.hz, args.preempt, args.trace), (250, PreemptModel::Full, None));
         assert_eq!(args.loglevel, LevelFilter::Info);
         assert_eq!(args.messages.len(), 4);
     }

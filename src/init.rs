@@ -137,7 +137,7 @@ fn patch_text(bootargs: &Bootargs, gic: GicVersion, smp: bool) {
         (Key::SleepingSpinLocks, rt || event),
         (Key::EventStyle, event),
         (Key::SmpLocks, bootargs.smp_locks || smp),
-        (Key::Trace, bootargs.trace),
+        (Key::Trace, bootargs.trace.is_some()),
         (Key::GicV2, gic == GicVersion::V2),
     ];
     keys.iter().filter(|&&(_, on)| on).for_each(|&(key, _)| patch::enable(key));

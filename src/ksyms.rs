@@ -73,12 +73,12 @@ fn lookup(block: &[u8], offset: u32) -> Option<(&str, u32)> {
     Some((core::str::from_utf8(&name[..end]).ok()?, offset - start))
 }
 
-/// An address that prints as `function+0x12 (0xffff…)`.
+/// An address that prints as `function+0x12 (0xffff…)`, and with `{:#}` as `function+0x12`.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol(pub u64);
 
-/// A return address that prints as the call before it: the function after a call that never returns may be
-/// another one.
+/// A return address that prints as the call before it, in the same two ways: the function after a call that never returns
+/// may be another one.
 #[derive(Clone, Copy, Debug)]
 pub struct ReturnAddress(pub u64);
 
@@ -87,8 +87,26 @@ fn print(f: &mut fmt::Formatter<'_>, address: u64, back: u64) -> fmt::Result {
     let inside = address.wrapping_sub(back);
     let found = if is_text(inside) { lookup(block(), (inside - text_start()) as u32) } else { None };
     match found {
+        Some((name, into)) if f.alternate() => write!(f, "{name}+{:#x}", u64::from(into) + back),
         Some((name, into)) => write!(f, "{name}+{:#x} ({address:#018x})", u64::from(into) + back),
         None => write!(f, "{address:#018x}"),
+    }
+}
+
+/// An address that prints as one word, `function+0x12`, blanks in its name left out: for traces.
+#[derive(Clone, Copy, Debug)]
+pub struct Word(pub u64);
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let offset = self.0.wrapping_sub(text_start()) as u32;
+        let Some((name, into)) = is_text(self.0).then(|| lookup(block(), offset)).flatten() else {
+            return write!(f, "{:#x}", self.0);
+        };
+        for part in name.split(|c: char| c.is_whitespace() || c == '=') {
+            f.write_str(part)?;
+        }
+        if into == 0 { Ok(()) } else { write!(f, "+{into:#x}") }
     }
 }
 

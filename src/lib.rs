@@ -22,7 +22,9 @@
 //! | [`loopback`] | an edge out, over a wire, and back: latency as a scope would see it |
 //! | [`jitter`] | what disturbs a task that has a CPU for itself |
 //! | [`watchdog`] | reports CPUs and tasks that get nowhere |
-//! | [`latency`], [`shell`] | the latency demonstration; the console's commands |
+//! | [`latency`], [`cyclictest`] | the latency demonstration; wake-ups as Linux's tool measures and prints them |
+//! | [`throughput`] | jobs of fixed work: how much gets done |
+//! | [`shell`] | the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
 //! `preempt::arm64_preempt_schedule_irq` → `sched::core::__schedule` → `switch.S` `cpu_switch_to`.
@@ -50,6 +52,7 @@ extern crate stint_arch_host as arch;
 pub mod boot_info;
 pub mod bootargs;
 pub mod cpus;
+pub mod cyclictest;
 pub mod drivers;
 mod emplace;
 pub mod error;
@@ -86,6 +89,7 @@ pub mod start;
 pub mod storage;
 mod sync;
 pub mod task;
+pub mod throughput;
 pub mod time;
 pub mod trace;
 pub mod watchdog;

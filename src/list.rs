@@ -181,6 +181,21 @@ impl ListHead {
         }
     }
 
+    /// Moves `node` behind all others if it is the first, and returns who is first then. Otherwise it does nothing.
+    ///
+    /// # Safety
+    /// As for [`Self::del`].
+    #[inline(always)]
+    pub unsafe fn turn(&self, node: NonNull<Link>) -> Option<NonNull<Link>> {
+        if !ptr::eq(self.first.get(), node.as_ptr()) {
+            return None;
+        }
+        // SAFETY: `node` is on this list, so its neighbour is there.
+        let next = unsafe { NonNull::new_unchecked(node.as_ref().next.get().cast_mut()) };
+        self.first.set(next.as_ptr());
+        Some(next)
+    }
+
     /// Visits the nodes from first to last.
     ///
     /// # Safety

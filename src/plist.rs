@@ -127,6 +127,13 @@ impl PlistHead {
         NonNull::new(self.first.get().cast_mut())
     }
 
+    /// The node, if there is exactly one.
+    #[inline(always)]
+    pub fn only(&self) -> Option<NonNull<PlistNode>> {
+        // SAFETY: what is on the list is valid.
+        self.first().filter(|first| ptr::eq(unsafe { first.as_ref() }.next.get(), first.as_ptr()))
+    }
+
     /// Files `node` behind all nodes of the same or a more important priority.
     ///
     /// Takes at most one step per distinct priority on the list.

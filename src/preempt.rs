@@ -194,8 +194,8 @@ pub extern "C" fn arm64_preempt_schedule_irq() {
     }
     debug_assert!(irqflags::irqs_disabled(), "preempt_schedule_irq with IRQs enabled");
     debug_assert_eq!(preempt_count(), 0, "preempt_schedule_irq with a preempt count");
-    // SAFETY: as the debug asserts say; entry.S guarantees it.
-    unsafe { sched::preempt_schedule_irqs_off() };
+    // SAFETY: as the debug asserts say; entry.S guarantees it, and calls this where there is one CPU.
+    unsafe { sched::preempt_schedule_alone() };
 }
 
 /// [`arm64_preempt_schedule_irq`] where there are several CPUs.

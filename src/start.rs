@@ -27,6 +27,7 @@ pub fn boot_info() -> &'static BootInfo {
 /// Starts the scheduler on the boot CPU, makes the first task and becomes the idle task.
 pub fn start_kernel(info: &'static BootInfo) -> ! {
     let hz = info.bootargs.hz;
+    crate::trace::control::start_at_boot(&info.bootargs);
     // What is made from here on asks which CPUs there are.
     smp::call::open_this_cpu();
     smp::set_online(info.boot_cpu, true);
@@ -72,6 +73,7 @@ pub fn start_kernel(info: &'static BootInfo) -> ! {
 /// The first task: the other CPUs, the devices, what the boot arguments switch on that needs a thread, and then the image's own.
 fn first_task() {
     smp::boot_all();
+    crate::trace::control::start_from_bootargs(&boot_info().bootargs);
     platform::probe_devices();
     if let Some(budget_us) = boot_info().bootargs.latency_budget_us
         && let Err(failure) = crate::preempt_stats::set_budget(Some(budget_us))

@@ -47,6 +47,8 @@ mod serial;
 mod spin_table;
 #[path = "qemu/stress.rs"]
 mod stress;
+#[path = "qemu/trace.rs"]
+mod trace;
 #[path = "qemu/worlds.rs"]
 mod worlds;
 
@@ -168,6 +170,7 @@ fn main() -> ExitCode {
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
         guarantee::trials(&mut followers);
+        trace::trials(&mut followers);
         alone::trials(&mut followers);
     }
     if all || board.as_deref() == Some("rpi4") {

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Gets what a fresh machine lacks: tools/setup.sh [rust] [qemu|qemu?] [gdb] [sdcard|sdcard?]   (default: rust qemu)
+# Gets what a fresh machine lacks: tools/setup.sh [rust] [qemu|qemu?] [gdb] [sdcard|sdcard?] [trace-cmd?]
+# (default: rust qemu)
 #
 #   rust    the toolchain of rust-toolchain.toml with its target, a linker for host programs, and all crates
 #   qemu    qemu-system-aarch64 of version 9 or newer; `qemu?` goes on without it, after saying so
 #   gdb     gdb-multiarch
 #   sdcard  mtools and dosfstools; `sdcard?` goes on without them, after saying so
+#   trace-cmd?  trace-cmd, by which the tests read our trace.dat; goes on without it, after saying so
 #
 # What is there already is not touched: then this prints nothing, needs no network and takes a moment.
 # Packages are installed by apt, as root or through sudo. Where something cannot be had, the last lines say
@@ -241,6 +243,17 @@ setup_sdcard() {
     apt_install "${wanted[@]}" || die "apt could not install ${wanted[*]}; its message is above" "$by_hand"
 }
 
+# --- Traces ------------------------------------------------------------------------------------------------
+
+setup_trace_cmd() {
+    ! have trace-cmd || return 0
+    local by_hand="install trace-cmd by hand; it is a program of Linux"
+    have apt-get || die "trace-cmd is missing, and this system has no apt-get" "$by_hand"
+    [ -n "$(candidate trace-cmd)" ] || apt_update
+    [ -n "$(candidate trace-cmd)" ] || die "the package sources have no trace-cmd" "$by_hand"
+    apt_install trace-cmd || die "apt could not install trace-cmd; its message is above" "$by_hand"
+}
+
 # -----------------------------------------------------------------------------------------------------------
 
 [ $# -gt 0 ] || set -- rust qemu
@@ -253,6 +266,7 @@ for part in "$@"; do
     gdb) setup_gdb ;;
     sdcard) setup_sdcard ;;
     'sdcard?') (setup_sdcard) || say "going on without it: the tests of SD cards are skipped" ;;
-    *) die "\`$part\` is none of: rust qemu qemu? gdb sdcard sdcard?" ;;
+    'trace-cmd?') (setup_trace_cmd) || say "going on without it: the tests that read trace.dat with it are skipped" ;;
+    *) die "\`$part\` is none of: rust qemu qemu? gdb sdcard sdcard? trace-cmd?" ;;
     esac
 done

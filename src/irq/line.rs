@@ -27,10 +27,11 @@ use crate::patching::{self, PatchFailure};
 use crate::per_cpu;
 use crate::percpu::raw_smp_processor_id;
 use crate::time::ticks_to_ns;
+use crate::trace;
 use arch::gic;
 use arch::patch::{IRQ_STATS, Key, SMP_LOCKS, static_branch};
 use core::cell::Cell;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
 pub const NR_IRQS: usize = 1020;
@@ -256,6 +257,9 @@ pub(super) fn longest_ns(irq: u32) -> u64 {
     LONGEST.get(irq as usize).map_or(0, |longest| ticks_to_ns(u64::from(longest.load(Ordering::Relaxed))))
 }
 
+/// Whether handlers are timed. Their entry is traced at the same sites.
+static TIMED: AtomicBool = AtomicBool::new(false);
+
 /// Times all handlers from now on, from zero; or no longer, and keeps what was found. Thread context.
 ///
 /// # Errors
@@ -264,11 +268,14 @@ pub fn time_handlers(on: bool) -> core::result::Result<(), PatchFailure> {
     if on {
         LONGEST.iter().for_each(|longest| longest.store(0, Ordering::Relaxed));
     }
+    TIMED.store(on, Ordering::Relaxed);
     patching::set_key(Key::IrqStats, on).map(|_| ())
 }
 
-/// [`handle`], timed.
+/// [`handle`], timed and traced.
 fn handle_timed(desc: &Desc, irq: u32) {
+    trace::irq_entry(irq);
+    let unhandled = unhandled(desc);
     let start = arch::timer::counter();
     if static_branch::<SMP_LOCKS>() {
         handle::<true>(desc, irq as usize)
@@ -276,7 +283,17 @@ fn handle_timed(desc: &Desc, irq: u32) {
         handle::<false>(desc, irq as usize)
     }
     let took = arch::timer::counter().wrapping_sub(start);
-    LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
+    if TIMED.load(Ordering::Relaxed) {
+        LONGEST[irq as usize].fetch_max(u32::try_from(took).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+    trace::irq_exit(irq, self::unhandled(desc) == unhandled);
+}
+
+/// How many of the line's interrupts nobody handled, lately; it is handled here.
+fn unhandled(desc: &Desc) -> u32 {
+    // SAFETY: null, or a line that is not freed while this CPU is in its interrupt. The count is changed by the CPU that
+    // handles the line alone.
+    unsafe { desc.line().as_ref() }.map_or(0, |line| line.spurious.unhandled())
 }
 
 /// [`handle_arch_irq`] while handlers are timed.

@@ -167,6 +167,7 @@ pub fn raise_softirq_irqoff(vector: Vector) {
     // SAFETY: IRQs masked.
     let this = unsafe { this_cpu() };
     this.pending.store(this.pending.load(Relaxed) | 1 << vector as u32, Relaxed);
+    crate::trace::softirq_raise(vector as u32);
     if static_branch::<RT>() {
         return wake_up(this);
     }
@@ -365,7 +366,7 @@ fn run_pending(this: &Softirqs, mut pending: u32) {
         pending &= pending - 1;
         let count = preempt_count();
         this.runs[vector].store(this.runs[vector].load(Relaxed) + 1, Relaxed);
-        (TABLE.0[vector].get())();
+        crate::trace::softirq(vector as u32, TABLE.0[vector].get());
         #[cfg(debug_assertions)]
         crate::lockdep::interrupt_ends();
         if preempt_count() != count {

@@ -13,6 +13,8 @@
 //! | [`run`] | the measurement |
 //! | [`conditions`] | clock, temperature and throttling around it |
 //! | [`histogram`], [`draw`] | counting, and drawing what was counted; pure |
+//! | [`blame`], [`blame_text`] | why a wake-up was late, from the trace; pure |
+//! | `witness` | watches a run, and keeps what is to be explained |
 //! | `report`, `session` | tables and result lines; the order of a demonstration |
 //!
 //! Context: threads. One run at a time; a second one waits.
@@ -22,6 +24,8 @@
 )]
 #![forbid(unsafe_code)]
 
+pub mod blame;
+pub mod blame_text;
 pub mod conditions;
 pub mod draw;
 pub mod histogram;
@@ -36,6 +40,8 @@ pub mod run;
 mod session;
 #[cfg(target_os = "none")]
 mod storms;
+#[cfg(target_os = "none")]
+pub mod witness;
 
 #[cfg(target_os = "none")]
 pub use session::{command, demonstrate, with_last};

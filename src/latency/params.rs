@@ -1,4 +1,4 @@
-//! What a latency run is asked to do: `period=1ms fragments=1000 load=all burn=0`.
+//! What a latency run is asked to do: `period=1ms fragments=1000 load=all burn=0 blame`.
 //!
 //! A wrong word is refused with a message that names it and says what would be right; nothing is guessed.
 //!
@@ -92,6 +92,8 @@ pub struct Params {
     pub loads: Loads,
     /// Not one run with all of `loads`, but one without any, one with each, and one with all.
     pub each: bool,
+    /// Each new worst wake-up is explained, from the trace.
+    pub blame: bool,
 }
 
 /// What was wrong with the arguments, in words.
@@ -99,7 +101,14 @@ pub type Message = String<192>;
 
 impl Default for Params {
     fn default() -> Self {
-        Self { period_ns: 1_000_000, fragments: 1000, burn_percent: 0, loads: Loads::ALL, each: false }
+        Self {
+            period_ns: 1_000_000,
+            fragments: 1000,
+            burn_percent: 0,
+            loads: Loads::ALL,
+            each: false,
+            blame: false,
+        }
     }
 }
 
@@ -187,9 +196,13 @@ impl Params {
     pub fn parse(args: &[&str]) -> Result<Self, Message> {
         let mut params = Self::default();
         for arg in args {
+            if *arg == "blame" {
+                params.blame = true;
+                continue;
+            }
             let Some((key, value)) = arg.split_once('=') else {
                 return Err(message(format_args!(
-                    "{arg}: key=value was expected, with the key period, fragments, load or burn"
+                    "{arg}: blame, or key=value with the key period, fragments, load or burn was expected"
                 )));
             };
             match key {
@@ -293,6 +306,7 @@ mod tests {
         assert_eq!(format!("{}", params.loads), "memcpy,timer");
         assert_eq!(Params::parse(&["load=none"]).unwrap().loads, Loads::NONE);
         assert!(Params::parse(&["load=each"]).unwrap().each);
+        assert!(Params::parse(&["load=all", "blame"]).unwrap().blame && !params.blame);
     }
 
     #[test]
@@ -311,7 +325,7 @@ mod tests {
         assert!(wrong("load=none,alloc").contains("`none`"));
         assert_eq!(
             wrong("fast"),
-            "fast: key=value was expected, with the key period, fragments, load or burn"
+            "fast: blame, or key=value with the key period, fragments, load or burn was expected"
         );
         assert_eq!(wrong("perod=1ms"), "perod=1ms: unknown; period=, fragments=, load= and burn= are known");
     }

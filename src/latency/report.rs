@@ -9,17 +9,22 @@
 //! plot latency.wakeup ns fragments=1000 load=all 607 640 …   the worst of each 64th of the run, in its order
 //! ```
 //!
+//! With `blame`, a sentence and a line for each explanation: see [`super::blame_text`].
+//!
 //! A bucket is one sixteenth of a power of two wide (see [`super::histogram`]), so its width need not be told.
 //!
 //! Context: threads.
 #![forbid(unsafe_code)]
 
+use super::blame_text::{self, Sentence};
 use super::conditions::{Refusal, refusal};
 use super::draw;
 use super::histogram::Histogram;
 use super::params::Params;
 use super::run::{PRIORITY, Report};
+use crate::preempt_stats;
 use crate::shell::units::{ExactNs, Ns, Percent};
+use crate::trace::show::Kernel;
 use alloc::boxed::Box;
 use core::fmt::{self, Display, Write};
 
@@ -46,6 +51,7 @@ pub(super) fn whole(out: &mut dyn Write, reports: &[Box<Report>], preempt: &str)
     for report in reports {
         pictures(out, report)?;
         parts(out, report)?;
+        explanations(out, report)?;
     }
     writeln!(out)?;
     reports.iter().try_for_each(|report| conditions(out, report))?;
@@ -162,6 +168,14 @@ fn verdict(out: &mut dyn Write, report: &Report) -> fmt::Result {
     )
 }
 
+/// Why each of the last new worsts came as late as it did.
+pub(super) fn explanations(out: &mut dyn Write, report: &Report) -> fmt::Result {
+    let Some(witness) = &report.witness else { return Ok(()) };
+    let kernel = Kernel::now();
+    writeln!(out, "\neach new worst, load {}: where its time went, in ns", report.params.loads)?;
+    witness.explanations().iter().try_for_each(|worst| writeln!(out, "  {}", Sentence(worst, &kernel)))
+}
+
 /// What is known of the clock and the temperature, as fields of a result line.
 struct Measured<'a>(&'a Report);
 
@@ -197,13 +211,14 @@ pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) 
         writeln!(
             out,
             "result latency.{name} {max} {unit} min={min} avg={avg} p50={p50} p99={p99} p999={p999} max={max} \
-             n={} missed={} load={} period_ns={} burn={} preempt={preempt}{}",
+             n={} missed={} load={} period_ns={} burn={} preempt={preempt}{}{}",
             values.n(),
             report.missed,
             params.loads,
             params.period_ns,
             params.burn_percent,
             Measured(report),
+            preempt_stats::mark(),
         )
     };
     line("wakeup", "ns", &report.wakeup_ns)?;
@@ -214,7 +229,14 @@ pub(super) fn result_lines(out: &mut dyn Write, report: &Report, preempt: &str) 
     }
     let loads = &report.params.loads;
     histogram_line(out, loads, &report.wakeup_ns)?;
-    plot_line(out, loads, report.params.fragments, report.plot.worst_ns())
+    plot_line(out, loads, report.params.fragments, report.plot.worst_ns())?;
+    let Some(witness) = &report.witness else { return Ok(()) };
+    let kernel = Kernel::now();
+    let conditions = format_args!("load={loads} preempt={preempt}{}", Measured(report));
+    witness
+        .explanations()
+        .iter()
+        .try_for_each(|worst| blame_text::result_line(out, worst, &conditions, &kernel))
 }
 
 fn histogram_line(out: &mut dyn Write, loads: &dyn Display, values: &Histogram) -> fmt::Result {

@@ -11,6 +11,9 @@
 //! Clocks: the CPU waits in WFI between fragments, where a cycle counter of silicon stands still. So what begins before
 //! the wake-up is measured by the system's counter, which never does; the cycle counter is used from the handler on.
 //!
+//! With `blame` each new worst is explained on the spot ([`super::witness`]). That takes time of its own: fragments that have
+//! become due meanwhile are left out, since their being late says nothing.
+//!
 //! Context: threads.
 #![forbid(unsafe_code)]
 
@@ -19,6 +22,7 @@ use super::draw::Plot;
 use super::histogram::Histogram;
 use super::load::Running;
 use super::params::Params;
+use super::witness::Witness;
 use crate::error::Result;
 use crate::locking::{Completion, Semaphore};
 use crate::percpu::raw_smp_processor_id;
@@ -61,6 +65,8 @@ pub struct Report {
     pub load_paths: u64,
     /// The conditions before and behind the run, where somebody knows them.
     pub conditions: Option<(Conditions, Conditions)>,
+    /// Why the last new worsts came as late as they did, if that was asked for.
+    pub witness: Option<Witness>,
 }
 
 /// What the measuring task, its alarm and its starter share.
@@ -116,6 +122,7 @@ fn measure(params: Params, shared: &Arc<Shared>) -> Box<Report> {
     let mut report = Box::new(Report::new(params));
     let alarm = alarm(shared);
     let burn = Burn::calibrate(params.period_ns * params.burn_percent / 100);
+    report.witness = params.blame.then(Witness::new);
     let mut due_ns = time::now_ns() + SETTLE_NS;
     for fragment in 0..params.fragments {
         let armed_ns = time::now_ns();
@@ -125,6 +132,7 @@ fn measure(params: Params, shared: &Arc<Shared>) -> Box<Report> {
         let now_ns = time::now_ns();
         let cpu = raw_smp_processor_id();
 
+        let is_worst = now_ns.saturating_sub(due_ns) > report.wakeup_ns.max() || fragment == 0;
         report.record(
             fragment,
             now_ns.saturating_sub(due_ns),
@@ -139,9 +147,17 @@ fn measure(params: Params, shared: &Arc<Shared>) -> Box<Report> {
             end_ns = time::now_ns();
             report.burn_ns.record(end_ns - now_ns);
         }
+        let late_ns = due_ns;
         due_ns += params.period_ns;
         if end_ns >= due_ns {
             report.missed += 1;
+        }
+        if is_worst && let Some(witness) = &mut report.witness {
+            let timer_cpu = shared.handler_cpu.load(Ordering::Relaxed);
+            witness.explain(fragment, late_ns, now_ns, timer_cpu);
+            // To the next point of the grid that is to come.
+            let passed_ns = time::now_ns().saturating_sub(due_ns);
+            due_ns += passed_ns.div_ceil(params.period_ns) * params.period_ns;
         }
         shared.fragment.store(fragment + 1, Ordering::Relaxed);
         if shared.stop.load(Ordering::Relaxed) {
@@ -175,6 +191,7 @@ impl Report {
             missed: 0,
             load_paths: 0,
             conditions: None,
+            witness: None,
         }
     }
 

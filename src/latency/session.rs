@@ -7,6 +7,7 @@ use super::conditions::{self, When};
 use super::params::{Load, Loads, Params};
 use super::report;
 use super::run::{self, Report};
+use super::witness::Watching;
 use crate::boot_info::BoardKind;
 use crate::locking::Mutex;
 use crate::shell::command::Failure;
@@ -97,6 +98,7 @@ impl Session<'_> {
         report::table_row(self.terminal, &report)?;
         report::parts(self.terminal, &report)?;
         report::pictures(self.terminal, &report)?;
+        report::explanations(self.terminal, &report)?;
         self.compare()?;
         report::conditions(self.terminal, &report)?;
         report::result_lines(self.terminal, &report, self.preempt)?;
@@ -115,6 +117,7 @@ impl Session<'_> {
         for loads in all {
             let report = self.run(&Params { loads, ..*params })?;
             report::table_row(self.terminal, &report)?;
+            report::explanations(self.terminal, &report)?;
             whole = complete(&report);
             reports.push(report);
             if whole.is_err() {
@@ -137,6 +140,8 @@ impl Session<'_> {
         let terminal = &mut *self.terminal;
         let mut polls = 0u32;
         let before = conditions::now(When::Before);
+        let watching = params.blame.then(Watching::start).transpose();
+        let watching = watching.map_err(|error| Failure::new(format_args!("blame: {error}")))?;
         let mut report = run::run(*params, |fragment| {
             polls += 1;
             if long && polls.is_multiple_of(PROGRESS_POLLS) {
@@ -145,6 +150,7 @@ impl Session<'_> {
             }
             !terminal.interrupted()
         })?;
+        drop(watching);
         report.conditions = before.zip(conditions::now(When::Behind));
         // What the console load or the progress left on the line.
         if long || params.loads.contains(Load::Console) {

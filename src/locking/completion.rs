@@ -2,7 +2,7 @@
 //!
 //! Context: `complete*` and `is_done` from any; `wait*` from threads.
 
-use super::SchedLock;
+use super::{SchedLock, SchedLockGuard};
 use crate::error::Result;
 use crate::plist::PlistHead;
 use crate::sched::wait::{self, Timeout};
@@ -42,10 +42,15 @@ impl Completion {
     /// Lets everybody go on, now and for ever. Wakes the waiters one by one and opens interrupts in between,
     /// so the time with interrupts masked does not grow with their number.
     pub fn complete_all(&self) {
-        loop {
-            let inner = self.inner.lock();
-            inner.done.set(ALL);
-            let Some(task) = wait::first(&inner.waiters) else { return };
+        let inner = self.inner.lock();
+        inner.done.set(ALL);
+        if inner.waiters.is_empty() { inner.unlock_no_resched() } else { self.wake_all(inner) }
+    }
+
+    /// Wakes whoever waits, one at a time. It is done.
+    #[inline(never)]
+    fn wake_all<'a>(&'a self, mut inner: SchedLockGuard<'a, Inner>) {
+        while let Some(task) = wait::first(&inner.waiters) {
             // With the last waiter the completion may go: nobody waits any more, because it is done.
             let is_last = inner.waiters.is_only(task.wait.node());
             wait::grant_and_unlock(inner, |i| &i.waiters, task);
@@ -53,7 +58,9 @@ impl Completion {
                 return;
             }
             crate::preempt::cond_resched_if_allowed();
+            inner = self.inner.lock();
         }
+        inner.unlock_no_resched();
     }
 
     /// Waits for it.

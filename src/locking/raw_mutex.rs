@@ -16,6 +16,10 @@ use crate::sched::core as sched;
 use crate::sched::wait::{self, Timeout, WaitStatus};
 use crate::task::{self, Task, TaskRef, state};
 use crate::time::hrtimer::{Hrtimer, Restart};
+use crate::trace::{
+    self,
+    event::{LCB_F_MUTEX, LCB_F_RT},
+};
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use core::mem::offset_of;
@@ -24,6 +28,17 @@ use core::ptr;
 /// See the module's text. The user keeps to it that the task that locks is the one that unlocks.
 pub(crate) struct RawMutex {
     lock: PiLock<Task>,
+}
+
+/// What kind of lock it is, in the trace.
+const CONTENTION: u32 = LCB_F_RT | LCB_F_MUTEX;
+
+/// Linux's number of an error, negative, in the trace.
+fn errno(error: &Error) -> i32 {
+    match error {
+        Error::TimedOut => -110,
+        _ => -35,
+    }
 }
 
 /// What to do about a deadlock.
@@ -141,6 +156,7 @@ impl RawMutex {
         let waiter = unsafe { Waiter::new(me, &self.lock) };
         // SAFETY: as above.
         let at = unsafe { At::new(&waiter) };
+        trace::contention_begin(self, CONTENTION);
         me.wait.begin();
         // From here on whoever hands the lock over makes the task ready. No preemption looks at the state.
         me.set_state(state::UNINTERRUPTIBLE);
@@ -151,9 +167,27 @@ impl RawMutex {
             // SAFETY: task context, count 0 (checked above), IRQs masked.
             unsafe { sched::sleep_irqs_off() };
             irqflags::local_irq_restore(flags);
+            trace::contention_end(self);
             return Ok(());
         }
         drop(pi);
+        let result = self.wait_at_length(me, at, rest, timeout, on_deadlock);
+        match &result {
+            Ok(()) => trace::contention_end(self),
+            Err(error) => trace::contention_given_up(self, errno(error)),
+        }
+        result
+    }
+
+    /// The rest of a wait with an end, or in a chain of locks that goes on at `rest`.
+    fn wait_at_length(
+        &self,
+        me: &Task,
+        at: At<Waiter<Task>>,
+        rest: Option<TaskRef>,
+        timeout: Timeout,
+        on_deadlock: OnDeadlock,
+    ) -> Result<()> {
         if let Err(stuck) = pi::walk(rest, Follow::Chain, Some(me))
             && let Some(error) = refuse(me, at, stuck, on_deadlock)
         {

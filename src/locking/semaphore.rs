@@ -7,7 +7,9 @@ use super::{SchedLock, SchedLockGuard};
 use crate::error::{Error, Result};
 use crate::plist::PlistHead;
 use crate::preempt;
+use crate::sched::core as sched;
 use crate::sched::wait::{self, Timeout};
+use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use core::cell::Cell;
 use core::ptr;
@@ -103,8 +105,26 @@ impl Semaphore {
 }
 
 /// Hands the unit to the most important waiter, or refuses it at the limit.
+///
+/// Where interrupts were masked, as in their handlers, there is nobody to switch to. What is left of it for a single waiter
+/// calls nothing and has no frame; everything else is `give_at_length`.
 #[inline(never)]
 fn give_slow(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
+    if !irqflags::irqs_disabled_flags(inner.flags()) {
+        return give_at_length(inner);
+    }
+    match wait::only(&inner.waiters) {
+        Some(task) if sched::is_plain_wakeup(task) => {
+            wait::grant_plain_and_unlock_masked(inner, |i| &i.waiters, task);
+            Ok(())
+        }
+        _ => give_at_length(inner),
+    }
+}
+
+/// [`give_slow`] in general.
+#[inline(never)]
+fn give_at_length(inner: SchedLockGuard<'_, Inner>) -> Result<()> {
     give_to_first::<false>(inner)
 }
 

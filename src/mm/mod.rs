@@ -6,6 +6,7 @@
 
 pub mod frames;
 pub mod heap;
+mod quick;
 pub mod regions;
 #[cfg(target_os = "none")]
 mod setup;

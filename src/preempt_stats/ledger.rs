@@ -16,7 +16,7 @@ pub const REPORTS_MAX: usize = 16;
 /// Powers of two.
 pub const BUCKETS: usize = 64;
 /// A longer section is none: somebody has set the cycle counter (the sweep does).
-pub(super) const ABSURD_CYCLES: u64 = 1 << 60;
+pub(crate) const ABSURD_CYCLES: u64 = 1 << 60;
 
 /// See the module's text.
 #[derive(Clone, Debug)]

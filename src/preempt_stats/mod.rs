@@ -44,6 +44,12 @@ static SWITCH: Mutex<Option<u32>> = Mutex::new(None);
 static ON: AtomicBool = AtomicBool::new(false);
 static BUDGET_CYCLES: AtomicU64 = AtomicU64::new(0);
 
+/// What a result line says of it, since its hooks are in every figure: ` preempt_stats=on`, or nothing.
+#[must_use]
+pub fn mark() -> &'static str {
+    if ON.load(Ordering::Relaxed) { " preempt_stats=on" } else { "" }
+}
+
 /// Starts timing, from zero. Does nothing if it is on.
 ///
 /// # Errors

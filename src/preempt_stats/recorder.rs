@@ -16,6 +16,8 @@ use super::ledger::{ABSURD_CYCLES, Ledger};
 use super::section::{Kind, Place, Section, Tracker, Who};
 use crate::per_cpu;
 use crate::smp::AtomicCpuMask;
+#[cfg(target_os = "none")]
+use crate::trace::{sections, tracer};
 use arch::irqflags;
 use core::cell::{Cell, UnsafeCell};
 
@@ -164,6 +166,13 @@ pub(super) fn with_stats<R>(f: impl FnOnce(&mut CpuStats) -> R) -> R {
     result
 }
 
+/// Takes cycles off the sections of this CPU: those of a trace hook that is none of ours. IRQs masked.
+pub(crate) fn add_hook_cycles(cycles: u64) {
+    // SAFETY: IRQs masked by the caller.
+    let hook_cycles = &unsafe { STATS.this_cpu() }.hook_cycles;
+    hook_cycles.set(hook_cycles.get().wrapping_add(cycles));
+}
+
 /// What the hooks call (arch `hooks.rs`, `upcall.rs`). Returns where hooks.S adds the cycles of the detour.
 ///
 /// # Safety
@@ -185,6 +194,10 @@ unsafe extern "C" fn preempt_stats_hook(
     let cpu = unsafe { STATS.this_cpu() };
     // SAFETY: as in `with_stats`: nothing below reaches a hook.
     let stats = unsafe { &mut *cpu.stats.get() };
+    if sections::are_wanted() || tracer::times_sections() {
+        let now = now.wrapping_sub(cpu.hook_cycles.get());
+        traced(HookEvent::from_number(event), site, daif, count, now, fp);
+    }
     if stats.active {
         // The CPU's own cycles: what the instruction would see if there were no hooks.
         let now = now.wrapping_sub(cpu.hook_cycles.get());
@@ -211,6 +224,34 @@ unsafe extern "C" fn preempt_stats_hook(
         }
     }
     &raw const cpu.hook_cycles
+}
+
+/// What the trace makes of a hook.
+#[cfg(target_os = "none")]
+fn traced(event: arch::hooks::HookEvent, site: u64, daif: u64, count: u32, now: u64, fp: u64) {
+    use arch::hooks::HookEvent;
+
+    if matches!(event, HookEvent::Request | HookEvent::Served) {
+        return;
+    }
+    let at_ticks = arch::timer::counter();
+    let task = crate::task::current();
+    let open_count = u32::from(task.sched.class() == crate::sched::Class::Idle);
+    let caller = caller(event, fp);
+    if !matches!(event, HookEvent::IdleEnter | HookEvent::IdleLeave) {
+        sections::changed(&sections::Change { site, caller, daif, count, open_count });
+    } else {
+        sections::unchanged();
+    }
+    // Behind the record of its end, which is in the window.
+    if tracer::times_sections() {
+        let kind = match event {
+            HookEvent::IdleEnter => Kind::NONE,
+            _ => Kind::of(irqflags::irqs_disabled_flags(daif), count > open_count),
+        };
+        let who = || Who { id: task.id(), name: task.name_copy() };
+        tracer::section((now, at_ticks), Place { site, caller }, kind, who);
+    }
 }
 
 /// The return address of the function that the hook is in.

@@ -14,6 +14,7 @@ use crate::locking::RawSpinLockIrqSave;
 use crate::shell::cpu_clock::cycles_to_ns;
 use crate::shell::units::{Ns, Percent};
 use crate::smp::call;
+use crate::start::boot_info;
 use core::fmt::{self, Write};
 
 /// Width of the histogram's longest bar.
@@ -139,19 +140,52 @@ fn waits(out: &mut dyn Write, stats: &CpuStats) -> fmt::Result {
 
 fn results(out: &mut dyn Write, stats: &CpuStats, elapsed: u64) -> fmt::Result {
     let ledger = &stats.ledger;
+    let preempt = boot_info().bootargs.preempt.name();
     let share_ppm = (u128::from(ledger.sum_cycles) * 1_000_000 / u128::from(elapsed.max(1))) as u64;
     writeln!(
         out,
-        "result preempt_stats.section {} cycles n={} sum={} share_ppm={share_ppm} violations={}",
+        "result preempt_stats.section {} cycles n={} sum={} share_ppm={share_ppm} violations={} preempt={preempt}",
         ledger.max.cycles, ledger.count, ledger.sum_cycles, ledger.violations
     )?;
-    writeln!(out, "result preempt_stats.irqsoff {} cycles", stats.worst_irqs.cycles)?;
-    writeln!(out, "result preempt_stats.preemptoff {} cycles", stats.worst_preempt.cycles)?;
+    writeln!(out, "result preempt_stats.irqsoff {} cycles preempt={preempt}", stats.worst_irqs.cycles)?;
+    writeln!(out, "result preempt_stats.preemptoff {} cycles preempt={preempt}", stats.worst_preempt.cycles)?;
     writeln!(
         out,
-        "result preempt_stats.request {} cycles n={}",
+        "result preempt_stats.request {} cycles n={} preempt={preempt}",
         stats.finder.worst.cycles, stats.finder.count
-    )
+    )?;
+    // The table once more, for whoever reads a log of it: closed and opened at, each with its caller.
+    for (rank, section) in (1..).zip(ledger.worst()) {
+        let Section { from, to, .. } = section;
+        writeln!(
+            out,
+            "result preempt_stats.worst {} cycles rank={rank} kind={} task={} from={} from_by={} to={} to_by={} \
+             preempt={preempt}",
+            section.cycles,
+            section.kind,
+            Word(section.who),
+            Word(Symbol(from.site)),
+            Word(ReturnAddress(from.caller)),
+            Word(Symbol(to.site)),
+            Word(ReturnAddress(to.caller)),
+        )?;
+    }
+    Ok(())
+}
+
+/// One word, whatever it is: a name of a function may have blanks.
+struct Word<T>(T);
+
+impl<T: fmt::Display> fmt::Display for Word<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        struct Joined<'a, 'b>(&'a mut fmt::Formatter<'b>);
+        impl fmt::Write for Joined<'_, '_> {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                text.chars().try_for_each(|c| self.0.write_char(if matches!(c, ' ' | '=') { '_' } else { c }))
+            }
+        }
+        write!(Joined(f), "{:#}", self.0)
+    }
 }
 
 /// Writes to the log what is over the budget and has not been told yet. Called by whoever drains the log.

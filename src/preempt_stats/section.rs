@@ -117,7 +117,7 @@ pub struct Tracker {
 
 impl Tracker {
     /// No section is open.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { open: false, since: 0, section: Section::NONE }
     }
 

@@ -3,7 +3,7 @@
 //! Context: as each function says. Lock: the run queue of the task.
 
 use super::class::{DequeueFlags, Resched};
-use super::core::{Why, schedule_alone, schedule_locked};
+use super::core::{Why, context_switch, finish_task_switch, schedule_alone, schedule_locked};
 use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
@@ -73,12 +73,39 @@ fn give_way(this: &RunQueue, prev: &Task) {
     }
 }
 
+/// [`yield_task`] on a CPU that is alone. A real-time task whose equal is next is the whole of it here, and needs no pick;
+/// everything else is `yield_at_length`.
 #[inline(never)]
 fn yield_alone() {
     let flags = irqflags::local_irq_save();
     let prev = task::current();
     let this = rq_of(prev);
     this.lock.lock_without_word();
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let is_plain = prev.sched.is_rt() && rq.is_quiet() && thread_info::preempt_word() != 0;
+    let next = if is_plain { rq.yield_and_pick_rt(sched_ref(prev)) } else { None };
+    let Some(next) = next else { return yield_at_length(this, prev, flags) };
+    let next = task_of(next);
+    if ptr::eq(prev, next) {
+        this.lock.unlock_without_word();
+    } else {
+        // SAFETY: task context, count 0 (checked by the caller), IRQs masked, the lock held, and `next` is current on the
+        // queue. The switch counts as involuntary, as below.
+        unsafe {
+            thread_info::preempt_count_set::<2>();
+            context_switch::<false>(this, prev, next, &prev.nivcsw, true);
+            finish_task_switch();
+            thread_info::preempt_count_set::<0>();
+        }
+    }
+    irqflags::local_irq_restore(flags);
+}
+
+/// The run queue is locked.
+#[cold]
+#[inline(never)]
+fn yield_at_length(this: &RunQueue, prev: &Task, flags: irqflags::Flags) {
     give_way(this, prev);
     this.lock.unlock_without_word();
     // SAFETY: task context, count 0 (checked by the caller), IRQs masked. A yielding task stays ready, and its switch
@@ -196,6 +223,7 @@ fn leave_deadline(this: &RunQueue, p: SchedRef) {
 /// and does not make it.
 #[inline(always)]
 pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
+    let old_prio = task.sched.prio();
     if static_branch::<SMP_LOCKS>() {
         return setprio_smp(task, prio, donor);
     }
@@ -213,6 +241,7 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
     // Nobody has the queue that it waits on: he would have to be on this CPU, with interrupts masked.
     let filed = wait::try_requeue(task);
     debug_assert!(filed, "one CPU, and somebody else has the lock of a queue");
+    crate::trace::sched_pi_setprio(task, old_prio);
     this.lock.unlock_without_word();
 }
 
@@ -220,11 +249,14 @@ pub(crate) fn setprio(task: &Task, prio: i32, donor: Option<&Task>) {
 fn setprio_smp(task: &Task, prio: i32, donor: Option<&Task>) {
     // SAFETY: IRQs masked.
     let this = unsafe { lock_task_rq_smp(task) };
+    let old_prio = task.sched.prio();
     if setprio_plain(this, task, prio) {
+        crate::trace::sched_pi_setprio(task, old_prio);
         // SAFETY: locked above.
         return unsafe { this.unlock_smp() };
     }
     setprio_at_length(this, task, prio, donor);
+    crate::trace::sched_pi_setprio(task, old_prio);
 }
 
 /// [`setprio`] of a real-time task that stays one and is its CPU's alone: others are told of nothing but the level of what
@@ -320,6 +352,37 @@ pub(crate) fn abort(task: &Task) -> Result<()> {
     if static_branch::<SMP_LOCKS>() {
         return abort_smp(task);
     }
+    if abort_ready(task) { Ok(()) } else { abort_at_length(task) }
+}
+
+/// [`abort`] of a real-time task that is ready, has nothing and waits for nothing, not even for a timer that it has not taken
+/// back yet, on a CPU that is alone. Of any other it does nothing, and says so. (Who holds no mutex and waits for none is in
+/// nobody's chain, so there is nothing that the PI lock guards.)
+#[inline(always)]
+fn abort_ready(task: &Task) -> bool {
+    let flags = irqflags::local_irq_save();
+    let p = sched_ref(task);
+    let is_plain = task.state() == state::RUNNING
+        && p.is_rt()
+        && task.pi.held.get() == 0
+        && task.pi.blocked_on().is_none()
+        && !task.timer.is_pending_irqs_off()
+        && !ptr::eq(task, task::current());
+    if is_plain {
+        let this = rq_of(task);
+        this.lock.lock_without_word();
+        // SAFETY: locked above. Ready and not running, so queued.
+        unsafe { this.rq() }.dequeue_rt(p);
+        task.state.store(state::DEAD, Ordering::Relaxed);
+        this.lock.unlock_without_word();
+    }
+    irqflags::local_irq_restore(flags);
+    is_plain
+}
+
+/// [`abort`] in general, on a CPU that is alone.
+#[inline(never)]
+fn abort_at_length(task: &Task) -> Result<()> {
     let pi = PI.lock();
     // The lock that it waits for is counted, and is none that it holds.
     let waiter = task.pi.blocked_on();

@@ -40,7 +40,8 @@ pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{
-    fork, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
+    fork, is_plain_wakeup, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
+    wake_up_plain,
 };
 pub(crate) use super::wakeup_smp::wake_up_and_switch as wake_up_and_switch_smp;
 
@@ -245,9 +246,11 @@ pub(super) unsafe fn context_switch<const SMP: bool>(
 ) {
     switches.set(switches.get() + 1);
     // M6: what ran since the last switch is prev's, to the cycle.
-    let now = arch::pmu::cycles();
-    let ran = now.wrapping_sub(this.switch_cycles.replace(now));
-    prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
+    if !cfg!(feature = "no-cycle-accounting") {
+        let now = arch::pmu::cycles();
+        let ran = now.wrapping_sub(this.switch_cycles.replace(now));
+        prev.runtime_cycles.set(prev.runtime_cycles.get().wrapping_add(ran));
+    }
     trace::sched_switch(prev, next, preempt);
     this.lock.hand_over();
     #[cfg(debug_assertions)]
@@ -358,9 +361,52 @@ pub(crate) unsafe fn sleep_alone_irqs_off() {
 pub(crate) unsafe fn preempt_schedule_irqs_off() {
     // SAFETY: passed on, and as in `schedule`.
     unsafe {
-        if static_branch::<SMP_LOCKS>() {
-            return preempt_schedule_by_call_smp();
-        }
+        if static_branch::<SMP_LOCKS>() { preempt_schedule_by_call_smp() } else { preempt_schedule_alone() }
+    }
+}
+
+/// [`preempt_schedule_irqs_off`] on a CPU that is alone, for a caller that has asked.
+///
+/// A real-time task that gives way to another one is the whole of it here; everything else is `preempt_at_length`. (One
+/// that is preempted is on its queue, so there is a next one.)
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+pub(crate) unsafe fn preempt_schedule_alone() {
+    let prev = task::current();
+    let this = rq_of(prev);
+    this.lock.lock_without_word();
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    let is_plain = prev.sched.is_rt() && rq.is_quiet();
+    let next = if is_plain { rq.pick_other_rt(sched_ref(prev)) } else { None };
+    let Some(next) = next else {
+        this.lock.unlock_without_word();
+        // SAFETY: passed on.
+        return unsafe { preempt_at_length() };
+    };
+    prev.arch.thread_info.clear_need_resched();
+    thread_info::clear_preempt_need_resched();
+    // SAFETY: as in `schedule`; the lock is held and `next` is current on the queue.
+    unsafe {
+        thread_info::preempt_count_set::<2>();
+        #[cfg(debug_assertions)]
+        schedule_debug(prev);
+        context_switch::<false>(this, prev, task_of(next), &prev.nivcsw, true);
+        finish_task_switch();
+        thread_info::preempt_count_set::<0>();
+    }
+}
+
+/// [`preempt_schedule_alone`] in general.
+///
+/// # Safety
+/// As there.
+#[inline(never)]
+unsafe fn preempt_at_length() {
+    // SAFETY: passed on, and as in `schedule`.
+    unsafe {
         thread_info::preempt_count_set::<2>();
         schedule_alone::<{ Why::Preempt as u8 }>();
         thread_info::preempt_count_set::<0>();

@@ -113,6 +113,29 @@ impl Rq {
         self.rt.yield_task(curr);
     }
 
+    /// [`Rq::yield_rt`] and the pick behind it, where nothing is special and nobody has asked for a switch: then nobody more
+    /// important is ready, and next is the first of the equals. `None`, and nothing done, if `curr` is not the first of them.
+    #[inline(always)]
+    pub(super) fn yield_and_pick_rt(&mut self, curr: SchedRef) -> Option<SchedRef> {
+        let next = self.rt.turn(curr)?;
+        debug_assert!(
+            self.rt.pick() == Some(next),
+            "rq: nobody has asked for a switch, and {next:?} is not first"
+        );
+        self.curr = next;
+        Some(next)
+    }
+
+    /// Makes the most important real-time task the running one in the place of `prev`, which is one, and returns it. `None`,
+    /// and nothing done, if that is `prev`.
+    #[inline(always)]
+    pub(super) fn pick_other_rt(&mut self, prev: SchedRef) -> Option<SchedRef> {
+        debug_assert!(prev == self.curr && prev.is_rt() && self.special().is_empty());
+        let next = self.rt.pick().filter(|&next| next != prev)?;
+        self.curr = next;
+        Some(next)
+    }
+
     /// Makes `next`, the most important queued real-time task, the running one in the place of `prev`.
     #[inline(always)]
     pub(super) fn set_next_rt(&mut self, prev: SchedRef, next: SchedRef, now_ns: impl FnOnce(&Self) -> u64) {

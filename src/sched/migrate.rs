@@ -67,6 +67,7 @@ pub(super) fn finish_move(task: &Task, from: &'static RunQueue, to: &'static Run
     let p = sched_ref(task);
     // SAFETY: both are locked, and they are two.
     let (from_rq, to_rq) = unsafe { (from.rq(), to.rq()) };
+    crate::trace::sched_migrate_task(task, from.cpu(), to.cpu());
     task.set_rq(to);
     to_rq.update_clock(now);
     let decision = to_rq.attach_task(p);

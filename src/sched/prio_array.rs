@@ -122,6 +122,13 @@ impl PrioArray {
         unsafe { self.list(prio_of(p)).move_tail(p.run_list()) }
     }
 
+    /// Moves `p` behind its equals if it is the first of them, and returns who is first then. Otherwise it does nothing.
+    #[inline(always)]
+    pub(super) fn turn(&mut self, p: SchedRef) -> Option<SchedRef> {
+        // SAFETY: `p` is on this list (module invariant); for who is first, as in `head`.
+        unsafe { self.list(prio_of(p)).turn(p.run_list()).map(|link| SchedRef::of_run_list(link)) }
+    }
+
     // The branches below are deliberate: testing one bit is one instruction,
     // computing the word's address from the priority takes three.
 

@@ -99,6 +99,12 @@ impl RtRq {
         self.active.move_tail(curr);
     }
 
+    /// [`Self::yield_task`] where `curr` is the first of its equals; returns who is then. Otherwise it does nothing.
+    #[inline(always)]
+    pub(super) fn turn(&mut self, curr: SchedRef) -> Option<SchedRef> {
+        self.active.turn(curr)
+    }
+
     /// The queued `p` goes in front of its equals.
     pub(super) fn requeue_head(&mut self, p: SchedRef) {
         self.active.del(p);

@@ -352,6 +352,13 @@ pub(crate) fn first(queue: &PlistHead) -> Option<&'static Task> {
     queue.first().map(|node| unsafe { task_of(node) })
 }
 
+/// The task that waits on `queue`, if it is the only one.
+#[inline(always)]
+pub(crate) fn only(queue: &PlistHead) -> Option<&'static Task> {
+    // SAFETY: only tasks' nodes are ever queued.
+    queue.only().map(|node| unsafe { task_of(node) })
+}
+
 /// Takes `task`, a waiter of `queue`, off it and wakes it, as the last thing in a section: what the task waited for has
 /// been given to it. Releases the lock, and if the woken task is to run, switches to
 /// it. Where interrupts were open this is the preemption point of the call.
@@ -381,6 +388,20 @@ pub(crate) fn grant_and_unlock_alone<T>(
     let flags = guard.unlock_alone_irqs_off();
     sched::wake_up_and_switch_alone(task, flags);
     irqflags::local_irq_restore(flags);
+}
+
+/// [`grant_and_unlock`] with interrupts masked from before the lock, on a CPU that is alone, of a task that
+/// [`sched::is_plain_wakeup`].
+#[inline(always)]
+pub(crate) fn grant_plain_and_unlock_masked<T>(
+    guard: SchedLockGuard<'_, T>,
+    queue: impl FnOnce(&T) -> &PlistHead,
+    task: &Task,
+) {
+    unqueue(queue(&guard), task);
+    debug_assert!(irqflags::irqs_disabled_flags(guard.flags()));
+    let _ = guard.unlock_alone_irqs_off();
+    sched::wake_up_plain(task);
 }
 
 /// [`grant_and_unlock`] where there are several CPUs, for a caller that has asked.

@@ -92,6 +92,31 @@ pub(crate) fn wake_up_granted(task: &Task) {
     this.lock.unlock_without_word();
 }
 
+/// Whether [`wake_up_plain`] will do for `task`: it is real-time, and a request is told by the word alone.
+#[inline(always)]
+pub(crate) fn is_plain_wakeup(task: &Task) -> bool {
+    task.sched.is_rt() && !static_branch::<EVENT_STYLE>()
+}
+
+/// [`wake_up_granted`] of a task that [`is_plain_wakeup`], on a CPU that is alone. It calls nothing, so that a caller who
+/// calls nothing else needs no frame: the shortest way from an interrupt to a task.
+#[inline(always)]
+pub(crate) fn wake_up_plain(task: &Task) {
+    debug_assert!(irqflags::irqs_disabled() && task.sched.is_rt());
+    let this = rq_of(task);
+    this.lock.lock_without_word();
+    // SAFETY: locked above.
+    let rq = unsafe { this.rq() };
+    task.state.store(state::RUNNING, Ordering::Relaxed);
+    trace::sched_wakeup(task);
+    if rq.wake_rt(sched_ref(task)) == Resched::Yes
+        && !task_of(rq.curr()).arch.thread_info.test_and_set_need_resched()
+    {
+        thread_info::set_preempt_need_resched();
+    }
+    this.lock.unlock_without_word();
+}
+
 /// [`wake_up_granted`] as the last thing before the caller restores `flags`, with the preemption point that
 /// this is. IRQs masked, no lock held. For a caller that has asked, and is on a CPU that is alone; where there are several
 /// it is `wakeup_smp::wake_up_and_switch`.
@@ -257,7 +282,7 @@ fn wake_up_new_task_here(task: &Task, flags: irqflags::Flags) {
     let rq = unsafe { this.rq() };
     let p = sched_ref(task);
     task.state.store(state::RUNNING, Ordering::Relaxed);
-    trace::sched_wakeup(task);
+    trace::sched_wakeup_new(task);
     if p.is_rt() {
         let decision = rq.wake_up_new_task(p);
         // SAFETY: locked above, IRQs masked; `task` is real-time and queued.

@@ -55,7 +55,7 @@ pub(super) fn resched_curr(this: &RunQueue) {
 pub(super) fn wake_up_granted(task: &Task) {
     let Some(this) = lock_or_hand_over(task) else { return };
     // SAFETY: locked above, IRQs masked; the task was granted what it waited for, by the caller.
-    unsafe { activate_and_unlock(this, task) };
+    unsafe { activate_and_unlock::<false>(this, task) };
 }
 
 /// The same for a task that was handed over: waits for the lock.
@@ -63,14 +63,14 @@ pub(super) fn wake_up_handed_over(task: &Task) {
     // SAFETY: IRQs masked by the caller.
     let this = unsafe { lock_task_rq_smp(task) };
     // SAFETY: as in `wake_up_granted`.
-    unsafe { activate_and_unlock(this, task) };
+    unsafe { activate_and_unlock::<true>(this, task) };
 }
 
 /// # Safety
 /// As [`activate`].
-unsafe fn activate_and_unlock(this: &'static RunQueue, task: &Task) {
+unsafe fn activate_and_unlock<const HANDED_OVER: bool>(this: &'static RunQueue, task: &Task) {
     // SAFETY: passed on.
-    let (this, decision) = unsafe { activate(this, task) };
+    let (this, decision) = unsafe { activate::<HANDED_OVER>(this, task) };
     settle(this, task, decision);
     // SAFETY: `activate` returns it locked.
     unsafe { this.unlock() };
@@ -242,29 +242,38 @@ fn lock_or_hand_over(task: &Task) -> Option<&'static RunQueue> {
 fn hand_over(task: &Task) -> bool {
     let serves = online().contains(super::runqueue::task_cpu(task));
     if serves {
+        trace::sched_waking(task);
         wake_list::hand_over(task);
     }
     serves
 }
 
-/// Makes a task ready, where it slept or elsewhere. Returns the run queue on which it is, locked.
+/// Makes a task ready, where it slept or elsewhere. Returns the run queue on which it is, locked. `HANDED_OVER`: its waker has
+/// left it to this CPU, and has said so in the trace.
 ///
 /// # Safety
 /// IRQs masked; `this` is the task's run queue, locked; the task sleeps, or is about to, and the caller alone wakes it.
 #[inline(always)]
-unsafe fn activate(this: &'static RunQueue, task: &Task) -> (&'static RunQueue, Resched) {
+unsafe fn activate<const HANDED_OVER: bool>(
+    this: &'static RunQueue,
+    task: &Task,
+) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
     let is_asleep = !p.is_queued() && !this.is_curr(task);
     let may_choose = is_asleep && !is_bound_to(this, p);
     let cpu = if may_choose { hooks::select_task_rq(task, this, Ready::Wake) } else { this.cpu() };
     if cpu != this.cpu() {
         // SAFETY: passed on; it is on no queue and its registers are saved.
-        return unsafe { activate_elsewhere(this, task, cpu) };
+        return unsafe { activate_elsewhere::<HANDED_OVER>(this, task, cpu) };
     }
     // SAFETY: locked by contract.
     let rq = unsafe { this.rq() };
     task.state.store(state::RUNNING, Ordering::Relaxed);
-    trace::sched_wakeup(task);
+    if HANDED_OVER {
+        trace::sched_woken(task);
+    } else {
+        trace::sched_wakeup(task);
+    }
     let decision = if p.is_rt() {
         rq.wake_rt(p)
     } else {
@@ -294,18 +303,21 @@ fn wake_flags(curr: &Task) -> WakeFlags {
 /// # Safety
 /// As [`activate`]; the task is on no queue and no CPU, and may run on `cpu`.
 #[inline(never)]
-unsafe fn activate_elsewhere(
+unsafe fn activate_elsewhere<const HANDED_OVER: bool>(
     from: &'static RunQueue,
     task: &Task,
     cpu: usize,
 ) -> (&'static RunQueue, Resched) {
     let p = sched_ref(task);
+    if !HANDED_OVER {
+        trace::sched_waking(task);
+    }
     // SAFETY: passed on.
     let to = unsafe { move_sleeping(from, task, cpu) };
     // SAFETY: `move_sleeping` returns it locked.
     let rq = unsafe { to.rq() };
     task.state.store(state::RUNNING, Ordering::Relaxed);
-    trace::sched_wakeup(task);
+    trace::sched_woken(task);
     let decision = rq.wake_up_migrated(p, wake_flags(task_of(rq.curr())));
     to.event.program_if_deadline(rq, p);
     hooks::readied(to, task, decision);
@@ -320,6 +332,7 @@ unsafe fn activate_elsewhere(
 pub(super) unsafe fn move_sleeping(from: &'static RunQueue, task: &Task, cpu: usize) -> &'static RunQueue {
     let to = cpu_rq(cpu);
     let p = sched_ref(task);
+    trace::sched_migrate_task(task, from.cpu(), cpu);
     // SAFETY: locked by contract.
     let rq = unsafe { from.rq() };
     rq.update_clock(crate::time::now_ns());
@@ -355,7 +368,7 @@ fn settle(this: &'static RunQueue, task: &Task, decision: Resched) {
 #[inline(always)]
 unsafe fn activate_and_switch(this: &'static RunQueue, task: &Task, flags: irqflags::Flags) {
     // SAFETY: passed on.
-    let (this, decision) = unsafe { activate(this, task) };
+    let (this, decision) = unsafe { activate::<false>(this, task) };
     // SAFETY: `activate` returns it locked.
     unsafe { switch_or_settle(this, task, decision, flags) };
 }
@@ -437,7 +450,7 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
     let prev = task::current();
     if ptr::eq(this, rq_of(prev)) && rq.is_quiet() && rq.is_own_rt(p) {
         task.state.store(state::RUNNING, Ordering::Relaxed);
-        trace::sched_wakeup(task);
+        trace::sched_wakeup_new(task);
         rq.begin_own_rt(p);
         // SAFETY: locked above, IRQs masked; `prev` runs, and `task` has just been queued.
         return unsafe { run_or_ask(this, prev, task, p.prio(), flags) };
@@ -449,7 +462,7 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
         // SAFETY: locked above; a task that was never started is on no queue and no CPU.
         this = unsafe { move_sleeping(this, task, cpu) };
     }
-    trace::sched_wakeup(task);
+    trace::sched_wakeup_new(task);
     // SAFETY: locked above.
     let rq = unsafe { this.rq() };
     if !p.is_rt() {

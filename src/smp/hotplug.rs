@@ -38,9 +38,10 @@ fn nothing_to_do(_: usize) -> Result<()> {
 }
 
 /// While the CPU is off.
-static PREPARE: [Step; 6] = [
+static PREPARE: [Step; 7] = [
     // Kept: other CPUs may be looking at it.
     Step { name: "per-CPU data", up: |cpu| percpu::make(cpu).map(drop), down: nothing },
+    Step { name: "trace ring", up: crate::trace::control::prepare_cpu, down: nothing },
     Step { name: "idle task", up: |cpu| bringup::idle_of(cpu).map(drop), down: nothing },
     Step { name: "stopper", up: stop::prepare, down: nothing },
     Step { name: "softirqs", up: nothing_to_do, down: softirq::migrate_from },

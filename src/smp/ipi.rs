@@ -35,6 +35,7 @@ pub enum Ipi {
 #[cfg(target_os = "none")]
 pub fn send(cpus: CpuMask, ipi: Ipi) {
     if !cpus.is_empty() {
+        crate::trace::ipi_raise(cpus.bits(), ipi);
         crate::drivers::irqchip::send_sgi_mask(cpus.bits(), ipi as u32);
     }
 }
@@ -43,6 +44,7 @@ pub fn send(cpus: CpuMask, ipi: Ipi) {
 #[cfg(target_os = "none")]
 #[inline]
 pub fn send_reschedule(cpu: usize) {
+    crate::trace::ipi_raise_reschedule(cpu);
     crate::drivers::irqchip::send_sgi(cpu, Ipi::Reschedule as u32);
 }
 
@@ -50,6 +52,7 @@ pub fn send_reschedule(cpu: usize) {
 #[cfg(target_os = "none")]
 #[inline]
 pub(crate) fn send_call(cpu: usize) {
+    crate::trace::ipi_raise_call(cpu);
     crate::drivers::irqchip::send_sgi(cpu, Ipi::CallFunction as u32);
 }
 

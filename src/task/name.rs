@@ -29,6 +29,18 @@ impl Name {
         Self(packed)
     }
 
+    /// Its bytes, as two words.
+    pub(crate) fn words(&self) -> [u64; 2] {
+        let word = |at| u64::from_le_bytes(core::array::from_fn(|i| self.0[at + i]));
+        [word(0), word(8)]
+    }
+
+    /// From [`Self::words`].
+    pub(crate) fn from_words([low, high]: [u64; 2]) -> Self {
+        let (low, high) = (low.to_le_bytes(), high.to_le_bytes());
+        Self(core::array::from_fn(|i| if i < 8 { low[i] } else { high[i - 8] }))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

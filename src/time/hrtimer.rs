@@ -23,7 +23,7 @@ use super::soft::Stopped;
 use super::tick::Tick;
 use super::tree::TimerTree;
 use crate::locking::RawLock;
-use crate::per_cpu;
+use crate::{per_cpu, trace};
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use core::cell::Cell;
@@ -151,6 +151,7 @@ impl Hrtimer {
     /// cancelled.
     pub(crate) fn start_irqs_off(&self, expires_ns: u64, callback: Callback) {
         debug_assert!(irqflags::irqs_disabled());
+        trace::hrtimer_start(self, callback, expires_ns);
         if static_branch::<SMP_LOCKS>() {
             return remote::start::<{ remote::HARD }>(self, expires_ns, callback);
         }
@@ -197,6 +198,7 @@ impl Hrtimer {
     }
 
     fn cancel_pending_irqs_off(&self) {
+        trace::hrtimer_cancel(self);
         // SAFETY: IRQs are masked.
         let base = unsafe { BASE.this_cpu() };
         base.lock::<false>();
@@ -354,6 +356,12 @@ pub(crate) fn timer_interrupt(_: usize) {
     arch::timer::move_compare(first_ticks(base));
 }
 
+/// Calls a timer's function.
+#[inline(always)]
+pub(super) fn call_back(timer: &Hrtimer, callback: Option<Callback>) -> Restart {
+    callback.map_or(Restart::No, |callback| trace::hrtimer_expire(timer, callback, || callback(timer)))
+}
+
 #[cold]
 #[inline(never)]
 fn run_expired_smp(base: &Base, now_ns: u64) {
@@ -375,7 +383,7 @@ fn run_expired<const SMP: bool>(base: &Base, now_ns: u64) {
         }
         // SAFETY: taken above.
         unsafe { base.unlock::<SMP>() };
-        let restart = callback.map_or(Restart::No, |callback| callback(timer));
+        let restart = call_back(timer, callback);
         base.lock::<SMP>();
         // Another CPU may have started it anew meanwhile: then that is what counts.
         if let Restart::At(expires_ns) = restart

@@ -21,6 +21,7 @@
 
 use super::hrtimer::{self, BASE, Base};
 use crate::per_cpu;
+use crate::trace;
 use arch::irqflags;
 use core::sync::atomic::Ordering::Relaxed;
 use core::sync::atomic::{AtomicU32, AtomicU64};
@@ -140,7 +141,9 @@ pub(crate) fn wait_irqs_off() {
     idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
     let waiting = idle.ticks.load(Relaxed).wrapping_sub(arch::timer::counter());
     idle.ticks.store(waiting, Relaxed);
+    trace::cpu_idle_begins();
     arch::cpu::wait_for_interrupt();
+    trace::cpu_idle_ends();
     let now_ticks = arch::timer::counter();
     idle.ticks.store(now_ticks.wrapping_add(waiting), Relaxed);
     idle.woken_ticks.store(now_ticks, Relaxed);
@@ -153,6 +156,7 @@ pub(crate) fn wait_irqs_off() {
 fn turn_awake(idle: &Idle) {
     idle.waits.store(idle.waits.load(Relaxed) + 1, Relaxed);
     let begin = arch::timer::counter();
+    trace::cpu_idle_begins();
     irqflags::local_irq_enable();
     let mut turns = 0;
     // Whoever makes a task ready here sets the flag in an interrupt, or sends one; both end the loop.
@@ -161,6 +165,7 @@ fn turn_awake(idle: &Idle) {
         arch::cpu::relax();
     }
     irqflags::local_irq_disable();
+    trace::cpu_idle_ends();
     let now = arch::timer::counter();
     idle.ticks.store(idle.ticks.load(Relaxed).wrapping_add(now - begin), Relaxed);
     idle.woken_ticks.store(now, Relaxed);

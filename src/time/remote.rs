@@ -158,6 +158,9 @@ pub(super) fn cancel(timer: &Hrtimer) -> bool {
 pub(super) fn stop_hard(timer: &Hrtimer) -> Stopped {
     let Some(base) = lock_base(timer) else { return Stopped::Idle };
     let pending = remove::<HARD>(base, timer);
+    if pending {
+        crate::trace::hrtimer_cancel(timer);
+    }
     // With IRQs masked, this CPU runs it only if it is the callback that asks.
     let runs = ptr::eq(base.hard_running.get(), timer) && !base.is_this_cpus();
     // SAFETY: locked above.
@@ -175,6 +178,9 @@ pub(super) fn stop_hard(timer: &Hrtimer) -> Stopped {
 pub(super) fn stop_soft(timer: &Hrtimer) -> Stopped {
     let Some(base) = lock_base(timer) else { return Stopped::Idle };
     let pending = remove::<SOFT>(base, timer);
+    if pending {
+        crate::trace::hrtimer_cancel(timer);
+    }
     let stopped = soft::runs_or(base, timer, pending);
     // SAFETY: locked above.
     unsafe { base.unlock::<true>() };

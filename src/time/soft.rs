@@ -16,12 +16,12 @@
 //! Context: starting and cancelling from any, IRQs masked; `run` in the softirq. Lock: the timer base;
 //! `EXPIRY` (a `SpinLock`, `preempt=rt` alone) outside of it.
 
-use super::hrtimer::{BASE, Base, Callback, Hrtimer, Restart, program};
+use super::hrtimer::{self, BASE, Base, Callback, Hrtimer, Restart, program};
 use super::remote;
 use crate::irq::softirq::{self, Vector};
 use crate::locking::{SpinLock, SpinLockGuard};
 use crate::per_cpu;
-use crate::{preempt, task};
+use crate::{preempt, task, trace};
 use arch::irqflags;
 use arch::patch::{RT, SMP_LOCKS, static_branch};
 use core::ptr;
@@ -49,6 +49,7 @@ pub(super) enum Stopped {
 /// Starts `timer` on this CPU as a soft one, or moves it. As [`Hrtimer::start_irqs_off`].
 pub(super) fn start_irqs_off(timer: &Hrtimer, expires_ns: u64, callback: Callback) {
     debug_assert!(irqflags::irqs_disabled());
+    trace::hrtimer_start_soft(timer, callback, expires_ns);
     if static_branch::<SMP_LOCKS>() {
         return remote::start::<{ remote::SOFT }>(timer, expires_ns, callback);
     }
@@ -74,6 +75,7 @@ pub(super) fn stop_irqs_off(timer: &Hrtimer) -> Stopped {
     let base = unsafe { BASE.this_cpu() };
     let pending = timer.link.is_linked();
     if pending {
+        trace::hrtimer_cancel(timer);
         base.lock::<false>();
         remove(base, timer);
         // SAFETY: taken above.
@@ -212,7 +214,7 @@ fn call<const SMP: bool>(base: &Base, timer: &Hrtimer) {
     let callback = timer.callback.get();
     // SAFETY: taken by the caller.
     unsafe { base.unlock::<SMP>() };
-    let restart = callback.map_or(Restart::No, |callback| callback(timer));
+    let restart = hrtimer::call_back(timer, callback);
     base.lock::<SMP>();
     // Another CPU may have started it anew meanwhile.
     if let Restart::At(expires_ns) = restart

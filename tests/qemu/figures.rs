@@ -1,6 +1,7 @@
 //! The sweep, path by path, and the bench, figure by figure.
 //!
-//! Invariant: each image is booted once; a path or a figure that does not come is a failure.
+//! Invariant: each image is booted once, and the bench again to see that its figures are the same; a path or a figure that
+//! does not come is a failure.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use stint_tools::budgets::{self, Budget};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::Captured;
 use stint_tools::suite::{self, excerpt};
-use stint_tools::{bench, cargo, lines, sweep};
+use stint_tools::{bench, cargo, lines, repeat, sweep};
 
 use crate::boot::{BENCH, SHORT, SWEEP, Shared, boot, broken, keep, shared};
 
@@ -89,14 +90,20 @@ fn bench_on(
     followers: &mut Vec<Trial>,
 ) {
     let cell: Shared<Arc<Captured>> = Arc::default();
+    let first = machine.clone();
     let run = move || {
         shared(&cell, || {
             eprintln!("[{name}] booting");
-            let captured = boot(&BENCH, name, &machine, "", bench::LIMITS)?;
+            let captured = boot(&BENCH, name, &first, "", bench::LIMITS)?;
             keep(name, &captured.console)?;
             Ok(Arc::new(captured))
         })
     };
+    let (once, again) = (run.clone(), machine.clone());
+    followers.push(Trial::test(format!("{name}::two_runs_of_the_image_print_the_same_figures"), move || {
+        let second = boot(&BENCH, name, &again, "", bench::LIMITS)?;
+        repeat::same_figures(&once()?.console, &second.console).map_err(Failed::from)
+    }));
     let (leader, bounded) = (run.clone(), Arc::clone(&budgets));
     leaders.push(Trial::test(format!("{name}::the_run_is_complete"), move || {
         let captured = leader()?;

@@ -5,7 +5,7 @@
 
 use core::ops::RangeInclusive;
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use libtest_mimic::Trial;
 use stint_tools::bootargs::{self, Wishes};
 use stint_tools::machine::Machine;
@@ -99,6 +99,46 @@ pub fn trials(followers: &mut Vec<Trial>) {
             .into())
         })
     }));
+    followers.push(Trial::test("latency::each_new_worst_is_explained_and_the_parts_add_up", || {
+        blame().map_err(message)
+    }));
+}
+
+/// What is taken off for the trace is right to so much of what remains, in per cent.
+const TRACING_MAY_BE_WRONG_PERCENT: f64 = 25.0;
+
+/// Each new worst under all loads is explained, and its parts add up (the report asks for that). Without load what remains
+/// when the trace's own time is taken off is the wake-up without the trace.
+fn blame() -> Result<()> {
+    let command = "latency fragments=50 load=none; latency fragments=50 load=none blame; \
+                   latency period=1013us fragments=200 load=all blame";
+    let bootargs = bootargs::compose(&Wishes { command: Some(command), extra: "", interactive: false })?;
+    let image = &built(&STINT)?.image;
+    let captured =
+        qemu::capture(qemu::command(&Machine::measuring(), Payload::Image(image), &bootargs), LIMITS)?;
+    keep("latency-blame", &captured.console)?;
+    ensure!(captured.succeeded(), "{}\n{}", captured.end, suite::excerpt(&captured.console));
+    let log = serial_log::read(captured.console.as_bytes());
+    ensure!(log.damaged.is_empty() && log.boots.len() == 1, "the report cannot read it: {:?}", log.damaged);
+    let [plain, watched, loaded] = log.boots[0].runs.as_slice() else { bail!("there are not three runs") };
+    let of = |load: &str| -> Vec<_> {
+        let explained = log.boots[0].others.iter().filter(|other| other.name == "latency.blame");
+        explained.filter(|other| other.field("load") == Some(load)).collect()
+    };
+    for (run, load) in [(watched, "none"), (loaded, "all")] {
+        let last = of(load).last().map(|worst| worst.value);
+        ensure!(last == Some(run.number("max") as f64), "load {load}: {last:?} is explained, not the worst");
+    }
+    let first = of("none")[0];
+    let tracing = first.field("tracing").and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    let (without, untraced) = (first.value - tracing, plain.number("max") as f64);
+    let wrong_percent = (without - untraced).abs() * 100.0 / untraced;
+    ensure!(
+        wrong_percent <= TRACING_MAY_BE_WRONG_PERCENT,
+        "without load {without} insn remain of {}, but without the trace it is {untraced}",
+        first.value
+    );
+    Ok(())
 }
 
 /// The worst wake-up and the number of missed fragments. The period is no multiple of the tick's, so that the two grids
@@ -115,16 +155,12 @@ fn measure(run: &Run) -> Result<(f64, String)> {
     let log = serial_log::read(captured.console.as_bytes());
     let drawn = |run: &serial_log::Run| run.histogram.is_some() && run.plot.is_some();
     let whole = log.damaged.is_empty() && log.boots.len() == 1 && log.boots[0].runs.iter().all(drawn);
-    anyhow::ensure!(
-        whole && log.boots[0].fact("clocks").is_some(),
-        "the report cannot read it: {:?}",
-        log.damaged
-    );
+    ensure!(whole && log.boots[0].fact("clocks").is_some(), "the report cannot read it: {:?}", log.damaged);
     let result = lines::results(&captured.console).into_iter().find(|result| result.name == "latency.wakeup");
     match result {
         Some(result) if captured.end == End::Exited(0) => {
             Ok((result.value, result.field("missed").unwrap_or("?").to_owned()))
         }
-        _ => anyhow::bail!("{}; no result line\n{}", captured.end, suite::excerpt(&captured.console)),
+        _ => bail!("{}; no result line\n{}", captured.end, suite::excerpt(&captured.console)),
     }
 }

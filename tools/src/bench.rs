@@ -17,7 +17,7 @@ use crate::peers::{self, PEERS, ROWS};
 use crate::qemu::Limits;
 use crate::run::{MachineOptions, measure};
 use crate::table::{self, Cell, Tone};
-use crate::{report, suite};
+use crate::{linux, report, suite};
 
 /// Time for the whole image; it takes seconds.
 pub const LIMITS: Limits = Limits { total: Duration::from_secs(300), silence: Duration::from_secs(120) };
@@ -45,6 +45,10 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
     }
     let cpus = run.machine.cpus;
     print!("{}", render(&results, cpus, table::colours()));
+    let beside_linux = linux::render(&results, table::colours());
+    if !beside_linux.is_empty() {
+        print!("\n{beside_linux}");
+    }
     let rows: Vec<_> = results
         .iter()
         .filter_map(|m| peers::find(&m.name).map(|row| (m, row)))
@@ -56,7 +60,7 @@ pub fn bench(options: &MachineOptions) -> Result<()> {
         &run.machine,
         &run.bootargs,
         &results,
-        json!({"targets": rows}),
+        json!({"targets": rows, "beside_linux": linux::to_json(&results)}),
     )?;
     println!("\nall results: {}", path.display());
     ensure!(run.captured.succeeded(), "the bench image did not end well: {}\n{console}", run.captured.end);
@@ -143,7 +147,7 @@ mod tests {
         assert!(line("bench.tick_irq").contains("missing"), "{text}");
         assert!(line("bench.extra").contains("max=9"), "{text}");
         assert!(text.contains("1 of 2 targets met"), "{text}");
-        assert!(!text.contains("tm."), "{text}");
+        assert!(!text.contains("thread_metric."), "{text}");
     }
 
     #[test]

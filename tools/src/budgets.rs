@@ -5,6 +5,8 @@
 //! yield_none = 22        # instructions, at most
 //! [smp4]
 //! yield_none = 40        # the same with four CPUs online
+//! [smp4.thread_metric]
+//! memory = 50            # and of another group
 //! ```
 //!
 //! Invariant: every figure of the bench has exactly one budget per machine and every budget has its figure; a
@@ -57,10 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
             continue;
         }
         if let Some(section) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            // `smpN` is the bench on N CPUs.
-            let on_several = section.trim().strip_prefix("smp").and_then(|digits| digits.parse().ok());
-            cpus = on_several.unwrap_or(1);
-            group = if on_several.is_some() { "bench".into() } else { section.trim().to_owned() };
+            (cpus, group) = machine_and_group(section.trim());
             continue;
         }
         let Some((key, value)) = line.split_once('=') else {
@@ -81,6 +80,15 @@ pub fn parse(text: &str) -> Result<Vec<Budget>> {
         budgets.push(Budget { name, cpus, most });
     }
     Ok(budgets)
+}
+
+/// What a section is about: `smpN` is the bench on N CPUs, `smpN.group` another group there.
+fn machine_and_group(section: &str) -> (u32, String) {
+    let (machine, group) = section.split_once('.').unwrap_or((section, "bench"));
+    match machine.strip_prefix("smp").and_then(|digits| digits.parse().ok()) {
+        Some(cpus) => (cpus, group.to_owned()),
+        None => (1, section.to_owned()),
+    }
 }
 
 /// The budgets of the machine with `cpus` CPUs; none if nobody bounded it.
@@ -144,6 +152,8 @@ mod tests {
         assert_eq!(of(1), [("bench.yield_none".into(), 22)]);
         assert_eq!(of(4), [("bench.yield_none".into(), 40)]);
         assert!(of(8).is_empty());
+        let other = parse("[smp4.thread_metric]\nmemory = 50\n").unwrap();
+        assert_eq!(other, [Budget { name: "thread_metric.memory".into(), cpus: 4, most: 50 }]);
     }
 
     #[test]

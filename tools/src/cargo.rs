@@ -34,6 +34,11 @@ pub const CHAINLOADER: &str = "chainloader";
 const CHAINLOADER_FLAGS: &str = "-Ctarget-cpu=cortex-a72 -Ctarget-feature=-neon -Crelocation-model=static \
     -Copt-level=s -Clink-arg=-Tboard/rpi4/chainloader/chainloader.ld -Clink-arg=--no-dynamic-linker";
 
+/// The bench without cycle accounting, and the bench with every debug check of the kernel: what `costs` compares.
+pub const UNACCOUNTED: &str = "bench-unaccounted";
+/// See [`UNACCOUNTED`].
+pub const CHECKED: &str = "bench-checked";
+
 /// An image that can be built: a package, one of its binaries, and the profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipe {
@@ -43,6 +48,8 @@ pub struct Recipe {
     pub binary: String,
     /// Cargo profile; also the directory that Cargo puts the result in.
     pub profile: &'static str,
+    /// Cargo features.
+    pub features: &'static str,
 }
 
 /// What a build left behind.
@@ -60,12 +67,14 @@ pub fn recipe(name: &str) -> Recipe {
     let (package, profile) = match name {
         "stint" => ("stint-board", "release"),
         CHAINLOADER => ("stint-chainloader", "release"),
-        "bench" => ("stint-guest", "release"),
-        // These two run with every debug check of the kernel on.
-        "ktest" | "sweep" => ("stint-guest", "ktest"),
+        "bench" | UNACCOUNTED => ("stint-guest", "release"),
+        // These run with every debug check of the kernel on.
+        "ktest" | "sweep" | CHECKED => ("stint-guest", "ktest"),
         _ => ("stint-examples", "release"),
     };
-    Recipe { package, binary: name.to_owned(), profile }
+    let binary = if matches!(name, UNACCOUNTED | CHECKED) { "bench" } else { name };
+    let features = if name == UNACCOUNTED { "stint/no-cycle-accounting" } else { "" };
+    Recipe { package, binary: binary.to_owned(), profile, features }
 }
 
 /// The repository's root directory.
@@ -137,7 +146,7 @@ pub fn build(name: &str) -> Result<Built> {
     let mut command = Command::new(program());
     command
         .args(["build", "--target", TARGET, "--profile", recipe.profile])
-        .args(["-p", recipe.package, "--bin", &recipe.binary])
+        .args(["-p", recipe.package, "--bin", &recipe.binary, "--features", recipe.features])
         .arg("--target-dir")
         .arg(&guest_dir)
         .current_dir(root()?)
@@ -187,6 +196,15 @@ mod tests {
         assert_eq!(recipe("ktest").profile, "ktest");
         assert_eq!(recipe("sweep").profile, "ktest");
         assert_eq!(recipe("bench").profile, "release");
+        assert_eq!((recipe(CHECKED).profile, recipe(CHECKED).binary.as_str()), ("ktest", "bench"));
+    }
+
+    #[test]
+    fn features_are_left_out_of_an_image_of_its_own() {
+        assert_eq!(recipe("bench").features, "");
+        let without = recipe(UNACCOUNTED);
+        assert_eq!((without.binary.as_str(), without.features), ("bench", "stint/no-cycle-accounting"));
+        assert_eq!(flat_name(UNACCOUNTED), "bench-unaccounted.img");
     }
 
     #[test]

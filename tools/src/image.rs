@@ -84,6 +84,17 @@ fn parse(data: &[u8]) -> Result<ElfFile<'_, FileHeader64<Endianness>>> {
     Ok(file)
 }
 
+/// The functions of a linked kernel by the addresses that they run at.
+///
+/// # Errors
+/// When the file cannot be read, or is not a kernel's ELF.
+pub fn functions_of(elf: &Path) -> Result<BTreeMap<u64, String>> {
+    let data = read(elf)?;
+    let file = parse(&data).with_context(|| format!("{} has no functions", elf.display()))?;
+    let text = symbol_address(&file, "_text")?;
+    Ok(functions(&file)?.into_iter().map(|(offset, name)| (text + u64::from(offset), name)).collect())
+}
+
 /// Whether a flat file begins like an arm64 Image.
 ///
 /// # Errors

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Invariant: anything else is console text and is left alone; no line, however broken, is an error, since
-//! the guest may die in the middle of one. A line counts only if it *begins* with its keyword.
+//! the guest may die in the middle of one. A line counts only if it *begins* with its keyword; a result may be a comment
+//! (`# result …`), where what is around it is a table for others to read.
 #![forbid(unsafe_code)]
 
 use serde_json::{Map, Value, json};
@@ -126,7 +127,7 @@ pub enum Line {
 /// Understands one line, or returns `None` for console text.
 #[must_use]
 pub fn parse(line: &str) -> Option<Line> {
-    let line = line.trim_end_matches(['\r', '\n']);
+    let line = uncommented(line.trim_end_matches(['\r', '\n']));
     let (keyword, rest) = line.split_once(' ')?;
     match keyword {
         "result" => parse_result(rest).map(Line::Result),
@@ -145,6 +146,12 @@ pub fn parse(line: &str) -> Option<Line> {
         }
         _ => None,
     }
+}
+
+/// A result that is a comment, without what makes it one; any other line as it is.
+#[must_use]
+pub fn uncommented(line: &str) -> &str {
+    line.strip_prefix("# ").filter(|rest| rest.starts_with("result ")).unwrap_or(line)
 }
 
 /// All results of a console text, in their order.
@@ -272,6 +279,17 @@ mod tests {
         assert_eq!(got.field("avg"), None);
         let json = got.to_json();
         assert_eq!((json["value"].as_i64(), json["max"].as_i64()), (Some(141), Some(141)));
+    }
+
+    #[test]
+    fn a_result_among_comments_counts_and_other_comments_do_not() {
+        let Some(Line::Result(got)) = parse("# result cyclictest.wakeup 1490 ns n=1000\r\n") else {
+            panic!("not a result")
+        };
+        assert_eq!((got.name.as_str(), got.value), ("cyclictest.wakeup", 1490.0));
+        for text in ["# Total: 000002000", "# run a", "## result a.b 1 ns", "#result a.b 1 ns"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 
+use crate::latency::summary;
 use crate::lines::figure;
 use crate::serial_log::{self, Boot, Damaged, Log};
 use crate::svg::{grouped, time};
@@ -94,9 +95,6 @@ fn nothing(path: &Path, log: &Log) -> String {
 /// The page of a log.
 #[must_use]
 pub fn html(log: &Log, name: &str) -> String {
-    let mut sections: Vec<_> =
-        log.boots.iter().enumerate().map(|(index, boot)| page::boot(boot, index + 1)).collect();
-    sections.push(page::damaged(&log.damaged));
     let runs: usize = log.boots.iter().map(|boot| boot.runs.len()).sum();
     let others: usize = log.boots.iter().map(|boot| boot.others.len()).sum();
     let lead = format!(
@@ -105,7 +103,7 @@ pub fn html(log: &Log, name: &str) -> String {
         page::count(runs, "run"),
         page::count(others, "other figure")
     );
-    page::render("What Stint measured", &lead, &sections)
+    page::render("What Stint measured", &lead, &page::log(log))
 }
 
 /// The tables of a log.
@@ -125,7 +123,7 @@ pub fn tables(log: &Log, colours: bool) -> String {
         }
         text.push('\n');
     }
-    text + &damaged(&log.damaged)
+    text + &summary::tables(&log.boots, colours) + &damaged(&log.damaged)
 }
 
 fn runs(boot: &Boot, colours: bool) -> String {
@@ -143,7 +141,9 @@ fn runs(boot: &Boot, colours: bool) -> String {
 }
 
 fn others(boot: &Boot, colours: bool) -> String {
-    let rows = boot.others.iter().map(|measured| {
+    // The places of sections are longer than a terminal is wide; they are on the page.
+    let narrow = boot.others.iter().filter(|measured| measured.name != page::WORST);
+    let rows = narrow.map(|measured| {
         let fields: Vec<_> = measured.fields.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let words = fields.join(" ");
         vec![

@@ -16,7 +16,10 @@ use stint_tools::run::{MachineOptions, RunOptions};
 use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
-use stint_tools::{bench, cargo, debug, guarantee, image, licences, run, scaling, sweep, testrun};
+use stint_tools::trace::{self, TraceOptions};
+use stint_tools::{
+    bench, cargo, costs, debug, guarantee, image, latency, licences, run, scaling, sweep, testrun,
+};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -57,6 +60,10 @@ enum Task {
     },
     /// Measure the core primitives and show them beside other kernels
     Bench(MachineOptions),
+    /// Measure what each feature of the kernel costs
+    Costs(MachineOptions),
+    /// Measure latency and throughput in every preemption model, as a page
+    Latency(MachineOptions),
     /// Measure wake-ups with 1 to 64 CPUs and with 10 to 100,000 tasks
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
@@ -78,6 +85,8 @@ enum Task {
     Chainload(ChainloadOptions),
     /// Show the figures of a saved serial log, as tables and as a page
     Report(ReportOptions),
+    /// Trace a run, and write the trace for Perfetto, trace-cmd and KernelShark
+    Trace(TraceOptions),
     /// Boot under gdb
     Debug(DebugOptions),
     /// Check that every dependency has a permissive licence
@@ -111,6 +120,8 @@ fn perform(task: &Task) -> Result<ExitCode> {
             return Ok(if counts.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Bench(options) => bench::bench(options)?,
+        Task::Costs(options) => costs::costs(options)?,
+        Task::Latency(options) => latency::latency(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
         Task::Guarantee { no_measuring, paths } => guarantee::guarantee(!no_measuring, *paths)?,
@@ -118,6 +129,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Serial(options) => serial::serial(options)?,
         Task::Chainload(options) => chainload::chainload(options)?,
         Task::Report(options) => log_report::report(options)?,
+        Task::Trace(options) => trace::trace(options)?,
         Task::Debug(options) => debug::debug(options)?,
         Task::Licences => licences::check()?,
     }

@@ -9,8 +9,16 @@
 use std::fmt::Write;
 
 use crate::lines::{Measured, figure};
-use crate::serial_log::{Boot, Damaged, Run};
+use crate::serial_log::{Boot, Damaged, Log, Run};
 use crate::svg::{self, Spread, escape, grouped, time};
+
+mod bounds;
+mod compare;
+mod jobs;
+
+pub use bounds::bounds;
+pub use compare::MODELS;
+pub use jobs::{DBENCH, HACKBENCH, WORST};
 
 const STYLE: &str = include_str!("page.css");
 /// So many damaged lines are named; the rest is counted.
@@ -37,9 +45,27 @@ pub fn count(number: usize, what: &str) -> String {
     format!("{} {what}{}", grouped(number as u64), if number == 1 { "" } else { "s" })
 }
 
-/// Everything about one boot.
+/// Everything of a log: what it shows of all boots together, then each of them.
 #[must_use]
-pub fn boot(boot: &Boot, number: usize) -> String {
+pub fn log(log: &Log) -> Vec<String> {
+    let together = compare::compare(&log.boots);
+    // What is compared needs not be shown twice: it is there for who wants to see it.
+    let each = if together.is_empty() { Each::Shown } else { Each::Folded };
+    let mut sections = vec![together, jobs::jobs(&log.boots)];
+    sections.extend(log.boots.iter().enumerate().map(|(index, boot)| one_boot(boot, index + 1, each)));
+    sections.push(damaged(&log.damaged));
+    sections
+}
+
+/// How the pictures of each load are shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Each {
+    Shown,
+    Folded,
+}
+
+/// Everything about one boot.
+fn one_boot(boot: &Boot, number: usize, each: Each) -> String {
     let name = boot.fact("uname").or(boot.fact("board")).unwrap_or("a board that the log does not name");
     let mut html = format!(
         "<h2>Boot {number}: {}</h2>\n<p class=\"facts\">{}",
@@ -59,13 +85,18 @@ pub fn boot(boot: &Boot, number: usize) -> String {
         html += "<h3>Wake-up latency</h3>\n";
         html += &run_table(&boot.runs);
         html += &together(boot);
-        for run in &boot.runs {
-            html += &pair(boot, run);
-        }
+        let pairs: String = boot.runs.iter().map(|run| pair(boot, run)).collect();
+        html += &match each {
+            Each::Folded if !pairs.is_empty() => {
+                format!("<details><summary>Each load by itself</summary>\n{pairs}</details>\n")
+            }
+            _ => pairs,
+        };
     }
-    if !boot.others.is_empty() {
+    let others: Vec<_> = boot.others.iter().filter(|measured| !jobs::is_shown(measured)).collect();
+    if !others.is_empty() {
         html += "<h3>Other figures</h3>\n";
-        html += &other_table(&boot.others);
+        html += &other_table(&others);
     }
     html
 }
@@ -95,8 +126,9 @@ fn run_table(runs: &[Run]) -> String {
          <th>p99.9</th><th>worst</th><th>missed</th><th>samples</th><th>period</th></tr>\n",
     );
     for run in runs {
-        let _ =
-            write!(html, "<tr><td>{}</td><td>{}</td>", escape(run.word("load")), escape(run.word("preempt")));
+        let hooks = if run.is_disturbed() { ", preempt-stats on" } else { "" };
+        let (load, model) = (escape(run.word("load")), escape(run.word("preempt")));
+        let _ = write!(html, "<tr><td>{load}</td><td>{model}{hooks}</td>");
         for key in ["min", "avg", "p50", "p99", "p999"] {
             let _ = write!(html, "<td>{}</td>", time(run.number(key)));
         }
@@ -128,8 +160,23 @@ fn together(boot: &Boot) -> String {
                 pictures.</p>\n"
             .into();
     }
-    let period = runs.iter().map(|run| run.number("period_ns")).min().unwrap_or(0);
-    let mut html = format!("<figure>\n{}<ul class=\"legend\">\n", svg::later_than(&spreads, period));
+    let slack = runs.iter().map(|run| run.slack_ns()).min().unwrap_or(0);
+    let mut html = format!("<figure>\n{}{}", svg::later_than(&spreads, slack), legend(&spreads));
+    let samples: u64 = runs.iter().map(|run| run.number("n")).sum();
+    let _ = writeln!(
+        html,
+        "<figcaption><b>How many were later.</b> For each load, the share of wake-ups that came later than a \
+         latency; a line ends at its worst. {} samples in {} · {}</figcaption>\n</figure>",
+        grouped(samples),
+        count(runs.len(), "run"),
+        escape(&boot.conditions())
+    );
+    html
+}
+
+/// What the lines of a picture are, each with its worst.
+fn legend(spreads: &[Spread]) -> String {
+    let mut html = String::from("<ul class=\"legend\">\n");
     for (index, spread) in spreads.iter().enumerate() {
         let _ = writeln!(
             html,
@@ -140,16 +187,7 @@ fn together(boot: &Boot) -> String {
             time(spread.max)
         );
     }
-    let samples: u64 = runs.iter().map(|run| run.number("n")).sum();
-    let _ = writeln!(
-        html,
-        "</ul>\n<figcaption><b>How many were later.</b> For each load, the share of wake-ups that came later than a \
-         latency; a line ends at its worst. {} samples in {} · {}</figcaption>\n</figure>",
-        grouped(samples),
-        count(runs.len(), "run"),
-        escape(&boot.conditions())
-    );
-    html
+    html + "</ul>\n"
 }
 
 /// One run: how its latencies are spread, and how they came.
@@ -158,11 +196,11 @@ fn pair(boot: &Boot, run: &Run) -> String {
     // One scale for all runs of a boot, so that pictures can be compared.
     let of = |key| boot.runs.iter().map(move |run| run.number(key));
     let range = (of("min").min().unwrap_or(1), of("max").max().unwrap_or(1));
-    let period = run.number("period_ns");
-    let mut html = format!("<figure>\n<div class=\"pair\">\n{}", svg::histogram(&spread, range, period));
+    let slack = run.slack_ns();
+    let mut html = format!("<figure>\n<div class=\"pair\">\n{}", svg::histogram(&spread, range, slack));
     if let Some(plot) = &run.plot {
         let fragments = plot.field("fragments").and_then(|text| text.parse().ok()).unwrap_or(run.number("n"));
-        html += &svg::over_time(run.word("load"), &plot.points, fragments, range, period);
+        html += &svg::over_time(run.word("load"), &plot.points, fragments, range, slack);
     }
     let burn = match run.word("burn") {
         "0" => String::new(),
@@ -175,7 +213,7 @@ fn pair(boot: &Boot, run: &Run) -> String {
         escape(run.word("load")),
         escape(run.word("preempt")),
         grouped(run.number("n")),
-        time(period),
+        time(run.number("period_ns")),
         escape(&burn),
         grouped(run.number("missed")),
         share(run),
@@ -193,7 +231,7 @@ fn share(run: &Run) -> String {
     }
 }
 
-fn other_table(others: &[Measured]) -> String {
+fn other_table(others: &[&Measured]) -> String {
     let mut html = String::from(
         "<div class=\"scroll\"><table>\n<tr><th>figure</th><th>value</th><th>unit</th><th>with</th></tr>\n",
     );
@@ -227,7 +265,7 @@ mod tests {
     fn page() -> String {
         let log = serial_log::read(LOG.as_bytes());
         assert!(log.damaged.is_empty(), "{:?}", log.damaged);
-        render("a <log>", "lead", &[boot(&log.boots[0], 1), damaged(&log.damaged)])
+        render("a <log>", "lead", &super::log(&log))
     }
 
     #[test]

@@ -44,7 +44,7 @@ const fn row(name: &'static str, what: &'static str, figures: [f64; 6], target: 
 /// No figure.
 const NA: f64 = -1.0;
 
-/// The benchmarks: core primitives (`bench`), then Thread-Metric per iteration (`tm`).
+/// The benchmarks: core primitives (`bench`), then Thread-Metric per iteration (`thread_metric`).
 #[rustfmt::skip]
 pub const ROWS: &[Row] = &[
     row("bench.yield_none", "yield, nobody else ready", [25., 32., 46., 161., 109., 38.], 22., 40.),
@@ -74,14 +74,14 @@ pub const ROWS: &[Row] = &[
     row("bench.preempt_enable", "nothing pending", [NA, NA, NA, NA, NA, NA], 4., NA),
     row("bench.spin_lock", "one CPU", [NA, NA, NA, NA, NA, NA], 4., NA),
     row("bench.spin_unlock", "one CPU", [NA, NA, NA, NA, NA, NA], 4., NA),
-    row("tm.basic", "calibration", [10245.8, 10246.8, 10245.3, NA, 10245.8, NA], 10246.8, NA),
-    row("tm.cooperative", "Thread-Metric, per iteration", [83.0, 90.0, 128.0, NA, 110.6, NA], 78., NA),
-    row("tm.preemptive", "Thread-Metric, per iteration", [201.6, 276.8, 224.8, NA, 407.2, NA], 190., NA),
-    row("tm.interrupt", "Thread-Metric, per iteration", [154.0, 175.0, 196.0, NA, 240.0, NA], 140., NA),
-    row("tm.interrupt_preemption", "Thread-Metric, per iteration", [342.0, 437.0, 395.0, NA, 594.0, NA], 310., NA),
-    row("tm.message", "Thread-Metric, per iteration", [145.3, 166.3, 196.8, NA, 241.6, NA], 135., NA),
-    row("tm.synchronization", "Thread-Metric, per iteration", [59.0, 80.0, 67.0, NA, 194.0, NA], 45., NA),
-    row("tm.memory", "Thread-Metric, per iteration", [69.0, 84.0, 79.0, NA, 281.0, NA], 60., NA),
+    row("thread_metric.basic", "calibration: no kernel in it", [10245.8, 10246.8, 10245.3, NA, 10245.8, NA], 10246.8, NA),
+    row("thread_metric.cooperative", "five equals yield", [83.0, 90.0, 128.0, NA, 110.6, NA], 78., NA),
+    row("thread_metric.preemptive", "five resume each other", [201.6, 276.8, 224.8, NA, 407.2, NA], 190., NA),
+    row("thread_metric.interrupt", "SGI's handler gives, thread takes", [154.0, 175.0, 196.0, NA, 240.0, NA], 140., NA),
+    row("thread_metric.interrupt_preemption", "SGI's handler resumes a higher thread", [342.0, 437.0, 395.0, NA, 594.0, NA], 310., NA),
+    row("thread_metric.message", "16 bytes to itself", [145.3, 166.3, 196.8, NA, 241.6, NA], 135., NA),
+    row("thread_metric.synchronization", "semaphore taken and given", [59.0, 80.0, 67.0, NA, 194.0, NA], 45., NA),
+    row("thread_metric.memory", "block of 128 bytes taken and freed", [69.0, 84.0, 79.0, NA, 281.0, NA], 60., NA),
 ];
 
 /// Rows of our own, parts of others or without a peer, that have no target; and what each measures.
@@ -103,6 +103,9 @@ pub const OURS: &[(&str, &str)] = &[
     ("bench.timer_start", "soft timer, sets the hardware"),
     ("bench.timer_cancel", "soft timer, the first of two"),
     ("bench.timer_to_thread", "programmed expiry → thread that slept"),
+    ("bench.queue_ping_pong", "16-byte message to a higher thread, and its answer"),
+    ("bench.sleep_over_busy", "sleep of 1 ms while a fair thread computes: late by"),
+    ("bench.thread_create_join", "made by the kernel's memory, runs, waited for"),
     // On several CPUs alone.
     ("bench.cross_wake", "IPI sent → woken thread on an idle CPU"),
     ("bench.cross_wake_fair", "the same, a fair thread"),

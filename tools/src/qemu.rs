@@ -130,7 +130,15 @@ fn guarded() -> Command {
 ///
 /// # Errors
 /// When QEMU cannot be started or watched; a guest that dies is not an error.
-pub fn capture(mut command: Command, limits: Limits) -> Result<Captured> {
+pub fn capture(command: Command, limits: Limits) -> Result<Captured> {
+    capture_and_look(command, limits, |_| {})
+}
+
+/// As [`capture`]; `look` sees everything that was printed until then, whenever there is more.
+///
+/// # Errors
+/// As [`capture`].
+pub fn capture_and_look(mut command: Command, limits: Limits, look: impl FnMut(&[u8])) -> Result<Captured> {
     let (mut reader, writer) = std::io::pipe().context("cannot make a pipe")?;
     command
         .args(["-monitor", "none", "-serial", "stdio"])
@@ -151,7 +159,7 @@ pub fn capture(mut command: Command, limits: Limits) -> Result<Captured> {
             }
         }
     });
-    let watched = watch(&mut child, &chunks, limits);
+    let watched = watch(&mut child, &chunks, limits, look);
     // Whatever happened: nothing is left running, and nothing said last is lost.
     let _ = child.kill();
     let _ = child.wait();
@@ -189,7 +197,12 @@ pub fn spawn_with_remarks(mut command: Command) -> Result<Child> {
     Ok(child)
 }
 
-fn watch(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, limits: Limits) -> Result<(Vec<u8>, End)> {
+fn watch(
+    child: &mut Child,
+    chunks: &mpsc::Receiver<Vec<u8>>,
+    limits: Limits,
+    mut look: impl FnMut(&[u8]),
+) -> Result<(Vec<u8>, End)> {
     let start = Instant::now();
     let mut last_heard = start;
     let mut console: Vec<u8> = Vec::new();
@@ -200,6 +213,7 @@ fn watch(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, limits: Limits) ->
                 let seen = console.len();
                 console.extend(chunk);
                 last_heard = Instant::now();
+                look(&console);
                 if dying.is_none() {
                     dying = last_words(&console, seen).map(|end| (last_heard, end));
                 }
@@ -309,6 +323,17 @@ mod tests {
     fn the_last_words_and_the_status_of_a_guest_are_kept() {
         let captured = run("echo first; echo last >&2; exit 7", AGES_MS, AGES_MS);
         assert_eq!((captured.console.as_str(), captured.end), ("first\nlast\n", End::Exited(7)));
+    }
+
+    #[test]
+    fn whoever_looks_sees_what_was_said_while_the_guest_runs() {
+        let limits =
+            Limits { total: Duration::from_millis(AGES_MS), silence: Duration::from_millis(AGES_MS) };
+        let mut seen = Vec::new();
+        let script = "echo one; sleep 0.3; echo two; sleep 0.3; exit 0";
+        capture_and_look(pretend(script), limits, |console| seen.push(console.to_vec())).unwrap();
+        assert_eq!(seen.first().map(Vec::as_slice), Some(&b"one\n"[..]));
+        assert_eq!(seen.last().map(Vec::as_slice), Some(&b"one\ntwo\n"[..]));
     }
 
     #[test]

@@ -15,6 +15,27 @@ const BANNER: &str = ", a preemptible kernel for AArch64";
 /// The banner has fewer lines than this.
 const BANNER_LINES: usize = 14;
 const WAKEUP: &str = "latency.wakeup";
+/// Where the time of a late wake-up went: its fields that are parts, which add up to its value, are [`PARTS`].
+const BLAME: &str = "latency.blame";
+/// See [`BLAME`]; in the order in which the kernel writes them.
+pub const PARTS: [&str; 16] = [
+    "masked",
+    "preempt_off",
+    "entry",
+    "handler",
+    "ipi",
+    "timer",
+    "softirq",
+    "wake",
+    "behind",
+    "other",
+    "lock",
+    "switch",
+    "return",
+    "own",
+    "tracing",
+    "unknown",
+];
 /// What a latency's result line has, in the order of size.
 const ORDERED: [&str; 5] = ["min", "p50", "p99", "p999", "max"];
 const ALSO: [&str; 7] = ["avg", "n", "missed", "load", "period_ns", "burn", "preempt"];
@@ -93,6 +114,11 @@ impl Boot {
         }
     }
 
+    /// The other figures of this name.
+    pub fn figures<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Measured> {
+        self.others.iter().filter(move |measured| measured.name == name)
+    }
+
     fn is_empty(&self) -> bool {
         self.runs.is_empty() && self.others.is_empty()
     }
@@ -105,11 +131,29 @@ impl Run {
         self.wakeup.field(key).and_then(|text| text.parse().ok()).unwrap_or(0)
     }
 
+    /// How late a fragment may be and still be done in time: what is not computed of it.
+    #[must_use]
+    pub fn slack_ns(&self) -> u64 {
+        self.number("period_ns") / 100 * (100 - self.number("burn").min(100))
+    }
+
+    /// Whether hooks of `preempt-stats` were in it, so that it compares with none that has none.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        disturbed(&self.wakeup)
+    }
+
     /// A word of the result line.
     #[must_use]
     pub fn word(&self, key: &str) -> &str {
         self.wakeup.field(key).unwrap_or("?")
     }
+}
+
+/// Whether the figure was measured while `preempt-stats` was on.
+#[must_use]
+pub fn disturbed(measured: &Measured) -> bool {
+    measured.field("preempt_stats") == Some("on")
 }
 
 /// Reads a log.
@@ -136,11 +180,12 @@ pub fn read(bytes: &[u8]) -> Log {
             }
             continue;
         }
+        let line = lines::uncommented(&line);
         if !line.starts_with("result ") && !line.starts_with("hist ") && !line.starts_with("plot ") {
             continue;
         }
         let whole = raw.ends_with('\n');
-        if let Err(reason) = boot.take(&line, whole) {
+        if let Err(reason) = boot.take(line, whole) {
             log.damaged.push(Damaged { line: index + 1, reason });
         }
     }
@@ -168,6 +213,10 @@ impl Boot {
             return if meant { Err("it is not complete".into()) } else { Ok(()) };
         };
         match parsed {
+            Line::Result(measured) if measured.name == BLAME => {
+                check_parts(&measured)?;
+                self.others.push(measured);
+            }
             Line::Result(measured) if measured.name.starts_with("latency.") => {
                 check(&measured)?;
                 if measured.name == WAKEUP {
@@ -233,8 +282,22 @@ fn check(measured: &Measured) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an explanation was whole: every part is there, and they add up.
+fn check_parts(measured: &Measured) -> Result<(), String> {
+    let mut sum = 0u64;
+    for key in PARTS {
+        let text = measured.field(key).ok_or_else(|| format!("it lacks {key}="))?;
+        let part: u64 = text.parse().map_err(|_| format!("{key}={text} is no number"))?;
+        sum = sum.saturating_add(part);
+    }
+    if sum as f64 != measured.value {
+        return Err(format!("its parts add up to {sum}, and it is {}", measured.value));
+    }
+    Ok(())
+}
+
 /// The line as a terminal would show it at its end: what was written over is gone, and so are colours.
-fn clean(raw: &str) -> String {
+pub(crate) fn clean(raw: &str) -> String {
     let line = raw.trim_end_matches(['\r', '\n']);
     let line = line.rsplit('\r').next().unwrap_or(line);
     let mut text = String::new();

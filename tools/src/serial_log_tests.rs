@@ -106,3 +106,19 @@ proptest! {
         prop_assert_eq!(log.boots.last().map(|boot| boot.runs.last().unwrap().number("max")), Some(1795));
     }
 }
+
+#[test]
+fn an_explanation_must_have_all_its_parts_and_they_must_add_up() {
+    let parts: String = PARTS.iter().map(|part| format!(" {part}=2")).collect();
+    let good = format!("result latency.blame 32 ns fragment=3 load=all preempt=full{parts} by=a/1 at=f\n");
+    let log = read(good.as_bytes());
+    assert_eq!((log.damaged.len(), log.boots[0].others[0].value), (0, 32.0));
+    for (from, to, reason) in [
+        (" wake=2", "", "it lacks wake="),
+        (" wake=2", " wake=3", "its parts add up to 33, and it is 32"),
+        (" wake=2", " wake=2x", "wake=2x is no number"),
+    ] {
+        let log = read(good.replace(from, to).as_bytes());
+        assert_eq!((log.boots.len(), log.damaged[0].reason.as_str()), (0, reason));
+    }
+}

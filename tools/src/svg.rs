@@ -8,6 +8,10 @@
 
 use std::fmt::Write;
 
+mod curves;
+
+pub use curves::{Curve, by_number};
+
 /// How latencies are spread.
 #[derive(Clone, Debug)]
 pub struct Spread {
@@ -348,6 +352,8 @@ pub fn over_time(
     }
     if deadline_ns > 0 {
         let at = y.at(deadline_ns as f64);
+        // Seen before bars of its own colour too.
+        picture.line("halo", (LEFT, at), (picture.right(), at));
         picture.line("deadline", (LEFT, at), (picture.right(), at));
         picture.label("deadline-label", (picture.right() - 3.0, at + 12.0), "end", "a fragment is lost");
     }

@@ -13,6 +13,7 @@ pub mod backtrace;
 pub mod boot;
 pub mod bounds;
 pub mod cache;
+pub mod call_if;
 pub mod context;
 pub mod cpu;
 pub mod exception;

@@ -5,6 +5,7 @@
 //! PC — a switch, an interrupt controller — says so if it is reached.
 
 mod bounds;
+pub mod call_if;
 pub mod context;
 pub mod cpu;
 pub mod irq_stack;

@@ -22,6 +22,7 @@ mod spi;
 mod tasks;
 mod text;
 mod top;
+mod trace;
 mod watch;
 #[cfg(target_os = "none")]
 mod wdog;
@@ -32,7 +33,12 @@ shell_command!("help", "[command]", "list the commands, or show one", text::help
 shell_command!("echo", "[word…]", "print the words", text::echo);
 shell_command!("sleep", "time", "wait, for example 500ms or 2s", text::sleep);
 shell_command!("dmesg", "", "show the log", text::dmesg);
-shell_command!("trace", "[events] | on | off", "show the last scheduler events", text::trace_events);
+shell_command!(
+    "trace",
+    "[count] | on [event…|group…|all] | off | clear | show [count] | events | tracer [nop|wakeup_rt|irqsoff|preemptoff|preemptirqsoff] | snapshot",
+    "record what the CPUs do, and show it; show: as ftrace writes it",
+    trace::trace
+);
 shell_command!("uname", "[-a]", "name the kernel; -a: and all about it", machine::uname);
 shell_command!("uptime", "", "how long the machine has been up, and how busy it is", machine::uptime);
 shell_command!("free", "", "how memory is used", machine::free);
@@ -65,7 +71,7 @@ shell_command!(
 shell_command!("runq", "", "show what is ready to run, in the order of the classes", tasks::runq);
 shell_command!(
     "latency",
-    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%] | save [name]",
+    "[period=1ms] [fragments=1000] [load=all|none|each|memcpy,alloc,console,timer,message,task,softirq,irqthread,pi] [burn=0%] [blame] | save [name]",
     "measure wake-up latency under load; save: write the last report to the memory card",
     load::measure
 );
@@ -80,6 +86,24 @@ shell_command!(
     "[cpu=N] [for=10s] [threshold=…] [prio=90]",
     "measure what disturbs a task that has a CPU for itself, and say what it was",
     crate::jitter::command
+);
+shell_command!(
+    "dbench",
+    "[clients=8|1,2,4…] [ops=20000 | for=1s]",
+    "measure throughput: clients doing small operations on a table they share",
+    crate::throughput::dbench_command
+);
+shell_command!(
+    "hackbench",
+    "[groups=1] [pairs=20] [loops=50]",
+    "measure throughput: in each group every sender writes to every receiver",
+    crate::throughput::hackbench_command
+);
+shell_command!(
+    "cyclictest",
+    "[-t[n]] [-p prio] [-i us] [-l loops] [-d us] [-h us] [-D time] [-a[cpus]] [-S] [-q] [-N] [load=none]",
+    "measure wake-up latency with the options and the output of Linux's tool",
+    crate::cyclictest::command
 );
 shell_command!("top", "[for=2s] [times=1]", "show what CPUs and tasks do", top::top);
 shell_command!(

@@ -25,10 +25,14 @@ mod memory;
 mod sample;
 #[path = "bench/sync.rs"]
 mod sync;
+#[path = "bench/thread_metric.rs"]
+mod thread_metric;
 #[path = "bench/threads.rs"]
 mod threads;
 #[path = "bench/timer.rs"]
 mod timer;
+#[path = "bench/whole.rs"]
+mod whole;
 
 use sample::Bench;
 use stint::smp::{self, CpuMask};
@@ -69,6 +73,8 @@ const BENCHES: &[Row] = &[
     ("thread_abort", threads::thread_abort),
     ("heap_alloc", memory::heap_alloc),
     ("heap_free", memory::heap_free),
+    ("heap_alloc_split", memory::heap_alloc_split),
+    ("heap_free_merge", memory::heap_free_merge),
     ("pool_alloc", memory::pool_alloc),
     ("pool_free", memory::pool_free),
     ("tick_irq", irq::tick_irq),
@@ -88,6 +94,9 @@ const BENCHES: &[Row] = &[
     ("timer_start", timer::timer_start),
     ("timer_cancel", timer::timer_cancel),
     ("timer_to_thread", timer::timer_to_thread),
+    ("queue_ping_pong", whole::queue_ping_pong),
+    ("sleep_over_busy", whole::sleep_over_busy),
+    ("thread_create_join", whole::thread_create_join),
 ];
 
 /// Where there is more than one CPU.
@@ -133,11 +142,15 @@ fn run() {
     if across {
         cross::stop_ticks();
     }
+    // Rows with one of these words, parted by commas, in their names.
+    let is_asked_for = |name: &str| only.is_none_or(|only| only.split(',').any(|word| name.contains(word)));
     for (name, bench) in BENCHES.iter().chain(SMP_BENCHES.iter().filter(|_| across)) {
         // `wake`: what the scaling table needs.
-        let belongs = |only: &str| name.contains(only) || only == "wake" && FOR_SCALING.contains(name);
-        if only.is_none_or(belongs) {
+        if is_asked_for(name) || only == Some("wake") && FOR_SCALING.contains(name) {
             bench().print(name);
         }
     }
+    thread_metric::print(|name| {
+        only.is_none_or(|only| "thread_metric".contains(only) || name.contains(only))
+    });
 }

@@ -106,8 +106,10 @@ pub fn compute(
 
     let mut irqs = Looked::at(&code, names, &limits, Kind::Irqs, &returns)?;
     bounds.figures.push(irqs.longest("irqs")?);
+    let broken = !irqs.walker.problems.is_empty();
     let mut all = vec![irqs];
-    if model.preempts {
+    // What is wrong there is wrong here too.
+    if model.preempts && !broken {
         let mut any = Looked::at(&code, names, &limits, Kind::Any, &returns)?;
         any.figures(&mut bounds)?;
         all.push(any);

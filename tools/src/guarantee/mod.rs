@@ -68,13 +68,17 @@ pub fn compute(elf: &Path, limits: &Limits) -> Result<Vec<Computed>> {
     let work = move || -> Result<Vec<Computed>> {
         let names = Names::read(&data)?;
         let compute = |model: &Model, alone| bound::compute(&data, &names, model, alone, &limits);
-        MODELS
-            .iter()
-            .map(|&model| {
-                let (bounds, alone) = (compute(&model, false)?, compute(&model, true)?);
-                Ok(Computed { model, bounds, alone })
-            })
-            .collect()
+        let mut computed = Vec::new();
+        for &model in &MODELS {
+            let bounds = compute(&model, false)?;
+            if !bounds.problems.is_empty() {
+                // The other models have the same, and there is no bound anyway.
+                return Ok(vec![Computed { model, bounds, alone: Bounds::default() }]);
+            }
+            let alone = compute(&model, true)?;
+            computed.push(Computed { model, bounds, alone });
+        }
+        Ok(computed)
     };
     let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(work)?;
     let computed = thread.join().map_err(|_| anyhow!("the analysis panicked"))??;

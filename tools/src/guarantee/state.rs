@@ -22,6 +22,8 @@ const I_BIT: u64 = 1 << 7;
 const I_IMM: u8 = 2;
 /// A count deeper than this is a loop that the analysis does not understand.
 const DEEPEST: u32 = 24;
+/// So many masks are saved within one another only where one is saved in a loop and never restored.
+const MOST_SAVED: u8 = 5;
 
 /// What decides whether somebody else can run on this CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -72,14 +74,28 @@ impl Machine {
         Self { quiet: entry.quiet, ..self } == entry
     }
 
+    /// With a saved mask dropped that says "masked", while they are: nothing is lost with it.
+    #[must_use]
+    pub fn with_mask_dropped(self) -> Option<Self> {
+        (self.masked && self.saved_len > 0 && self.saved & 1 == 1).then(|| self.without_last())
+    }
+
+    const fn without_last(self) -> Self {
+        Self { saved: self.saved >> 1, saved_len: self.saved_len - 1, ..self }
+    }
+
     fn mask(&mut self, masked: bool) {
         self.masked = masked;
         self.quiet &= masked;
     }
 
-    fn save(&mut self) {
+    fn save(&mut self) -> Effect {
+        if self.saved_len == MOST_SAVED {
+            return Effect::TooDeep;
+        }
         self.saved = self.saved << 1 | u32::from(self.masked);
         self.saved_len += 1;
+        Effect::Fine
     }
 }
 
@@ -330,8 +346,8 @@ impl Registers {
     }
 
     /// `mrs` and `daifset` together: a mask that will be restored.
-    pub fn saves(machine: &mut Machine) {
-        machine.save();
+    pub fn saves(machine: &mut Machine) -> Effect {
+        machine.save()
     }
 
     fn restore(&self, rt: u8, machine: &mut Machine) -> Effect {
@@ -343,9 +359,15 @@ impl Registers {
             machine.mask(known.unwrap_or(false));
             return if known.is_some() { Effect::Fine } else { Effect::NothingSaved };
         }
+        // A mask that was saved while interrupts were masked may be dropped: to restore it is to do nothing.
+        while known == Some(false) && machine.saved & 1 == 1 && machine.saved_len > 1 {
+            *machine = machine.without_last();
+        }
         let last = machine.saved & 1 == 1;
-        machine.saved >>= 1;
-        machine.saved_len -= 1;
+        if known == Some(true) && !last {
+            return Effect::Fine;
+        }
+        *machine = machine.without_last();
         machine.mask(known.unwrap_or(last));
         if machine.masked == last { Effect::Fine } else { Effect::Disagrees }
     }

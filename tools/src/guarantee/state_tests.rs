@@ -14,7 +14,7 @@ fn run(mut machine: Machine, ops: &[Op]) -> (Registers, Machine, Effect) {
     let mut effect = Effect::Fine;
     for &op in ops {
         if matches!(op, Op::ReadMask { .. }) {
-            Registers::saves(&mut machine);
+            assert_eq!(Registers::saves(&mut machine), Effect::Fine);
         }
         effect = registers.step(op, &mut machine, &Nothing);
     }
@@ -78,8 +78,9 @@ fn masks_are_restored_last_first() {
     // The register is lost: the order of saving says what it was.
     let lost = [&both[..], &[Op::MaskReg { rt: 5 }, Op::MaskReg { rt: 5 }]].concat();
     assert!(!run(Machine::OPEN, &lost).1.masked);
-    let wrong = [&both[..], &[Op::MaskReg { rt: 1 }]].concat();
-    assert_eq!(run(Machine::OPEN, &wrong).2, Effect::Disagrees);
+    // The inner one may be dropped: it says "masked".
+    let (_, machine, effect) = run(Machine::OPEN, &[&both[..], &[Op::MaskReg { rt: 1 }]].concat());
+    assert_eq!((machine, effect), (Machine::OPEN, Effect::Fine));
     assert_eq!(run(Machine::OPEN, &[Op::MaskReg { rt: 5 }]).2, Effect::NothingSaved);
 }
 

@@ -331,22 +331,22 @@ impl<'a> Walker<'a> {
                         .code
                         .word(next)
                         .is_some_and(|word| matches!(op(word, next), Op::MaskImm { set: true, .. }));
-                // Every site of preempt-stats changes the mask or the word of the running task: none may go unnoticed.
-                if let Op::Store { rn, .. } = what
-                    && self.code.is_hook(pc)
-                    && registers.get(rn) != Value::Task
+                // Every site of preempt-stats changes the mask or the word of the running task, so a pointer that was kept
+                // on the stack is known again.
+                if let Op::Store { rn, .. } | Op::Load { rn, .. } = what
+                    && self.word_of_task(pc, rn)
                 {
-                    let text = format!(
-                        "the preempt word is stored by a pointer that is not known: {}",
-                        self.place(pc)
-                    );
-                    self.problem(text);
+                    registers.set(rn, Value::Task);
                 }
                 let effect = registers.step(what, &mut after, self.code);
-                if saves {
-                    Registers::saves(&mut after);
-                }
                 self.judge(effect, pc);
+                if saves {
+                    let saved = Registers::saves(&mut after);
+                    self.judge(saved, pc);
+                    if saved != Effect::Fine {
+                        return;
+                    }
+                }
                 if let Op::AddImm { rd, .. } | Op::Set { rd, .. } = what
                     && let Value::Const(value) = registers.get(rd)
                     && self.code.is_function(value)
@@ -412,13 +412,25 @@ impl<'a> Walker<'a> {
         }
     }
 
+    /// Whether the table of patch sites says that `base` is the running task: at the store of its word, and at the load and
+    /// the addition in front of it.
+    fn word_of_task(&self, pc: u64, base: u8) -> bool {
+        (0..3).map(|ahead| pc + ahead * 4).any(|at| {
+            self.code.is_hook(at)
+                && self
+                    .code
+                    .word(at)
+                    .is_some_and(|word| matches!(op(word, at), Op::Store { rn, .. } if rn == base))
+        })
+    }
+
     fn judge(&mut self, effect: Effect, pc: u64) {
         let what = match effect {
             Effect::Fine => return,
             Effect::UnknownCount => "a preempt count is stored that is not known",
             Effect::Disagrees => "a mask is restored that is not the one that was saved last",
             Effect::NothingSaved => return,
-            Effect::TooDeep => "the preempt count grows without end",
+            Effect::TooDeep => "the preempt count, or the masks that are saved, grow without end",
         };
         let text = format!("{what}: {}", self.place(pc));
         self.problem(text);
@@ -697,6 +709,17 @@ impl<'a> Walker<'a> {
                     known.tail = known.tail.max(tail);
                     known.resumed = known.resumed.max(resumed);
                 }
+            }
+        }
+        // On one way the mask is restored, on another it is not, because it says "masked" and they are: the same.
+        for exit in exits.keys().rev().copied().collect::<Vec<_>>() {
+            if let Some(same) = exit.with_mask_dropped().filter(|same| exits.contains_key(same))
+                && let Some(length) = exits.remove(&exit)
+            {
+                let known = exits.entry(same).or_default();
+                known.through = known.through.max(length.through);
+                known.tail = known.tail.max(length.tail);
+                known.resumed = known.resumed.max(length.resumed);
             }
         }
         let mut summary = Summary {

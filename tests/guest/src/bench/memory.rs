@@ -13,8 +13,7 @@ const LAYOUT: Layout = match Layout::from_size_align(64, 8) {
 
 static POOL: Pool<128, 8> = Pool::new();
 
-/// Blocks that are taken before and freed after the samples. They use up what holes earlier rows have left, so that
-/// each sample takes the longest way: no block of the size class, one of a larger class is split.
+/// Blocks that are taken before and freed after the samples. They use up what holes earlier rows have left.
 struct Taken([*mut u8; 256]);
 
 impl Taken {
@@ -63,6 +62,43 @@ pub fn heap_free() -> Bench {
         bench.add(cycles() - start);
     }
     bench
+}
+
+/// The longest ways, of blocks that nobody has just freed, and nobody will ask for soon: `(allocating, freeing)`. One is
+/// cut out of a larger one; the other is merged with what is free beside it.
+fn from_pools() -> (Bench, Bench) {
+    let _taken = Taken::new();
+    let (mut allocating, mut freeing) = (Bench::new(), Bench::new());
+    let mut last: *mut *mut u8 = core::ptr::null_mut();
+    for _ in 0..ROUNDS {
+        let start = cycles();
+        // SAFETY: the layout is not empty.
+        let block = unsafe { alloc::alloc::alloc(LAYOUT) };
+        allocating.add(cycles() - start);
+        assert!(!block.is_null());
+        let block = block.cast::<*mut u8>();
+        // SAFETY: a block of 64 bytes, aligned to 8.
+        unsafe { block.write(last.cast()) };
+        last = block;
+    }
+    while !last.is_null() {
+        // SAFETY: written above.
+        let next = unsafe { last.read() };
+        let start = cycles();
+        // SAFETY: allocated above with this layout.
+        unsafe { alloc::alloc::dealloc(last.cast(), LAYOUT) };
+        freeing.add(cycles() - start);
+        last = next.cast();
+    }
+    (allocating, freeing)
+}
+
+pub fn heap_alloc_split() -> Bench {
+    from_pools().0
+}
+
+pub fn heap_free_merge() -> Bench {
+    from_pools().1
 }
 
 pub fn pool_alloc() -> Bench {

@@ -75,9 +75,11 @@ pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict
     // The nearest later place where a switch is allowed, coming from the end, and the place of the run before.
     let mut open = None;
     let mut later = u64::MAX;
-    // Where a fair task takes part and there are several CPUs, the path itself is now and then a hundred instructions longer or
-    // shorter: what fair tasks have used fades with the time of day. Then its places are no map either.
-    let fades = others::online() > 1 && points.points.iter().any(Point::is_fair);
+    // Where there are several CPUs and a fair task takes part, or this CPU idles, the path itself is now and then some hundred
+    // instructions longer or shorter: what fair tasks have used fades with the time of day, and who idles looks around for
+    // load when it is time to. Then its places are no map either.
+    let by_the_clock = |point: &Point| point.is_fair() || point.is_idle();
+    let fades = others::online() > 1 && points.points.iter().any(by_the_clock);
     let is_map = path.cpus == 1 && !fades;
     // The place that ends a wait may be between two points.
     let slack = slack() + points.step - 1;

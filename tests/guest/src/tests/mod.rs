@@ -3,10 +3,12 @@
 
 mod affinity;
 mod api_errors;
+mod blame;
 mod completion;
 mod condvar;
 mod context;
 mod cross_call;
+mod cyclictest;
 mod deadline;
 mod deadline_changes;
 mod driver;
@@ -58,11 +60,13 @@ mod spread;
 mod tasklet;
 mod tasks;
 mod throttling;
+mod throughput;
 mod tick;
 mod tickless;
 mod timers;
 mod timers_soft;
 mod traced;
+mod tracers;
 mod wait_queue;
 mod wakeup;
 mod wakeup_fair;
