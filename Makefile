@@ -28,7 +28,7 @@ ON_PC := -p stint -p stint-arch-host -p stint-tools
 ON_TARGET := --target $(TARGET)
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test bench costs scaling sweep stress trace latency debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
+.PHONY: help run test bench costs scaling sweep guarantee stress trace latency debug sdcard serial chainload report check image docs fmt clean setup setup-some setup-rust setup-gdb setup-sdcard
 
 help: ## List the commands
 	@if [ -t 1 ] && [ -z "$${NO_COLOR:-}" ]; then b=$$'\e[1m'; n=$$'\e[0m'; else b=; n=; fi; \
@@ -47,6 +47,7 @@ help: ## List the commands
 	  "" "(test: the in-kernel tests alone)" "make test SMP=8" \
 	  "CPU=" "cortex-a53, cortex-a72, max" "make run CPU=max" \
 	  "IMAGE=" "another image: an example, ktest, …" "make run IMAGE=blinky" \
+	  "PATHS=1" "where the time goes (guarantee)" "make guarantee PATHS=1" \
 	  "OPS= SEED=" "operations and random numbers (stress)" "make stress OPS=100000 SEED=7" \
 	  "FILTER=" "only tests with this in their name" "make test FILTER=gicv2"; \
 	echo; echo "For a Raspberry Pi 4 (BOOTARGS= and IMAGE= as above):"; echo; \
@@ -76,6 +77,9 @@ scaling: setup ## Measure wake-ups and balancing with 1 to 64 CPUs, and with up 
 
 sweep: setup ## Preempt kernel paths at every instruction; writes target/sweep.json
 	@$(TOOLS) sweep
+
+guarantee: setup ## Compute the longest time without a switch from the image, and measure that no run exceeds it
+	@$(TOOLS) guarantee $(if $(PATHS),--paths)
 
 stress: setup ## Wake, move and change tasks on all CPUs at once, 10 million times
 	@STINT_SMP="$${STINT_SMP:-4}" $(TOOLS) run ktest --timeout 7200 \

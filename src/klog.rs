@@ -76,6 +76,7 @@ impl Ring {
         }
         let header = ticks.to_le_bytes().into_iter().chain([level as u8, text.len() as u8]);
         for (i, byte) in header.chain(text.iter().copied()).enumerate() {
+            arch::bound!(HEADER_BYTES + MESSAGE_BYTES);
             self.bytes[(head + i) % RING_BYTES].store(byte, Ordering::Relaxed);
         }
         self.head.store(head.wrapping_add(bytes), Ordering::Release);
@@ -247,10 +248,12 @@ impl Log for Klog {
         let mut message = Clipped::new();
         // An error means that it was cut.
         let _ = write!(message, "{}: {}", record.target(), record.args());
+        // Looked at before interrupts are masked: it takes as long as the text is.
+        let text = message.text();
         // The time inside, so that a ring is in the order of time whatever interrupts here.
         arch::cpu::with_irqs_masked(|| {
             let ring = RING.shared(crate::percpu::raw_smp_processor_id());
-            ring.push(arch::timer::counter(), record.level(), message.text());
+            ring.push(arch::timer::counter(), record.level(), text);
         });
         UNDRAINED.store(true, Ordering::Relaxed);
         #[cfg(target_os = "none")]

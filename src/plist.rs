@@ -25,6 +25,9 @@ use core::ptr::{self, NonNull};
 
 use crate::sched::prio::MAX_RT_PRIO;
 
+/// Distinct values of [`wait_prio`], and so leaders of a list: `MAX_DL_PRIO` to `MAX_RT_PRIO`. (The stop task never waits.)
+const PRIORITIES: usize = 102;
+
 /// The priority under which a waiter of kernel priority `prio` is filed: its
 /// own if it is a deadline or real-time one, one common value for all others (they are
 /// served in order of arrival, whatever their nice values).
@@ -179,6 +182,8 @@ impl PlistHead {
                 // Some priority is less important, so the walk over leaders
                 // ends there at the latest.
                 while (*at).prio.get() <= prio {
+                    // One leader for each priority.
+                    arch::bound!(PRIORITIES);
                     at = (*at).prio_next.get();
                 }
                 before = (*at).prev.get();

@@ -27,6 +27,8 @@ mod chainload;
 mod cpus;
 #[path = "qemu/figures.rs"]
 mod figures;
+#[path = "qemu/guarantee.rs"]
+mod guarantee;
 #[path = "qemu/isolation.rs"]
 mod isolation;
 #[path = "qemu/lab.rs"]
@@ -170,6 +172,7 @@ fn main() -> ExitCode {
         worlds::trials(&mut followers);
         latency::trials(&mut followers);
         lab::trials(&mut followers);
+        guarantee::trials(&mut followers);
         trace::trials(&mut followers);
         alone::trials(&mut followers);
     }

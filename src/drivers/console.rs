@@ -136,6 +136,7 @@ fn interrupt(_: u32) -> IrqReturn {
     if let Some(port) = UART.lock().as_mut() {
         ours = port.acknowledge();
         for _ in 0..FIFO_BYTES {
+            arch::bound!(FIFO_BYTES);
             match port.get() {
                 Ok(Some(byte)) => any |= INPUT.push(byte),
                 Ok(None) => break,

@@ -52,6 +52,7 @@ impl<const N: usize> Output<N> {
         if self.queue.is_empty() {
             let direct = if may_queue { self.direct_bytes.load(Ordering::Relaxed) } else { PIECE_BYTES };
             while done < piece.len().min(direct) && port.has_room() {
+                arch::bound!(PIECE_BYTES);
                 port.put(piece[done]);
                 done += 1;
             }
@@ -59,7 +60,10 @@ impl<const N: usize> Output<N> {
         if may_queue && done < piece.len() {
             let room = N - self.queue.len();
             let queued = &piece[done..done + room.min(piece.len() - done)];
-            queued.iter().for_each(|&byte| _ = self.queue.push(byte));
+            queued.iter().for_each(|&byte| {
+                arch::bound!(PIECE_BYTES);
+                _ = self.queue.push(byte);
+            });
             done += queued.len();
             port.interrupt_when_drained(true);
         }
@@ -70,6 +74,7 @@ impl<const N: usize> Output<N> {
     /// what one who cannot wait for that polls.
     pub fn refill(&self, port: &mut impl Transmit) {
         for _ in 0..PIECE_BYTES {
+            arch::bound!(PIECE_BYTES);
             if self.queue.is_empty() || !port.has_room() {
                 break;
             }

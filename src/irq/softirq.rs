@@ -206,6 +206,7 @@ pub(crate) fn is_thread() -> bool {
 #[inline]
 #[must_use]
 pub fn should_stop() -> bool {
+    arch::gives_way!();
     need_resched()
         || !static_branch::<RT>() && task::current().sched.prio() < rt_priority_to_prio(RT_PRIORITY as u32)
 }
@@ -335,6 +336,7 @@ fn do_softirq(this: &Softirqs) {
     thread_info::preempt_count_add(SOFTIRQ_OFFSET);
     let mut passes = 0;
     loop {
+        arch::bound!(MAX_RESTART);
         // Cleared before IRQs are opened: what is raised from now on is not lost.
         let pending = this.take_pending();
         thread_info::clear_softirq_hint();
@@ -359,6 +361,7 @@ fn do_softirq(this: &Softirqs) {
 /// One pass, lowest vector first; Linux looks for a request behind a pass, this behind each function. IRQs open.
 fn run_pending(this: &Softirqs, mut pending: u32) {
     while pending != 0 {
+        arch::bound!(NR_SOFTIRQS);
         let vector = pending.trailing_zeros() as usize;
         pending &= pending - 1;
         let count = preempt_count();

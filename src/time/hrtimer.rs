@@ -372,6 +372,7 @@ fn run_expired_smp(base: &Base, now_ns: u64) {
 fn run_expired<const SMP: bool>(base: &Base, now_ns: u64) {
     base.lock::<SMP>();
     for _ in 0..EXPIRED_PER_IRQ {
+        arch::bound!(EXPIRED_PER_IRQ);
         let Some(timer) = base.hard.pop_due(now_ns) else { break };
         // SAFETY: it was pending a moment ago, so it is alive. Nobody on this CPU can cancel and free it before its
         // callback has returned, because IRQs are masked; on another CPU it is found running, and waited for.

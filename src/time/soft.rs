@@ -164,6 +164,7 @@ pub(super) fn run() {
 
 fn run_due<const SMP: bool>() {
     for _ in 0..EXPIRED_PER_SOFTIRQ {
+        arch::bound!(EXPIRED_PER_SOFTIRQ);
         // Before the timer is taken off: whoever finds the callback running must find the lock taken.
         let expiry = static_branch::<RT>().then(lock_expiry);
         let flags = irqflags::local_irq_save();

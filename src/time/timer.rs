@@ -140,10 +140,10 @@ impl Timer {
         inner.overruns.store(0, Ordering::Relaxed);
         inner.skipped.store(0, Ordering::Relaxed);
         match (inner.is_soft, period_ns) {
-            (true, 0) => soft::start_irqs_off(&inner.hrtimer, expires_ns, once::<true>),
-            (true, _) => soft::start_irqs_off(&inner.hrtimer, expires_ns, periodic::<true>),
-            (false, 0) => inner.hrtimer.start_irqs_off(expires_ns, once::<false>),
-            (false, _) => inner.hrtimer.start_irqs_off(expires_ns, periodic::<false>),
+            (true, 0) => soft::start_irqs_off(&inner.hrtimer, expires_ns, soft_once),
+            (true, _) => soft::start_irqs_off(&inner.hrtimer, expires_ns, soft_periodic),
+            (false, 0) => inner.hrtimer.start_irqs_off(expires_ns, hard_once),
+            (false, _) => inner.hrtimer.start_irqs_off(expires_ns, hard_periodic),
         }
         irqflags::local_irq_restore(flags);
     }
@@ -237,7 +237,27 @@ fn call<const SOFT: bool>(inner: &Inner) {
     }
 }
 
+// The callbacks have names of their own, not those of one generic function: so an image says which of them is called with
+// interrupts masked.
+
+fn soft_once(timer: &Hrtimer) -> Restart {
+    once::<true>(timer)
+}
+
+fn hard_once(timer: &Hrtimer) -> Restart {
+    once::<false>(timer)
+}
+
+fn soft_periodic(timer: &Hrtimer) -> Restart {
+    periodic::<true>(timer)
+}
+
+fn hard_periodic(timer: &Hrtimer) -> Restart {
+    periodic::<false>(timer)
+}
+
 /// The callback of timers that call once.
+#[inline(always)]
 fn once<const SOFT: bool>(timer: &Hrtimer) -> Restart {
     // SAFETY: only `Timer::start` starts a timer with this callback.
     call::<SOFT>(unsafe { inner_of(timer) });
@@ -245,6 +265,7 @@ fn once<const SOFT: bool>(timer: &Hrtimer) -> Restart {
 }
 
 /// The callback of timers that have a period.
+#[inline(always)]
 fn periodic<const SOFT: bool>(timer: &Hrtimer) -> Restart {
     // SAFETY: only `Timer::start` starts a timer with this callback.
     let inner = unsafe { inner_of(timer) };

@@ -9,7 +9,7 @@
 //! costs      what features cost                    repeat         whether two runs have measured the same
 //! scaling    wake-ups by CPUs and by tasks         raspi          the device tree of a Raspberry Pi 4
 //! sdcard     a card that boots a Raspberry Pi 4    serial         a terminal for a board
-//! chainload  a kernel over its line
+//! chainload  a kernel over its line                guarantee      the longest time without a switch, computed
 //! serial_log a saved console, whatever became of it  page, svg    what was measured, as a page
 //! trace      the kernel's trace, for viewers
 //! latency    every preemption model under every load progress     how far a long command is
@@ -27,6 +27,7 @@ pub mod chainload;
 pub mod costs;
 pub mod debug;
 pub mod dtb;
+pub mod guarantee;
 pub mod image;
 pub mod ksyms;
 pub mod latency;

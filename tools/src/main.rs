@@ -17,7 +17,9 @@ use stint_tools::sdcard::{self, SdOptions};
 use stint_tools::serial::{self, LineOptions};
 use stint_tools::testrun::Chosen;
 use stint_tools::trace::{self, TraceOptions};
-use stint_tools::{bench, cargo, costs, debug, image, latency, licences, run, scaling, sweep, testrun};
+use stint_tools::{
+    bench, cargo, costs, debug, guarantee, image, latency, licences, run, scaling, sweep, testrun,
+};
 
 /// Host tools of the Stint kernel.
 #[derive(Parser)]
@@ -66,6 +68,15 @@ enum Task {
     Scaling(MachineOptions),
     /// Preempt kernel paths at every instruction
     Sweep(MachineOptions),
+    /// Compute how long the CPU can be closed to the most important task
+    Guarantee {
+        /// Compute alone, boot nothing
+        #[arg(long)]
+        no_measuring: bool,
+        /// Show the longest path of each figure
+        #[arg(long)]
+        paths: bool,
+    },
     /// Make the image of an SD card for a Raspberry Pi 4
     Sdcard(SdOptions),
     /// A terminal for a board's serial line, which keeps everything that was said
@@ -113,6 +124,7 @@ fn perform(task: &Task) -> Result<ExitCode> {
         Task::Latency(options) => latency::latency(options)?,
         Task::Scaling(options) => scaling::scaling(options)?,
         Task::Sweep(options) => sweep::sweep(options)?,
+        Task::Guarantee { no_measuring, paths } => guarantee::guarantee(!no_measuring, *paths)?,
         Task::Sdcard(options) => sdcard::sdcard(options)?,
         Task::Serial(options) => serial::serial(options)?,
         Task::Chainload(options) => chainload::chainload(options)?,

@@ -11,6 +11,7 @@ pub mod hooks;
 
 pub mod backtrace;
 pub mod boot;
+pub mod bounds;
 pub mod cache;
 pub mod call_if;
 pub mod context;

@@ -4,6 +4,7 @@
 //! its own: the preempt word, the interrupt mask and the counters are thread-local. What cannot exist on a
 //! PC — a switch, an interrupt controller — says so if it is reached.
 
+mod bounds;
 pub mod call_if;
 pub mod context;
 pub mod cpu;

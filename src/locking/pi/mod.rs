@@ -89,6 +89,7 @@ pub(crate) fn walk(rest: Option<TaskRef>, follow: Follow, origin: Option<&Task>)
     let mut next = rest;
     // The first step was made by whoever calls.
     for _ in 1..MAX_LOCK_DEPTH {
+        arch::bound!(MAX_LOCK_DEPTH);
         let Some(task) = next else { return Ok(()) };
         let pi = PI.lock();
         if origin.is_some_and(|origin| core::ptr::eq(origin, &*task)) {
