@@ -6,7 +6,7 @@
 //! * **the return from an interrupt** (`entry.S`), which calls [`arm64_preempt_schedule_irq`];
 //! * **the last `preempt_enable`**, which calls `preempt_schedule`.
 //!
-//! Both end in `sched::core::preempt_schedule_irqs_off`; there is no third way to be preempted.
+//! Both end in `sched::core::preempt_schedule_alone` or, on several CPUs, `preempt_schedule_smp`; there is no third way.
 //!
 //! Which points are active depends on the model (`preempt=`, reference 3.5), decided by patching before anything
 //! runs: `full` and `rt` have the two above and no others; `none` and `voluntary` have [`cond_resched`] instead, and
