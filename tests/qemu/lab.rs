@@ -6,7 +6,7 @@ use stint_tools::bootargs::{self, Wishes};
 use stint_tools::latency::{self, Setting};
 use stint_tools::machine::Machine;
 use stint_tools::qemu::{self, Payload};
-use stint_tools::{cargo, serial_log, suite};
+use stint_tools::{cargo, page, serial_log, suite};
 
 use crate::boot::{LIMITS, STINT, built, keep, message};
 
@@ -92,7 +92,10 @@ fn page() -> Result<()> {
     }
     let sides = html.matches("<p class=\"side\">").count();
     ensure!(sides == 2 * RUNS, "{sides} plots stand side by side; expected two for each of {RUNS} loads");
-    ensure!(!html.contains("<td>–</td>"), "a table of the page has a hole");
+    // Of the bounds not every model has every one.
+    let bounds = page::bounds(&cargo::root()?).map_err(|reason| anyhow::anyhow!(reason))?;
+    ensure!(html.contains(&bounds), "the page lacks the bounds");
+    ensure!(!html.replace(&bounds, "").contains("<td>–</td>"), "a table of the page has a hole");
     ensure!(html.matches("<svg").count() == html.matches("</svg>").count(), "a picture has no end");
     let tables = latency::summary::tables(&read.boots, false);
     ensure!(

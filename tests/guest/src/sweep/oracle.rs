@@ -36,10 +36,11 @@ use crate::run::{Point, Points};
 /// way to the next one: more than that everywhere but in the last instructions of a path.
 pub const SLACK: u64 = if cfg!(debug_assertions) { 24 } else { 16 };
 
-/// The same where there are several CPUs: whether a switch has something to tell the others is a branch of some dozens.
+/// The same of the calibration where there are several CPUs: whether a switch has something to tell the others is a branch of
+/// some dozens.
 const SLACK_SMP: u64 = 4 * SLACK;
 
-/// How far a run may be from the right answer on this machine.
+/// How far two runs of the calibration may differ on this machine.
 pub fn slack() -> u64 {
     if others::online() > 1 { SLACK_SMP } else { SLACK }
 }
@@ -75,14 +76,12 @@ pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict
     // The nearest later place where a switch is allowed, coming from the end, and the place of the run before.
     let mut open = None;
     let mut later = u64::MAX;
-    // Where there are several CPUs and a fair task takes part, or this CPU idles, the path itself is now and then some hundred
-    // instructions longer or shorter: what fair tasks have used fades with the time of day, and who idles looks around for
-    // load when it is time to. Then its places are no map either.
-    let by_the_clock = |point: &Point| point.is_fair() || point.is_idle();
-    let fades = others::online() > 1 && points.points.iter().any(by_the_clock);
-    let is_map = path.cpus == 1 && !fades;
+    // Where there are several CPUs a path is now and then some hundred instructions longer or shorter: whether a switch has
+    // something to tell the others, what fair tasks have used of late, and when it is time to look around for load all depend
+    // on the time of day. Then the places of its points are no map.
+    let is_map = others::online() == 1;
     // The place that ends a wait may be between two points.
-    let slack = slack() + points.step - 1;
+    let slack = SLACK + points.step - 1;
     for point in points.points.iter_mut().rev() {
         let at = point.at(constants);
         let place = place_is_possible(point.n, at, later, constants);
@@ -91,7 +90,7 @@ pub fn judge(path: &Path, points: &mut Points, constants: &Constants) -> Verdict
         verdict.masked += u64::from(masked > 0);
         verdict.masked_max = verdict.masked_max.max(masked);
         let right = expected(point, at, open, constants, &mut verdict);
-        let place = if is_map && !(path.reroutes && others::online() > 1) { place } else { Ok(()) };
+        let place = if is_map { place } else { Ok(()) };
         let delay = if path.reroutes || !is_map { Ok(()) } else { delay(point, right, slack, &mut verdict) };
         let delay = delay.and(if path.reroutes { Ok(()) } else { has_not_gone_on(point) });
         if point.reading.count == 0 {
@@ -110,7 +109,7 @@ fn place_is_possible(n: u64, at: u64, later: u64, constants: &Constants) -> Resu
     if at + constants.entry <= n {
         return Err(Wrong { what: "place of the interrupt, before it is due", found: at, right: n });
     }
-    if at > later.saturating_add(slack() - SLACK) {
+    if at > later {
         return Err(Wrong {
             what: "place of the interrupt, behind that of a later one",
             found: at,
@@ -151,7 +150,7 @@ fn expected(
     // Where somebody was to be switched to all the same, H comes in his place, and none is left behind the count where one
     // could be interrupted: the next is on the far side of that switch.
     let at_once = constants.deferred + class;
-    if point.delay().abs_diff(at_once) <= slack() { at_once } else { at_once + wait }
+    if point.delay().abs_diff(at_once) <= SLACK { at_once } else { at_once + wait }
 }
 
 /// Where the word allowed it, H ran in the interrupt's return: the interrupted task has not gone on before.

@@ -207,8 +207,12 @@ ktest! {
         // From the hook in the give to the hook in the switch: within what is measured around them.
         check!(length <= outer, "{length} ticks, and from before the give to the task only {outer}");
         if is_exact() {
-            let missing = inner.saturating_sub(length);
-            check!(length >= 200_000 && missing < 3000, "{length} ticks; {inner} from behind the give to the task");
+            let length_ns = taken.length_ns();
+            let missing_ns = inner.saturating_sub(length) * length_ns / length.max(1);
+            check!(
+                length_ns >= 200_000 && missing_ns < 3000,
+                "{length_ns} ns, and {missing_ns} ns more from behind the give to the task"
+            );
         }
         let events: Vec<Event> = taken.entries.iter().map(|(_, entry): &(usize, Entry)| entry.event).collect();
         let woken = events.iter().any(|event| matches!(event, Event::SchedWakeup { task, .. } if *task == id));
