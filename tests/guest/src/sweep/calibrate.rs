@@ -6,7 +6,7 @@
 //! Context: the victim.
 
 use crate::cast::FAIR;
-use crate::oracle::slack;
+use crate::oracle::SLACK;
 use crate::others;
 use crate::path::Path;
 use crate::run::{self, Point};
@@ -137,7 +137,7 @@ pub fn measure() -> Result<Constants, &'static str> {
         let same = point.reading.pc == masked.reading.pc && point.at(&constants) == masked.at(&constants);
         accept(
             &point,
-            same && point.at(&constants) > n && point.delay().abs_diff(constants.direct) <= slack(),
+            same && point.at(&constants) > n && point.delay().abs_diff(constants.direct) <= SLACK,
         )?;
     }
 
@@ -161,20 +161,14 @@ pub fn measure() -> Result<Constants, &'static str> {
     constants.idle = idle.delay();
     for n in ASLEEP..ASLEEP + SAMPLES {
         let point = run::certain(&SLED_IDLE, n);
-        accept(
-            &point,
-            point.is_idle() && point.reading.count == 1 && is_same(point.delay(), constants.idle),
-        )?;
+        accept(&point, point.is_idle() && point.reading.count == 1 && point.delay() == constants.idle)?;
     }
     let fair =
         (INSIDE..FAIR_MAX).step_by(16).map(|n| run::once(&SLED_FAIR, n)).find(in_sled).ok_or(NOT_EXACT)?;
     constants.fair = fair.delay();
     for n in fair.n..fair.n + SAMPLES {
         let point = run::once(&SLED_FAIR, n);
-        accept(
-            &point,
-            point.is_fair() && point.reading.count == 0 && is_same(point.delay(), constants.fair),
-        )?;
+        accept(&point, point.is_fair() && point.reading.count == 0 && point.delay() == constants.fair)?;
     }
     early_println!(
         "result sweep-calibration.direct {} insn entry={} deferred={} softirq={} idle={} fair={} slack={}",
@@ -184,22 +178,18 @@ pub fn measure() -> Result<Constants, &'static str> {
         constants.softirq,
         constants.idle,
         constants.fair,
-        slack()
+        SLACK
     );
     Ok(constants)
 }
 
-/// Where the fair class or the idle task takes part. On several CPUs they bring up to date what fades with time.
-fn is_same(found: u64, first: u64) -> bool {
-    if others::online() > 1 { found.abs_diff(first) <= slack() } else { found == first }
-}
-
+/// On several CPUs, where no length is judged, none has to be exact.
 fn accept(point: &Point, exact: bool) -> Result<(), &'static str> {
     if let Some(wrong) = point.wrong {
         early_println!("sweep: while calibrating, after {} instructions: {wrong}", point.n);
         return Err("the kernel is not right even where nothing is in the way");
     }
-    if exact {
+    if exact || others::online() > 1 {
         return Ok(());
     }
     early_println!("sweep: while calibrating, after {} instructions: {:?}", point.n, point.reading);

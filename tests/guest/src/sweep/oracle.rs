@@ -36,15 +36,6 @@ use crate::run::{Point, Points};
 /// way to the next one: more than that everywhere but in the last instructions of a path.
 pub const SLACK: u64 = if cfg!(debug_assertions) { 24 } else { 16 };
 
-/// The same of the calibration where there are several CPUs: whether a switch has something to tell the others is a branch of
-/// some dozens.
-const SLACK_SMP: u64 = 4 * SLACK;
-
-/// How far two runs of the calibration may differ on this machine.
-pub fn slack() -> u64 {
-    if others::online() > 1 { SLACK_SMP } else { SLACK }
-}
-
 /// What the runs of a path have shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Verdict {

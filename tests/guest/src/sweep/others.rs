@@ -3,7 +3,7 @@
 //! Every path is walked by CPU 0. On a machine with more CPUs the locks are live, and the others wait in WFI, where they
 //! add nothing to the clock that all CPUs share; only paths that say so (`Path::cpus`) put them to work. So what one
 //! CPU's sweep demands holds here too, but for the figures: how long a way is depends on what there is to tell the
-//! others (`oracle::slack`).
+//! others, and is not judged (`oracle::judge`).
 //!
 //! Context: the victim.
 #![forbid(unsafe_code)]
