@@ -27,7 +27,8 @@
 //! | [`shell`] | the console's commands |
 //!
 //! To follow one preemption: `arch/aarch64/src/vectors.S` (IRQ entry) → `entry.S` `el1_irq` (the check) →
-//! `preempt::arm64_preempt_schedule_irq` → `sched::core::__schedule` → `switch.S` `cpu_switch_to`.
+//! `preempt::arm64_preempt_schedule_irq` → `sched::core::preempt_schedule_alone`, and in general `__schedule` → `switch.S`
+//! `cpu_switch_to`.
 #![no_std]
 #![cfg_attr(
     not(target_os = "none"),

@@ -23,10 +23,10 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use crate::sched::prio::MAX_RT_PRIO;
+use crate::sched::prio::{MAX_DL_PRIO, MAX_RT_PRIO};
 
 /// Distinct values of [`wait_prio`], and so leaders of a list: `MAX_DL_PRIO` to `MAX_RT_PRIO`. (The stop task never waits.)
-const PRIORITIES: usize = 102;
+const PRIORITIES: i32 = MAX_RT_PRIO - MAX_DL_PRIO + 1;
 
 /// The priority under which a waiter of kernel priority `prio` is filed: its
 /// own if it is a deadline or real-time one, one common value for all others (they are

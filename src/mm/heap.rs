@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 use rlsf::Tlsf;
 
 use super::{assert_task, frames, quick};
-use crate::locking::RawSpinLock;
+use crate::locking::{RawSpinLock, RawSpinLockGuard};
 use crate::preempt;
 
 /// Smallest block the heap grows by.
@@ -35,6 +35,8 @@ struct Inner {
     used_bytes: usize,
     peak_bytes: usize,
 }
+
+type Guard<'a> = RawSpinLockGuard<'a, Inner>;
 
 /// The kernel's heap.
 pub struct Heap(RawSpinLock<Inner>);
@@ -96,27 +98,19 @@ impl Heap {
     /// A block that was just freed, or one from the pools, or (once) from a new pool.
     #[inline(always)]
     fn take(&self, layout: Layout) -> Option<NonNull<u8>> {
-        if let Some(class) = quick::class_of(layout) {
-            let mut inner = self.0.lock();
-            if let Some(block) = inner.quick.pop(class) {
-                inner.count(layout);
-                return Some(block);
-            }
-            drop(inner);
+        let mut inner = self.0.lock();
+        if let Some(block) = quick::class_of(layout).and_then(|class| inner.quick.pop(class)) {
+            inner.count(layout);
+            return Some(block);
         }
-        self.take_from_pools(layout, true)
+        self.take_from_pools(inner, layout)
     }
 
     #[inline(never)]
-    fn take_from_pools(&self, layout: Layout, may_grow: bool) -> Option<NonNull<u8>> {
-        {
-            let mut inner = self.0.lock();
-            if let Some(block) = inner.tlsf.allocate(in_pools(layout)) {
-                inner.count(layout);
-                return Some(block);
-            }
-        }
-        if may_grow { self.grow_and_take(layout) } else { None }
+    fn take_from_pools(&self, mut inner: Guard<'_>, layout: Layout) -> Option<NonNull<u8>> {
+        let block = inner.cut(layout);
+        drop(inner);
+        if block.is_some() { block } else { self.grow_and_take(layout) }
     }
 
     /// Gives TLSF back what the quick lists have. Preemptible between two lists.
@@ -135,8 +129,9 @@ impl Heap {
     #[inline(never)]
     fn grow_and_take(&self, layout: Layout) -> Option<NonNull<u8>> {
         self.take_back();
-        if let Some(block) = self.take_from_pools(layout, false) {
-            return Some(block);
+        let block = self.take_once(layout);
+        if block.is_some() {
+            return block;
         }
         // The page allocator's lock sleeps in some models; there a caller that must not has what the pools have.
         if !preempt::may_spin_lock() {
@@ -146,16 +141,22 @@ impl Heap {
         let needed =
             layout.size().checked_add(layout.size() / 8)?.checked_add(layout.align() + POOL_OVERHEAD)?;
         self.grow(needed.max(GROWTH_BYTES)).or_else(|| self.grow(needed))?;
-        self.take_from_pools(layout, false)
+        self.take_once(layout)
     }
 
+    #[cold]
     #[inline(never)]
-    fn give_to_pools(&self, block: NonNull<u8>, layout: Layout) {
-        let mut inner = self.0.lock();
-        inner.used_bytes -= layout.size();
-        // SAFETY: allocated with this alignment.
-        unsafe { inner.tlsf.deallocate(block, in_pools(layout).align()) };
+    fn take_once(&self, layout: Layout) -> Option<NonNull<u8>> {
+        self.0.lock().cut(layout)
     }
+}
+
+/// Merges a block of this layout with what is free beside it. (In the order of the arguments of `dealloc`, whose registers stay.)
+#[inline(never)]
+fn give_to_pools(block: NonNull<u8>, layout: Layout, mut inner: Guard<'_>) {
+    inner.used_bytes -= layout.size();
+    // SAFETY: allocated with this alignment.
+    unsafe { inner.tlsf.deallocate(block, in_pools(layout).align()) };
 }
 
 /// What a request is to TLSF: the same for all that share a quick list.
@@ -165,6 +166,14 @@ fn in_pools(layout: Layout) -> Layout {
 }
 
 impl Inner {
+    /// Cuts a block out of the pools.
+    #[inline(always)]
+    fn cut(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let block = self.tlsf.allocate(in_pools(layout))?;
+        self.count(layout);
+        Some(block)
+    }
+
     #[inline(always)]
     fn count(&mut self, layout: Layout) {
         self.used_bytes += layout.size();
@@ -183,16 +192,15 @@ unsafe impl GlobalAlloc for &Heap {
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         assert_task("heap free");
         let Some(block) = NonNull::new(block) else { return };
-        if let Some(class) = quick::class_of(layout) {
-            let mut inner = self.0.lock();
+        let mut inner = self.0.lock();
+        if let Some(class) = quick::class_of(layout)
             // SAFETY: the caller got `block` from `alloc` with this layout, so it was allocated for this list.
-            if unsafe { inner.quick.push(class, block) } {
-                inner.used_bytes -= layout.size();
-                return;
-            }
-            drop(inner);
+            && unsafe { inner.quick.push(class, block) }
+        {
+            inner.used_bytes -= layout.size();
+            return;
         }
-        self.give_to_pools(block, layout);
+        give_to_pools(block, layout, inner);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Context: as each function says. Lock: the run queue of the task.
 
 use super::class::{DequeueFlags, Resched};
-use super::core::{Why, context_switch, finish_task_switch, schedule_alone, schedule_locked};
+use super::core::{Why, schedule_alone, schedule_locked, switch_alone};
 use super::dl_root;
 use super::entity::SchedRef;
 use super::hooks;
@@ -53,7 +53,7 @@ fn yield_smp() {
         let this = lock_this_rq_smp();
         give_way(this, prev);
         thread_info::preempt_count_set::<2>();
-        schedule_locked::<{ Why::Preempt as u8 }>(this, prev, false);
+        schedule_locked::<{ Why::Yield as u8 }>(this, prev, false);
         thread_info::preempt_count_set::<0>();
     }
     irqflags::local_irq_restore(flags);
@@ -91,13 +91,8 @@ fn yield_alone() {
         this.lock.unlock_without_word();
     } else {
         // SAFETY: task context, count 0 (checked by the caller), IRQs masked, the lock held, and `next` is current on the
-        // queue. The switch counts as involuntary, as below.
-        unsafe {
-            thread_info::preempt_count_set::<2>();
-            context_switch::<false>(this, prev, next, &prev.nivcsw, true);
-            finish_task_switch();
-            thread_info::preempt_count_set::<0>();
-        }
+        // queue.
+        unsafe { switch_alone(this, prev, next, false) };
     }
     irqflags::local_irq_restore(flags);
 }
@@ -112,7 +107,7 @@ fn yield_at_length(this: &RunQueue, prev: &Task, flags: irqflags::Flags) {
     // counts as involuntary (reference 3.8): to `__schedule` it is a preemption.
     unsafe {
         thread_info::preempt_count_set::<2>();
-        schedule_alone::<{ Why::Preempt as u8 }>();
+        schedule_alone::<{ Why::Yield as u8 }>();
         thread_info::preempt_count_set::<0>();
     }
     irqflags::local_irq_restore(flags);

@@ -50,6 +50,8 @@ pub(crate) use super::wakeup_smp::wake_up_and_switch as wake_up_and_switch_smp;
 pub(super) enum Why {
     /// At a preemption point: the task stays ready, whatever its state says.
     Preempt,
+    /// By the task, which lets its equals go first and stays ready, whatever its state says.
+    Yield,
     /// By the task: it sleeps if its state says so.
     Ask,
     /// By the task, which has set a sleeping state.
@@ -272,6 +274,25 @@ fn take_over_rq() {
     this_rq().lock.taken_over();
 }
 
+/// Switches from `prev`, which stays ready, to `next` on a CPU that is alone, in one go: for the short ways, which know who is
+/// next. Returns when `prev` runs again, with the run queue released. `preempt`: `prev` did not ask for it.
+///
+/// # Safety
+/// Task context, the count 0, IRQs masked and about to be opened; `this` is locked, and its `curr` is `next`, which is ready.
+#[inline(always)]
+pub(super) unsafe fn switch_alone(this: &RunQueue, prev: &Task, next: &Task, preempt: bool) {
+    // SAFETY: by contract, and as in `schedule`: the count goes from 0 to 2 and back. A switch of a ready task counts as
+    // involuntary (reference 3.8).
+    unsafe {
+        thread_info::preempt_count_set::<2>();
+        #[cfg(debug_assertions)]
+        schedule_debug(prev);
+        context_switch::<false>(this, prev, next, &prev.nivcsw, preempt);
+        finish_task_switch();
+        thread_info::preempt_count_set::<0>();
+    }
+}
+
 /// The first thing on the other side: runs as the next task, on its stack. Releases the run queue of the CPU
 /// it runs on now, where there is one CPU.
 #[inline(always)]
@@ -388,15 +409,8 @@ pub(crate) unsafe fn preempt_schedule_alone() {
     };
     prev.arch.thread_info.clear_need_resched();
     thread_info::clear_preempt_need_resched();
-    // SAFETY: as in `schedule`; the lock is held and `next` is current on the queue.
-    unsafe {
-        thread_info::preempt_count_set::<2>();
-        #[cfg(debug_assertions)]
-        schedule_debug(prev);
-        context_switch::<false>(this, prev, task_of(next), &prev.nivcsw, true);
-        finish_task_switch();
-        thread_info::preempt_count_set::<0>();
-    }
+    // SAFETY: by contract; the lock is held and `next` is current on the queue.
+    unsafe { switch_alone(this, prev, task_of(next), true) };
 }
 
 /// [`preempt_schedule_alone`] in general.

@@ -6,7 +6,7 @@
 //! Context: any; IRQs masked where the name or the text says so. Lock: the run queue of the task.
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
-use super::core::{context_switch, finish_task_switch};
+use super::core::switch_alone;
 use super::rq::Rq;
 use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
 use super::wakeup_smp;
@@ -163,15 +163,9 @@ unsafe fn unlock_and_run_rt(
         if may_switch {
             let prev = task::current();
             rq.set_next_rt(sched_ref(prev), sched_ref(task), |_| crate::time::now_ns());
-            // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the
-            // count goes from 0 to 2 and back; the lock is held and `task` is current on the queue.
-            unsafe {
-                thread_info::preempt_count_set::<2>();
-                context_switch::<false>(this, prev, task, &prev.nivcsw, true);
-                finish_task_switch();
-                thread_info::preempt_count_set::<0>();
-            }
-            return;
+            // SAFETY: task context and IRQs masked, since the word was PREEMPT_ENABLED and `flags` open; the lock is held
+            // and `task` is current on the queue.
+            return unsafe { switch_alone(this, prev, task, true) };
         }
         resched_curr(rq);
     }

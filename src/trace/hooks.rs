@@ -39,6 +39,8 @@ extern "C" fn preempted(prev: &Task, next: &Task) {
 
 extern "C" fn gave_way(prev: &Task, next: &Task) {
     let left = match prev.state() {
+        // It yielded, or was woken on its way to sleep.
+        _ if prev.sched.is_queued() => Left::Ready,
         state::DEAD => Left::Dead,
         state::INTERRUPTIBLE => Left::Sleeping,
         state::UNINTERRUPTIBLE => Left::Blocked,

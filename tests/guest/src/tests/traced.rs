@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use arch::patch::{Key, count_sites};
 use core::sync::atomic::{AtomicBool, Ordering};
 use stint::locking::{Mutex, Semaphore};
+use stint::preempt::preempt_disable;
 use stint::task;
 use stint::time::Timer;
 use stint::trace::control;
@@ -111,6 +112,38 @@ ktest! {
             Event::SchedSwitch { prev: id, prev_prio: prio, left: Left::Idle, next: me, next_prio: my_prio },
         ];
         check_eq!(&found[..], &expected[..], "the events of a give");
+    }
+}
+
+ktest! {
+    fn who_yields_is_left_ready_and_not_preempted() {
+        static STARTED: Semaphore = Semaphore::new(0);
+        let _traced = Traced::of(KindSet::named("sched").expect("a group"))?;
+        let equals = [(); 2].map(|()| {
+            task::build("equal").fifo(HIGH).spawn(|| {
+                STARTED.take();
+                (0..3).for_each(|_| task::yield_now());
+            })
+        });
+        // Both are ready before one of them runs.
+        let guard = preempt_disable();
+        for _ in &equals {
+            STARTED.give()?;
+        }
+        drop(guard);
+        let mut ids = Vec::new();
+        for equal in equals {
+            let equal = equal?;
+            ids.push(equal.task().id());
+            equal.join();
+        }
+        let between = |event: &Event| match *event {
+            Event::SchedSwitch { prev, left, next, .. } if ids.contains(&prev) && ids.contains(&next) => Some(left),
+            _ => None,
+        };
+        let left: Vec<Left> = events_here().iter().filter_map(|entry| between(&entry.event)).collect();
+        check!(left.iter().filter(|&&left| left == Left::Ready).count() >= 3, "they let each other go first: {left:?}");
+        check!(!left.contains(&Left::Preempted), "nobody is preempted by an equal: {left:?}");
     }
 }
 
