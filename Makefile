@@ -35,12 +35,12 @@ help: ## List the commands
 	echo "Stint: a preemptible kernel for AArch64. Commands:"; echo; \
 	awk -F ':.*## ' -v b="$$b" -v n="$$n" \
 		'/^[a-z-]+:.*## / { printf "  %smake %-9s%s %s\n", b, $$1, n, $$2 }' $(firstword $(MAKEFILE_LIST)); \
-	echo; echo "Variables for run, trace, debug, bench, latency, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
+	echo; echo "Variables for run, trace, debug, bench, costs, latency, scaling, sweep and stress (BOARD=, SMP= and FILTER= for test):"; echo; \
 	printf "  $$b%-13s$$n %-39s %s\n" \
 	  "CMD=" "shell commands (run, trace)" "make run CMD='uname -a; ps; latency'" \
 	  "BOOTARGS=" "arguments for the kernel" "make run BOOTARGS='hz=1000 preempt=none'" \
 	  "QEMU_ARGS=" "further arguments for QEMU" "make run QEMU_ARGS='-M virtualization=on'" \
-	  "ICOUNT=1" "one instruction is one nanosecond (run)" "make run ICOUNT=1 CMD=latency" \
+	  "ICOUNT=1" "1 instruction is 1 ns (run, trace)" "make run ICOUNT=1 CMD=latency" \
 	  "BOARD=" "virt, or rpi4 (also for test)" "make run BOARD=rpi4 CMD=cpu" \
 	  "GIC=" "interrupt controller, 2 or 3" "make run GIC=2" \
 	  "SMP=" "CPUs: 1 to 64, with GIC=2 to 8" "make run SMP=4 CMD=cpu" \
