@@ -1,15 +1,16 @@
 //! The table of lines: from the controller's number to the handler.
 //!
-//! `handle_arch_irq` is where vectors.S arrives, on the IRQ stack, with everything masked and the count
-//! saying "hard interrupt". It acknowledges one interrupt, calls one handler and signals the end; a second
-//! pending interrupt is taken after the return, so one interrupt costs one bounded time (style rule 12).
+//! `handle_arch_irq` is where vectors.S arrives with the number of an interrupt it has acknowledged, on the IRQ stack, with
+//! everything masked and the count saying "hard interrupt". It counts, and calls one handler; the end is signalled where
+//! the acknowledgement was. A second pending interrupt is taken after the return, so one interrupt costs one bounded
+//! time (style rule 12).
 //!
 //! A handler acknowledges its device, takes a time, wakes somebody, returns. It runs with IRQs masked and must
 //! not open them: an interrupt nests over a softirq, never over a handler.
 //!
 //! There are two kinds. A **direct** handler ([`request`]) is called from here: the timer, software-generated
 //! interrupts, and whoever counts instructions. It is timed while [`Key::IrqStats`] is switched on; off, which
-//! is the rule, that costs nothing: the site is the acknowledgement in vectors.S. All other drivers use
+//! is the rule, that costs nothing: the site is the store of the number in vectors.S. All other drivers use
 //! [`super::request_irq`], whose flow handler is the line's one direct handler here.
 //!
 //! **More than one CPU.** A shared interrupt is handled by one CPU at a time, the controller sees to that; private ones by
@@ -35,6 +36,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// The interrupt numbers that can be requested: SGIs 0–15, PPIs 16–31, SPIs 32–1019.
 pub const NR_IRQS: usize = 1020;
+const _: () = assert!(NR_IRQS == gic::SPURIOUS_FROM as usize);
 
 /// A handler and its argument. Hard-interrupt context.
 pub type Handler = fn(usize);
@@ -222,10 +224,10 @@ fn nobody(irq: usize) {
     log::error!("irq {irq}: nobody handles it; the line is disabled");
 }
 
-/// Calls the handler; counts behind it, where nobody waits.
+/// Counts the interrupt and calls its handler. That is the last act, so that in a release build it is a jump, and the
+/// handler returns to the vector.
 #[inline(always)]
 fn handle<const SMP: bool>(desc: &Desc, irq: usize) {
-    (desc.handler.get())(desc.arg.get());
     if SMP {
         // SAFETY: hard interrupt, IRQs masked.
         let count = &unsafe { COUNTS.this_cpu() }.0[irq];
@@ -233,6 +235,7 @@ fn handle<const SMP: bool>(desc: &Desc, irq: usize) {
     } else {
         desc.count.store(desc.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
+    (desc.handler.get())(desc.arg.get());
     #[cfg(debug_assertions)]
     {
         assert_masked(desc);
@@ -296,33 +299,53 @@ fn unhandled(desc: &Desc) -> u32 {
     unsafe { desc.line().as_ref() }.map_or(0, |line| line.spurious.unhandled())
 }
 
+/// Acknowledgements that found nothing: the request was taken back before the CPU asked.
+static SPURIOUS: AtomicU64 = AtomicU64::new(0);
+
+/// How many interrupts were gone when a CPU asked for their number, since boot.
+#[must_use]
+pub fn spurious_interrupts() -> u64 {
+    SPURIOUS.load(Ordering::Relaxed)
+}
+
+/// A special number instead of an interrupt's: no handler, and no end to signal.
+#[cold]
+#[inline(never)]
+fn spurious() {
+    SPURIOUS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Takes the interrupt that a GICv3 has acknowledged as `irq`; the caller signals its end.
+#[inline(always)]
+fn take<const SMP: bool>(irq: usize) {
+    let Some(desc) = TABLE.0.get(irq) else {
+        spurious();
+        // So that this call is none that ends the function, and the frame is made here, for it alone: the way to the
+        // handler, which ends in a jump, needs none.
+        return core::hint::black_box(());
+    };
+    handle::<SMP>(desc, irq);
+}
+
 /// [`handle_arch_irq`] while handlers are timed.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
-extern "C" fn handle_arch_irq_timed(irq: u32) {
-    if let Some(desc) = TABLE.0.get(irq as usize) {
-        handle_timed(desc, irq);
-        gic::v3::eoi(irq);
+extern "C" fn handle_arch_irq_timed(irq: usize) {
+    match TABLE.0.get(irq) {
+        Some(desc) => handle_timed(desc, irq as u32),
+        None => spurious(),
     }
 }
 
-/// Takes one interrupt that a GICv3 has acknowledged as `irq`. Called by vectors.S.
+/// Called by vectors.S.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
-extern "C" fn handle_arch_irq(irq: u32) {
-    // The special numbers from 1020 on have no handler and no end to signal.
-    if let Some(desc) = TABLE.0.get(irq as usize) {
-        handle::<false>(desc, irq as usize);
-        gic::v3::eoi(irq);
-    }
+extern "C" fn handle_arch_irq(irq: usize) {
+    take::<false>(irq);
 }
 
-/// The same where there is more than one CPU. The first argument is none: see entry.S.
+/// The same where there is more than one CPU.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
-extern "C" fn handle_arch_irq_smp(_: usize, irq: usize) {
-    // As wide as the register: it is an index before and behind the handler, and is not to be extended twice.
-    if let Some(desc) = TABLE.0.get(irq) {
-        handle::<true>(desc, irq);
-        gic::v3::eoi(irq as u32);
-    }
+extern "C" fn handle_arch_irq_smp(irq: usize) {
+    take::<true>(irq);
 }
 
 /// The same with a GICv2, which is asked here.
@@ -340,5 +363,7 @@ extern "C" fn handle_arch_irq_gicv2() {
             handle::<false>(desc, gic::intid(iar) as usize);
         }
         gic::v2::eoi(iar);
+    } else {
+        spurious();
     }
 }

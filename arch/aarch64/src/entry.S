@@ -3,9 +3,14 @@
 // 32 KiB and not the text of a big image.
 .section .text.vectors, "ax"
 
-// The way out of an interrupt from the kernel; the way in is in its vector (vectors.S). The handler and the
-// end of interrupt are done. In: x29 = the frame record inside the IrqFrame; everything masked.
+// The way out of an interrupt from the kernel; the way in is in its vector (vectors.S). The handler has returned.
+// In: x29 = the frame record inside the IrqFrame; everything masked.
 .balign 64
+.global el1_irq_eoi
+el1_irq_eoi:
+	// End of interrupt: ICC_EOIR1_EL1, which ignores the special numbers that were no interrupt.
+	ldr	x0, [x29, #{IRQ_NR_OF_FP}]
+	msr	S3_0_C12_C12_1, x0
 .global el1_irq_exit
 el1_irq_exit:
 	// Back on the stack of the task, IRQs still masked.
@@ -112,18 +117,18 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
-// The same entry where more than one CPU counts its interrupts. The number is the second argument: the first
-// register is where the handler's own argument has to go.
+// The same entry where more than one CPU counts its interrupts.
 el1_irq_smp:
-2:	mrs	x1, S3_0_C12_C12_0
+	mrs	x0, S3_0_C12_C12_0
+2:	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	bl	handle_arch_irq_smp
-	b	el1_irq_exit
+	b	el1_irq_eoi
 	.pushsection .patch, "a"
 	.balign	4
 	.long	2b - .
 	.long	el1_irq_timed - .
 	.long	{KEY_IRQ_STATS}
-	mrs	x1, S3_0_C12_C12_0
+	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	.popsection
 
 // The same switch where there is more than one CPU.
@@ -136,9 +141,9 @@ el1_irq_preempt_smp:
 
 // The entry with the handler timed (`irqs on`).
 el1_irq_timed:
-	mrs	x0, S3_0_C12_C12_0
+	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	bl	handle_arch_irq_timed
-	b	el1_irq_exit
+	b	el1_irq_eoi
 
 // Saves what is left of PtRegs. In: x0, x1 saved and free, sp at the frame.
 .macro save_pt_regs

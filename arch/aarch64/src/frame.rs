@@ -20,7 +20,8 @@ pub struct IrqFrame {
     pub pc: u64,
     /// The interrupted PSTATE.
     pub pstate: u64,
-    _pad: u64,
+    /// The interrupt's number, from its acknowledgement at a GICv3 to its end; behind it, or with a GICv2, nothing.
+    pub irq: u64,
 }
 
 /// Pushed by every other exception.

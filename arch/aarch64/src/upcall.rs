@@ -4,7 +4,7 @@
 //!
 //! | symbol | defined in | context |
 //! |---|---|---|
-//! | `handle_arch_irq(irq)`, `handle_arch_irq_smp(_, irq)`, `handle_arch_irq_gicv2()` | kernel `irq/` | hard IRQ, IRQ stack, D A I F masked |
+//! | `handle_arch_irq(irq)`, `handle_arch_irq_smp(irq)`, `handle_arch_irq_gicv2()` | kernel `irq/` | hard IRQ, IRQ stack, D A I F masked |
 //! | `irq_exit_softirq()` | kernel `irq/softirq.rs` | end of an interrupt over a thread with the hint set; IRQ stack, I masked |
 //! | `arm64_preempt_schedule_irq()`, `arm64_preempt_schedule_irq_smp()` | kernel `preempt.rs` | task stack, IRQs masked, word zero |
 //! | `schedule_tail()` | kernel `sched/core.rs` | first code of a task, IRQs masked, count 2 |

@@ -88,27 +88,27 @@ el1_irq:
 	ldr	x1, [x1, :lo12:irq_stack_top]
 	mov	sp, x1
 
-	// Acknowledge. ICC_IAR1_EL1. With more than one CPU, and on a GICv2, the nop is a branch (arch::patch): the
-	// later entry in the table counts, and the GICv2's asks for itself how many CPUs there are.
+	// Acknowledge: ICC_IAR1_EL1. The number is kept in the frame until its end is signalled. With more than one
+	// CPU, and on a GICv2, the acknowledgement is a branch (arch::patch): the later entry in the table counts.
 1:
-2:	nop
-3:	mrs	x0, S3_0_C12_C12_0
+2:	mrs	x0, S3_0_C12_C12_0
+3:	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	bl	handle_arch_irq
-	b	el1_irq_exit
+	b	el1_irq_eoi
 	.pushsection .patch, "a"
 	.balign	4
 	.long	2b - .
 	.long	el1_irq_smp - .
 	.long	{KEY_SMP_LOCKS}
-	nop
+	mrs	x0, S3_0_C12_C12_0
 	.long	2b - .
 	.long	el1_irq_gicv2 - .
 	.long	{KEY_GIC_V2}
-	nop
+	mrs	x0, S3_0_C12_C12_0
 	.long	3b - .
 	.long	el1_irq_timed - .
 	.long	{KEY_IRQ_STATS}
-	mrs	x0, S3_0_C12_C12_0
+	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	.long	el1_irq - .
 	.long	preempt_thunk_irq_entry - .
 	.long	{KEY_PREEMPT_STATS}

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::irq::info::{ActionInfo, LineInfo, for_each_line};
-use crate::irq::{IrqFlags, count_on, softirq, time_handlers};
+use crate::irq::{IrqFlags, count_on, softirq, spurious_interrupts, time_handlers};
 use crate::ksyms::Symbol;
 use crate::shell::command::{Failure, no_arguments};
 use crate::shell::terminal::Terminal;
@@ -37,7 +37,10 @@ pub(super) fn irqs(args: &[&str], terminal: &mut dyn Terminal) -> Result<(), Fai
         }
     }
     writeln!(terminal)?;
-    Ok(())
+    match spurious_interrupts() {
+        0 => Ok(()),
+        count => Ok(writeln!(terminal, "spurious: {count} (gone when the CPU asked for their number)")?),
+    }
 }
 
 /// A row for each line: where it goes, where it may go, and the counts that are not 0.
