@@ -193,9 +193,15 @@ pub(crate) fn ask_for_drain() {
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn tick() {
-    if UNDRAINED.load(Ordering::Relaxed) {
+    if is_undrained() {
         wake_drainer();
     }
+}
+
+/// Whether [`tick`] has something to do.
+#[inline(always)]
+pub(crate) fn is_undrained() -> bool {
+    UNDRAINED.load(Ordering::Relaxed)
 }
 
 #[cfg(target_os = "none")]

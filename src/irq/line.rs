@@ -25,12 +25,12 @@ use super::manage::LINES;
 use crate::drivers::irqchip;
 use crate::error::{Error, Result};
 use crate::patching::{self, PatchFailure};
-use crate::per_cpu;
-use crate::percpu::raw_smp_processor_id;
+use crate::percpu::{PerCpu, raw_smp_processor_id};
 use crate::time::ticks_to_ns;
 use crate::trace;
 use arch::gic;
 use arch::patch::{IRQ_STATS, Key, SMP_LOCKS, static_branch};
+use arch::upcall::IRQ_COUNTS;
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
@@ -77,12 +77,12 @@ static TABLE: Table = {
     Table(table)
 };
 
-/// What each CPU has taken of each interrupt, where there are several.
-struct Counts([AtomicU64; NR_IRQS]);
+/// What each CPU has taken of each interrupt, where there are several; the special numbers have a place too (`entry.S`).
+struct Counts([AtomicU64; IRQ_COUNTS]);
 
-per_cpu! {
-    static COUNTS: Counts = Counts([const { AtomicU64::new(0) }; NR_IRQS]);
-}
+#[cfg_attr(target_os = "none", unsafe(link_section = ".percpu"), unsafe(export_name = "irq_counts"))]
+static COUNTS: PerCpu<Counts> = PerCpu::new(Counts([const { AtomicU64::new(0) }; IRQ_COUNTS]));
+const _: () = assert!(IRQ_COUNTS >= NR_IRQS && IRQ_COUNTS.is_power_of_two());
 
 /// The private interrupts that every CPU enables when it starts, a bit each.
 static EVERY_CPUS: AtomicU32 = AtomicU32::new(0);
@@ -224,8 +224,7 @@ fn nobody(irq: usize) {
     log::error!("irq {irq}: nobody handles it; the line is disabled");
 }
 
-/// Counts the interrupt and calls its handler. That is the last act, so that in a release build it is a jump, and the
-/// handler returns to the vector.
+/// Counts the interrupt and calls its handler.
 #[inline(always)]
 fn handle<const SMP: bool>(desc: &Desc, irq: usize) {
     if SMP {
@@ -235,6 +234,12 @@ fn handle<const SMP: bool>(desc: &Desc, irq: usize) {
     } else {
         desc.count.store(desc.count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
+    call(desc);
+}
+
+/// Calls the handler. That is the last act, so that in a release build it is a jump, and the handler returns to the vector.
+#[inline(always)]
+fn call(desc: &Desc) {
     (desc.handler.get())(desc.arg.get());
     #[cfg(debug_assertions)]
     {
@@ -315,37 +320,34 @@ fn spurious() {
     SPURIOUS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Takes the interrupt that a GICv3 has acknowledged as `irq`; the caller signals its end.
+/// Does `f` with the line that a GICv3 has acknowledged as `irq`; the caller signals its end.
 #[inline(always)]
-fn take<const SMP: bool>(irq: usize) {
+fn with_line(irq: usize, f: impl FnOnce(&Desc)) {
     let Some(desc) = TABLE.0.get(irq) else {
         spurious();
         // So that this call is none that ends the function, and the frame is made here, for it alone: the way to the
         // handler, which ends in a jump, needs none.
         return core::hint::black_box(());
     };
-    handle::<SMP>(desc, irq);
+    f(desc);
 }
 
 /// [`handle_arch_irq`] while handlers are timed.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn handle_arch_irq_timed(irq: usize) {
-    match TABLE.0.get(irq) {
-        Some(desc) => handle_timed(desc, irq as u32),
-        None => spurious(),
-    }
+    with_line(irq, |desc| handle_timed(desc, irq as u32));
 }
 
 /// Called by vectors.S.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn handle_arch_irq(irq: usize) {
-    take::<false>(irq);
+    with_line(irq, |desc| handle::<false>(desc, irq));
 }
 
-/// The same where there is more than one CPU.
+/// The same where there is more than one CPU; the caller counts.
 #[cfg_attr(target_os = "none", unsafe(no_mangle))]
 extern "C" fn handle_arch_irq_smp(irq: usize) {
-    take::<true>(irq);
+    with_line(irq, call);
 }
 
 /// The same with a GICv2, which is asked here.

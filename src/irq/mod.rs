@@ -37,7 +37,9 @@ pub(crate) use affinity::{back_online, dying, migrate_irqs_away, starting};
 #[cfg(target_os = "none")]
 pub use affinity::{irq_affinity, irq_set_affinity, irq_target, set_default_affinity};
 #[cfg(target_os = "none")]
-pub use line::{Handler, NR_IRQS, count_on, free, request, request_percpu, spurious_interrupts, time_handlers};
+pub use line::{
+    Handler, NR_IRQS, count_on, free, request, request_percpu, spurious_interrupts, time_handlers,
+};
 #[cfg(target_os = "none")]
 pub use manage::force_threads;
 #[cfg(target_os = "none")]

@@ -40,8 +40,8 @@ pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
 pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{
-    fork, is_plain_wakeup, scheduler_tick, wake_up_and_switch_alone, wake_up_granted, wake_up_new_task,
-    wake_up_plain,
+    fork, is_plain_wakeup, scheduler_tick, tick_has_nothing_to_do, wake_up_and_switch_alone, wake_up_granted,
+    wake_up_new_task, wake_up_plain,
 };
 pub(crate) use super::wakeup_smp::wake_up_and_switch as wake_up_and_switch_smp;
 

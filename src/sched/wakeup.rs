@@ -7,6 +7,7 @@
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
 use super::core::switch_alone;
+use super::prio::Policy;
 use super::rq::Rq;
 use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
 use super::wakeup_smp;
@@ -297,7 +298,18 @@ pub(super) fn started_twice(task: &Task) -> ! {
     panic!("task {} is started twice; its state is {:#x}, expected NEW", task.name(), task.state())
 }
 
-/// `scheduler_tick`: from the timer interrupt, `hz` times a second.
+/// In the timer interrupt, once for each tick: whether the tick can do without [`scheduler_tick`], because it is of no
+/// consequence to the running task.
+#[inline(always)]
+pub(crate) fn tick_has_nothing_to_do() -> bool {
+    let curr = task::current();
+    if static_branch::<SMP_LOCKS>() {
+        return rq_of(curr).tick_has_nothing_to_do(curr);
+    }
+    curr.sched.is_rt() && curr.sched.policy() != Policy::Rr
+}
+
+/// `scheduler_tick`: from the timer interrupt, `hz` times a second, unless [`tick_has_nothing_to_do`].
 #[inline(always)]
 pub(crate) fn scheduler_tick() {
     if static_branch::<SMP_LOCKS>() {

@@ -477,18 +477,8 @@ pub(super) fn wake_up_new_task(task: &Task, flags: irqflags::Flags) {
 }
 
 /// `wakeup::scheduler_tick`. Hard interrupt, IRQs masked.
-#[inline(always)]
-pub(super) fn scheduler_tick() {
-    let curr = task::current();
-    let this = rq_of(curr);
-    if this.tick_has_nothing_to_do(curr) {
-        return;
-    }
-    tick_at_length();
-}
-
 #[inline(never)]
-fn tick_at_length() {
+pub(super) fn scheduler_tick() {
     // SAFETY: IRQs masked.
     let this = unsafe { super::runqueue::lock_this_rq_smp() };
     // SAFETY: locked above.

@@ -23,7 +23,8 @@ use super::soft::Stopped;
 use super::tick::Tick;
 use super::tree::TimerTree;
 use crate::locking::RawLock;
-use crate::{per_cpu, trace};
+use crate::sched::core as sched;
+use crate::{klog, per_cpu, trace};
 use arch::irqflags;
 use arch::patch::{SMP_LOCKS, static_branch};
 use core::cell::Cell;
@@ -339,20 +340,41 @@ pub(super) fn with_tick(f: impl FnOnce(&Tick)) {
 }
 
 /// The timer interrupt.
+///
+/// Most often it is the tick alone, over a task to which it does not matter.
 pub(crate) fn timer_interrupt(_: usize) {
     let now_ticks = arch::timer::counter();
     // SAFETY: hard interrupt, IRQs masked.
     let base = unsafe { BASE.this_cpu() };
-    if now_ticks >= base.next_timer_ticks() {
-        let now_ns = super::ticks_to_ns(now_ticks);
-        if static_branch::<SMP_LOCKS>() {
-            run_expired_smp(base, now_ns);
-        } else {
-            run_expired::<false>(base, now_ns);
+    let timer_ticks = base.next_timer_ticks();
+    let has_nothing_to_do;
+    if now_ticks < timer_ticks
+        && let Some(next_ticks) = base.tick.take_if_on_time(now_ticks)
+    {
+        has_nothing_to_do = sched::tick_has_nothing_to_do();
+        if has_nothing_to_do && !klog::is_undrained() {
+            return arch::timer::move_compare(next_ticks.min(timer_ticks));
         }
+    } else {
+        if now_ticks >= timer_ticks {
+            let now_ns = super::ticks_to_ns(now_ticks);
+            if static_branch::<SMP_LOCKS>() {
+                run_expired_smp(base, now_ns);
+            } else {
+                run_expired::<false>(base, now_ns);
+            }
+        }
+        if !base.tick.take_if_due(now_ticks) {
+            // It is on, or has been turned off because there is nothing to come.
+            return arch::timer::move_compare(first_ticks(base));
+        }
+        has_nothing_to_do = sched::tick_has_nothing_to_do();
     }
-    base.tick.run_if_due(now_ticks);
-    // It is on, or has been turned off because there is nothing to come.
+    if !has_nothing_to_do {
+        sched::scheduler_tick();
+    }
+    #[cfg(target_os = "none")]
+    klog::tick();
     arch::timer::move_compare(first_ticks(base));
 }
 

@@ -7,7 +7,7 @@
 
 use super::forward::forward;
 use super::hrtimer;
-use crate::sched::{core as sched, nohz};
+use crate::sched::nohz;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Ticks per second.
@@ -109,23 +109,30 @@ impl Tick {
         self.next_ticks.load(Ordering::Relaxed)
     }
 
-    /// In the timer interrupt: takes the tick if it is due.
+    /// In the timer interrupt: takes the tick if it is due, and not late by a whole one. When is the next?
     #[inline(always)]
-    pub(super) fn run_if_due(&self, now_ticks: u64) {
+    pub(super) fn take_if_on_time(&self, now_ticks: u64) -> Option<u64> {
         let due = self.next_ticks.load(Ordering::Relaxed);
-        if now_ticks < due {
-            return;
+        // Where it is stopped, `u64::MAX` is never reached.
+        let next = due.wrapping_add(self.period_ticks.load(Ordering::Relaxed));
+        if now_ticks < due || now_ticks >= next {
+            return None;
         }
-        let next = due + self.period_ticks.load(Ordering::Relaxed);
-        if now_ticks < next {
-            self.next_ticks.store(next, Ordering::Relaxed);
-            self.jiffies.store(self.jiffies.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        } else {
+        self.next_ticks.store(next, Ordering::Relaxed);
+        self.jiffies.store(self.jiffies.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Some(next)
+    }
+
+    /// In the timer interrupt: takes the tick if it is due, or was.
+    #[inline(always)]
+    pub(super) fn take_if_due(&self, now_ticks: u64) -> bool {
+        if now_ticks < self.next_ticks() {
+            return false;
+        }
+        if self.take_if_on_time(now_ticks).is_none() {
             self.catch_up(now_ticks);
         }
-        sched::scheduler_tick();
-        #[cfg(target_os = "none")]
-        crate::klog::tick();
+        true
     }
 
     /// Late by whole periods: interrupts were masked that long, or the machine stood still. The grid stays;

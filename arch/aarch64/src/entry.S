@@ -117,12 +117,23 @@ el1_irq_gicv2:
 	bl	handle_arch_irq_gicv2
 	b	el1_irq_exit
 
-// The same entry where more than one CPU counts its interrupts.
+// The same entry where there is more than one CPU, and each counts for itself. Here, behind the handler: finding this
+// CPU's count takes longer than finding the line.
 el1_irq_smp:
 	mrs	x0, S3_0_C12_C12_0
 2:	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	bl	handle_arch_irq_smp
-	b	el1_irq_eoi
+	ldr	x0, [x29, #{IRQ_NR_OF_FP}]
+	mrs	x1, tpidr_el1
+	adrp	x2, irq_counts
+	add	x2, x2, :lo12:irq_counts
+	add	x1, x1, x2
+	and	x2, x0, #({IRQ_COUNTS} - 1)
+	ldr	x3, [x1, x2, lsl #3]
+	add	x3, x3, #1
+	str	x3, [x1, x2, lsl #3]
+	msr	S3_0_C12_C12_1, x0
+	b	el1_irq_exit
 	.pushsection .patch, "a"
 	.balign	4
 	.long	2b - .

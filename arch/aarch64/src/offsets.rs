@@ -34,6 +34,7 @@ global_asm!(
     IRQ_FP = const offset_of!(IrqFrame, fp),
     IRQ_PSTATE = const offset_of!(IrqFrame, pstate),
     IRQ_NR_OF_FP = const offset_of!(IrqFrame, irq) - offset_of!(IrqFrame, fp),
+    IRQ_COUNTS = const crate::upcall::IRQ_COUNTS,
     PT_REGS_SIZE = const size_of::<PtRegs>(),
     PT_X = const offset_of!(PtRegs, x),
     PT_X28 = const offset_of!(PtRegs, x) + 28 * 8,

@@ -11,8 +11,12 @@
 //! | `kernel_fault(&mut PtRegs, Fault) -> bool` | kernel `panic.rs` | faulting task's stack, or overflow stack |
 //! | `preempt_stats_hook(site, daif, count, now, fp, event, pc)` | kernel `preempt_stats/recorder.rs` | any; IRQs masked; may reach no hook |
 //! | `irq_stack_top`, `overflow_stack_top` | kernel `percpu.rs` | per-CPU variables: stack pointers |
+//! | `irq_counts` | kernel `irq/line.rs` | per-CPU variable: [`IRQ_COUNTS`] words, what each CPU has taken where there are several |
 
 use crate::frame::PtRegs;
+
+/// All numbers of a GICv3 that the kernel uses, and the special ones: a power of two.
+pub const IRQ_COUNTS: usize = 1024;
 
 /// Why an exception that is no interrupt came up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -163,7 +163,9 @@ fn is_behind_handler(address: u64) -> bool {
     let branch_to = |way_out: u64| 0x1400_0000 | (way_out.wrapping_sub(address) >> 2) as u32 & 0x03ff_ffff;
     // SAFETY: the return address of a live frame, so it is in the kernel's text.
     let instruction = unsafe { (address as *const u32).read() };
-    [&raw const el1_irq_eoi, &raw const el1_irq_exit].iter().any(|way_out| instruction == branch_to(way_out.addr() as u64))
+    [&raw const el1_irq_eoi, &raw const el1_irq_exit]
+        .iter()
+        .any(|way_out| instruction == branch_to(way_out.addr() as u64))
 }
 
 /// The frame record that the entry pushed, in which the return address is the interrupted instruction: the one behind
