@@ -123,6 +123,8 @@ el1_irq_smp:
 	mrs	x0, S3_0_C12_C12_0
 2:	str	x0, [x29, #{IRQ_NR_OF_FP}]
 	bl	handle_arch_irq_smp
+.global el1_irq_count
+el1_irq_count:
 	ldr	x0, [x29, #{IRQ_NR_OF_FP}]
 	mrs	x1, tpidr_el1
 	adrp	x2, irq_counts

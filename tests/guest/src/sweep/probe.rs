@@ -152,20 +152,22 @@ fn overflow(_: usize) {
 }
 
 unsafe extern "C" {
-    /// Where the interrupt entries go when the handler has returned (`entry.S`): with a GICv3, and with a GICv2.
+    /// Where the interrupt entries go on when the handler has returned (`entry.S`): with a GICv3, with one and several CPUs,
+    /// and with a GICv2.
     static el1_irq_eoi: u8;
+    static el1_irq_count: u8;
     static el1_irq_exit: u8;
 }
 
 /// Whether `address` is behind the call of the handler in an interrupt entry, of which there is one for each kind of
-/// machine: there stands a branch to the way out.
+/// machine: there stands a branch to the way out, or the way out itself.
 fn is_behind_handler(address: u64) -> bool {
     let branch_to = |way_out: u64| 0x1400_0000 | (way_out.wrapping_sub(address) >> 2) as u32 & 0x03ff_ffff;
     // SAFETY: the return address of a live frame, so it is in the kernel's text.
     let instruction = unsafe { (address as *const u32).read() };
-    [&raw const el1_irq_eoi, &raw const el1_irq_exit]
-        .iter()
-        .any(|way_out| instruction == branch_to(way_out.addr() as u64))
+    let ways_out = [&raw const el1_irq_eoi, &raw const el1_irq_count, &raw const el1_irq_exit]
+        .map(|way| way.addr() as u64);
+    ways_out.iter().any(|&way_out| address == way_out || instruction == branch_to(way_out))
 }
 
 /// The frame record that the entry pushed, in which the return address is the interrupted instruction: the one behind
