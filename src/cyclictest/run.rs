@@ -102,6 +102,23 @@ impl Drop for Threads {
     }
 }
 
+/// With longer intervals a thread looks so often whether it is to go on.
+const LOOK_NS: u64 = 100_000_000;
+
+/// Sleeps until there is less than [`LOOK_NS`] to `due_ns`. `false`: it is not to wait for that any more.
+fn sleep_until_near(due_ns: u64, until_ns: Option<u64>, stop: &AtomicBool) -> bool {
+    loop {
+        let now_ns = time::now_ns();
+        if due_ns.saturating_sub(now_ns) < LOOK_NS {
+            return true;
+        }
+        if stop.load(Ordering::Relaxed) || until_ns.is_some_and(|until_ns| now_ns >= until_ns) {
+            return false;
+        }
+        task::sleep_until(now_ns + LOOK_NS);
+    }
+}
+
 /// One thread.
 fn measure(options: &Options, number: usize, live: &Live, mut rows: Rows, stop: &AtomicBool) -> Rows {
     let interval_ns = options.interval_us_of(number) * 1000;
@@ -110,6 +127,9 @@ fn measure(options: &Options, number: usize, live: &Live, mut rows: Rows, stop: 
     let mut due_ns = begin_ns + interval_ns;
     let mut cycle = 0;
     while !stop.load(Ordering::Relaxed) {
+        if interval_ns > LOOK_NS && !sleep_until_near(due_ns, until_ns, stop) {
+            break;
+        }
         task::sleep_until(due_ns);
         let now_ns = time::now_ns();
         let latency_ns = now_ns.saturating_sub(due_ns);

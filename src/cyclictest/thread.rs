@@ -80,7 +80,7 @@ impl Live {
 /// A row for each microsecond, or nanosecond, from 0.
 #[derive(Debug, Default)]
 pub struct Rows {
-    counts: Vec<u32>,
+    counts: Vec<u64>,
     /// Latencies beyond the last row.
     pub overflows: u64,
     /// The numbers of the first few of these cycles.
@@ -94,7 +94,7 @@ impl Rows {
     /// No memory for them.
     pub fn new(rows: usize) -> Result<Self> {
         let mut counts = Vec::new();
-        let bytes = (rows * size_of::<u32>()) as u32;
+        let bytes = (rows * size_of::<u64>()) as u32;
         counts.try_reserve_exact(rows).map_err(|_| Error::NoMemory { bytes })?;
         counts.resize(rows, 0);
         Ok(Self { counts, ..Self::default() })
@@ -114,14 +114,14 @@ impl Rows {
 
     /// How many latencies had this value.
     #[must_use]
-    pub fn at(&self, row: usize) -> u32 {
+    pub fn at(&self, row: usize) -> u64 {
         self.counts.get(row).copied().unwrap_or(0)
     }
 
     /// All that fitted.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(|&count| u64::from(count)).sum()
+        self.counts.iter().sum()
     }
 }
 

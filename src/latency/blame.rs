@@ -274,7 +274,8 @@ impl State {
 }
 
 impl Blame {
-    fn new(task: u32, from_ns: u64, to_ns: u64, ready: bool, costs: Costs) -> Self {
+    /// `woken`: it is ready from the start, with this priority.
+    fn new(task: u32, from_ns: u64, to_ns: u64, woken: Option<i32>, costs: Costs) -> Self {
         Self {
             task,
             from_ns,
@@ -282,7 +283,7 @@ impl Blame {
             costs,
             done_ns: None,
             behind_ns: 0,
-            state: State { ready, prio: i32::MIN, ..State::default() },
+            state: State { ready: woken.is_some(), prio: woken.unwrap_or(i32::MIN), ..State::default() },
             masked_ns: 0,
             off_ns: 0,
             timer_ns: 0,
@@ -464,7 +465,8 @@ impl Blame {
                 self.state.contexts.clear();
                 self.state.idle = false;
                 self.state.arrived = next == us && seen.ns >= self.from_ns;
-                self.state.passed_over = self.state.ready && next != us;
+                // What ran before it was ready was not chosen over it.
+                self.state.passed_over = self.state.ready && next != us && seen.ns >= self.from_ns;
                 self.state.ready &= next != us;
                 if next == us {
                     // An interrupt may have led here; now it is the task's own way back.
@@ -497,22 +499,24 @@ pub fn explain(
     let Interval { task, due_ns, seen_ns } = interval;
     let seen_ns = seen_ns.max(due_ns);
     if timer_cpu == cpu {
-        let mut blame = Blame::new(task, due_ns, seen_ns, false, costs);
+        let mut blame = Blame::new(task, due_ns, seen_ns, None, costs);
         events(cpu, &mut |seen| blame.see(seen));
         return blame.finish();
     }
     // Found first, since the time behind it is the other CPU's.
-    let mut woken_ns = None;
+    let mut woken = None;
     events(timer_cpu, &mut |seen| {
-        let is_it = matches!(seen.event, Event::SchedWaking { task: woken, .. } if woken == task);
-        if is_it && (due_ns..seen_ns).contains(&seen.ns) {
-            woken_ns.get_or_insert(seen.ns);
+        if let Event::SchedWaking { task: woken_task, prio, .. } = seen.event
+            && woken_task == task
+            && (due_ns..seen_ns).contains(&seen.ns)
+        {
+            woken.get_or_insert((seen.ns, prio));
         }
     });
-    let woken_ns = woken_ns.unwrap_or(seen_ns);
-    let mut before = Blame::new(task, due_ns, woken_ns, false, costs);
+    let (woken_ns, prio) = woken.unwrap_or((seen_ns, i32::MIN));
+    let mut before = Blame::new(task, due_ns, woken_ns, None, costs);
     events(timer_cpu, &mut |seen| before.see(seen));
-    let mut behind = Blame::new(task, woken_ns, seen_ns, true, costs);
+    let mut behind = Blame::new(task, woken_ns, seen_ns, Some(prio), costs);
     behind.parts = before.finish();
     events(cpu, &mut |seen| behind.see(seen));
     behind.finish()

@@ -259,6 +259,38 @@ fn a_task_that_is_woken_on_another_cpu_waits_for_that_one_and_then_for_its_own()
     );
 }
 
+/// What the CPU of the task says of its time, where it was woken at 120 by the CPU of its timer.
+fn explained_there(cpu: &[Row]) -> List<(Part, u64)> {
+    let timer_cpu = [(110, 0, true, Event::IrqHandlerEntry { irq: 27 }), (120, 0, true, waking())];
+    let interval = Interval { task: US, due_ns: 100, seen_ns: 200 };
+    let parts = explain(interval, (1, 0), FREE, |which, see| {
+        let rows: &[Row] = if which == 1 { &timer_cpu } else { cpu };
+        rows.iter().for_each(|row| see(&seen(row)));
+    });
+    parts.into_iter().filter(|(part, _)| matches!(part, Part::Behind { .. } | Part::Other { .. })).collect()
+}
+
+#[test]
+fn a_task_that_ran_before_the_wake_up_on_another_cpu_was_not_chosen_over_it() {
+    let to = |next, next_prio| Event::SchedSwitch {
+        prev: 5,
+        prev_prio: 120,
+        left: Left::Preempted,
+        next,
+        next_prio,
+    };
+    let less = [(90, 5, true, to(3, 120)), (190, 3, true, switch(3, US))];
+    assert_eq!(explained_there(&less), [(Part::Behind { task: 3 }, 70)]);
+    let equal = [(90, 5, true, to(3, 9)), (190, 3, true, switch(3, US))];
+    assert_eq!(explained_there(&equal), [(Part::Other { task: 3 }, 70)]);
+    let chosen_over_it =
+        [(90, 5, true, to(3, 120)), (130, 3, true, to(4, 120)), (190, 4, true, switch(4, US))];
+    assert_eq!(
+        explained_there(&chosen_over_it),
+        [(Part::Behind { task: 3 }, 10), (Part::Other { task: 4 }, 60)]
+    );
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let task = || 0u32..9;
     let at = prop_oneof![Just(SITE), Just(OTHER_SITE)];

@@ -104,7 +104,7 @@ fn yield_at_length(this: &RunQueue, prev: &Task, flags: irqflags::Flags) {
     give_way(this, prev);
     this.lock.unlock_without_word();
     // SAFETY: task context, count 0 (checked by the caller), IRQs masked. A yielding task stays ready, and its switch
-    // counts as involuntary (reference 3.8): to `__schedule` it is a preemption.
+    // counts as involuntary (reference 3.8).
     unsafe {
         thread_info::preempt_count_set::<2>();
         schedule_alone::<{ Why::Yield as u8 }>();

@@ -37,7 +37,7 @@ pub(crate) use super::control::{
 };
 pub use super::event::set_rt_bandwidth;
 pub(crate) use super::event::{copy_rt_bandwidth, init_rt_bandwidth};
-pub(crate) use super::runqueue::{TaskRq, is_on_cpu, task_cpu};
+pub(crate) use super::runqueue::{TaskRq, curr_of_rq_of, is_on_cpu, task_cpu};
 pub use super::wakeup::wake_up_process;
 pub(crate) use super::wakeup::{
     fork, is_plain_wakeup, scheduler_tick, tick_has_nothing_to_do, wake_up_and_switch_alone, wake_up_granted,
@@ -119,7 +119,8 @@ unsafe fn schedule_smp<const WHY: u8>() {
     unsafe {
         let this = lock_this_rq_smp();
         // A waker that was faster has found the task on its queue and has made the state RUNNING: then nobody sleeps.
-        let sleeps = WHY != Why::Preempt as u8 && prev.state.load(Ordering::Relaxed) != state::RUNNING;
+        let may_sleep = WHY != Why::Preempt as u8 && WHY != Why::Yield as u8;
+        let sleeps = may_sleep && prev.state.load(Ordering::Relaxed) != state::RUNNING;
         schedule_locked::<WHY>(this, prev, sleeps);
     }
 }

@@ -109,6 +109,16 @@ pub(super) fn rq_of(task: &Task) -> &'static RunQueue {
     unsafe { &*task.rq.load(Ordering::Relaxed) }
 }
 
+/// The task that runs, or is about to, where `task` is ready.
+///
+/// # Safety
+/// The run queue of `task` is locked.
+pub(crate) unsafe fn curr_of_rq_of(task: &Task) -> &'static Task {
+    // SAFETY: a word inside of the run queue that nobody writes meanwhile, by contract. No reference is made: whoever has
+    // the lock may have one.
+    task_of(unsafe { (&raw const (*rq_of(task).rq.get()).curr).read() })
+}
+
 /// The run queue of `cpu`, whose per-CPU data is there: it is online, or was.
 #[inline(always)]
 pub(crate) fn cpu_rq(cpu: usize) -> &'static RunQueue {

@@ -26,18 +26,21 @@ struct Control {
     /// What is to be recorded; nothing: off, but for a tracer.
     chosen: KindSet,
     tracer: Tracer,
+    /// The last one that was no [`Tracer::Nop`]: what was found is its.
+    last: Tracer,
     /// How many are printing.
     paused: u32,
 }
 
 static CONTROL: Mutex<Control> =
-    Mutex::new(Control { chosen: KindSet::NONE, tracer: Tracer::Nop, paused: 0 });
+    Mutex::new(Control { chosen: KindSet::NONE, tracer: Tracer::Nop, last: Tracer::Nop, paused: 0 });
 
 impl Control {
     fn publish(&self) {
         let paused = self.paused != 0;
-        // What happens meanwhile is not seen.
+        // What happens meanwhile is not seen. Every CPU knows that before it sees what is wanted from now on.
         sections::begin();
+        on_each(&|| {});
         WANTED.store(if paused { KindSet::NONE } else { self.chosen }.bits(), Ordering::Relaxed);
         let tracer = if paused { Tracer::Nop } else { self.tracer };
         if tracer != tracer::current() {
@@ -48,13 +51,28 @@ impl Control {
     }
 
     /// Puts what was chosen in force; or nothing, if that cannot be.
-    fn switch(&mut self) -> Result<(), PatchFailure> {
-        let result = self.set_keys();
+    fn switch(&mut self) -> Result<(), TraceError> {
+        let result = self.set_keys().map_err(TraceError::Patch);
         if result.is_err() {
             (self.chosen, self.tracer) = (KindSet::NONE, Tracer::Nop);
         }
         self.publish();
         result
+    }
+
+    /// Every CPU that has been started gets the memory that it needs; if there is not enough, all is off.
+    fn allocate(&mut self, with_snapshots: bool) -> Result<(), TraceError> {
+        let result =
+            (0..crate::MAX_CPUS).filter(|&cpu| crate::percpu::has_instances(cpu)).try_for_each(|cpu| {
+                ring::allocate(cpu)?;
+                if with_snapshots { snapshot::allocate(cpu) } else { Ok(()) }
+            });
+        if let Err(error) = result {
+            (self.chosen, self.tracer) = (KindSet::NONE, Tracer::Nop);
+            self.switch()?;
+            return Err(TraceError::Memory(error));
+        }
+        Ok(())
     }
 
     /// Has the hooks of what is chosen there, and those of nothing else but what others use.
@@ -95,12 +113,12 @@ impl fmt::Display for TraceError {
 /// Records the events of `kinds` from now on, and no others. What is in the rings stays.
 ///
 /// # Errors
-/// See [`TraceError`]; then it is off.
+/// See [`TraceError`]; then everything is off.
 pub fn on(kinds: KindSet) -> Result<(), TraceError> {
     let mut control = CONTROL.lock();
-    allocate_all().map_err(TraceError::Memory)?;
+    control.allocate(false)?;
     control.chosen = kinds;
-    control.switch().map_err(TraceError::Patch)
+    control.switch()
 }
 
 /// Has `tracer` look for the longest from now on, on all CPUs, from nothing. [`Tracer::Nop`] ends it, and what was found stays.
@@ -110,17 +128,15 @@ pub fn on(kinds: KindSet) -> Result<(), TraceError> {
 /// See [`TraceError`]; then everything is off.
 pub fn set_tracer(tracer: Tracer) -> Result<(), TraceError> {
     let mut control = CONTROL.lock();
-    allocate_all().map_err(TraceError::Memory)?;
-    for cpu in (0..crate::MAX_CPUS).filter(|&cpu| crate::percpu::has_instances(cpu)) {
-        snapshot::allocate(cpu).map_err(TraceError::Memory)?;
-    }
+    control.allocate(true)?;
     control.tracer = Tracer::Nop;
     control.publish();
     if tracer != Tracer::Nop {
+        control.last = tracer;
         on_each(&|| tracer::reset(true));
     }
     control.tracer = tracer;
-    control.switch().map_err(TraceError::Patch)
+    control.switch()
 }
 
 /// The tracer that was chosen.
@@ -133,10 +149,16 @@ pub fn tracer() -> Tracer {
 #[must_use]
 pub fn snapshot() -> Option<Taken> {
     let _pause = pause();
+    // While it is held no tracer is chosen, which would begin from nothing.
+    let control = CONTROL.lock();
     // Who is in a hook has entered it before the tracer was paused, and leaves it before it answers.
     on_each(&|| {});
+    // A CPU that was off when the tracer was chosen still has what another one found.
     // SAFETY: paused, and every CPU has been seen, by the above.
-    let longest = (0..crate::MAX_CPUS).max_by_key(|&cpu| unsafe { tracer::max_of(cpu) })?;
+    let of_this_tracer =
+        (0..crate::MAX_CPUS).filter(|&cpu| unsafe { snapshot::tracer_of(cpu) } == Some(control.last));
+    // SAFETY: as above.
+    let longest = of_this_tracer.max_by_key(|&cpu| unsafe { tracer::max_of(cpu) })?;
     // SAFETY: as above.
     unsafe { snapshot::of(longest) }
 }
@@ -197,11 +219,6 @@ impl Drop for Pause {
         control.paused -= 1;
         control.publish();
     }
-}
-
-/// Every CPU that has been started gets its memory. Under CONTROL.
-fn allocate_all() -> Result<(), Error> {
-    (0..crate::MAX_CPUS).filter(|&cpu| crate::percpu::has_instances(cpu)).try_for_each(ring::allocate)
 }
 
 /// The ring of a CPU that is about to be started, if the others have theirs. Threads.

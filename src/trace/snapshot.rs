@@ -148,6 +148,16 @@ impl Taken {
 /// The snapshot of `cpu`. Allocates; threads.
 ///
 /// # Safety
+/// As for [`of`].
+pub(super) unsafe fn tracer_of(cpu: usize) -> Option<Tracer> {
+    if !has_instances(cpu) {
+        return None;
+    }
+    // SAFETY: there is an instance; nobody writes, by contract.
+    unsafe { SNAPSHOT.of(cpu) }.found.get().map(|found| found.tracer)
+}
+
+/// # Safety
 /// No hook of a tracer works, and every CPU has been seen outside of one since.
 pub(super) unsafe fn of(cpu: usize) -> Option<Taken> {
     if !has_instances(cpu) {

@@ -18,7 +18,7 @@
 //!
 //! Invariant: a CPU's state is written by that CPU with interrupts masked; but for who waits in its `Wakeup`, which belongs to
 //! the lock of the CPU's run queue. A task that is aborted while it waits to run stays there until a more important one is
-//! woken, or the tracer is chosen anew (Linux has the same).
+//! woken, or the tracer is chosen anew.
 //!
 //! Context: the hooks', IRQs masked. Locks: none.
 
@@ -141,8 +141,6 @@ struct Wakeup {
     since_ticks: AtomicU64,
     /// The CPU that woke it.
     waker: AtomicU32,
-    /// The priority of what runs, as the last switch said; its own CPU's to write.
-    runs: AtomicI32,
     /// Wake-ups before this do not count: a copy was made. Its own CPU's to write.
     not_before_ticks: AtomicU64,
 }
@@ -158,7 +156,6 @@ per_cpu! {
         from_ticks: AtomicU64::new(0),
         since_ticks: AtomicU64::new(0),
         waker: AtomicU32::new(0),
-        runs: AtomicI32::new(i32::MAX),
         not_before_ticks: AtomicU64::new(0),
     };
 }
@@ -172,7 +169,6 @@ pub(super) fn reset(all: bool) {
     (sections.tracker, sections.opened) = (Tracker::new(), None);
     let wakeup = WAKEUP.shared(raw_smp_processor_id());
     wakeup.task.store(0, Relaxed);
-    wakeup.runs.store(crate::task::current().sched.prio(), Relaxed);
     wakeup.not_before_ticks.store(counter(), Relaxed);
     if all {
         cpu.max.set(0);
@@ -230,9 +226,15 @@ pub(super) fn woken(task: &Task, from_ticks: u64) {
     if current() != Tracer::WakeupRt || prio >= MAX_RT_PRIO {
         return;
     }
+    // SAFETY: locked by contract.
+    let runs = unsafe { crate::sched::core::curr_of_rq_of(task) };
+    // One that is woken before it has gone to sleep runs on.
+    if core::ptr::eq(runs, task) || prio >= runs.sched.prio() {
+        return;
+    }
     let wakeup = WAKEUP.shared(task.cpu());
     let waits = wakeup.task.load(Relaxed) != 0;
-    if prio >= wakeup.runs.load(Relaxed) || waits && prio >= wakeup.prio.load(Relaxed) {
+    if waits && prio >= wakeup.prio.load(Relaxed) {
         return;
     }
     wakeup.task.store(task.id(), Relaxed);
@@ -268,7 +270,6 @@ pub(super) fn switched(next: &Task, now_ticks: u64) {
         return;
     }
     let wakeup = WAKEUP.shared(raw_smp_processor_id());
-    wakeup.runs.store(next.sched.prio(), Relaxed);
     if next.id() == 0 || wakeup.task.load(Relaxed) != next.id() {
         return;
     }

@@ -56,3 +56,18 @@ ktest! {
         check!(reports[0].figures.cycles >= seen && seen >= 50, "{} cycles, {seen} seen", reports[0].figures.cycles);
     }
 }
+
+ktest! {
+    fn cyclictest_is_stopped_in_the_middle_of_a_long_cycle() {
+        let options = Options::parse(&["-p80", "-q", "-i60000000"], smp::online()).expect("these options are right");
+        let begin_ns = now_ns();
+        let mut looks = 0;
+        let reports = run(&options, |_| {
+            looks += 1;
+            looks < 3
+        })?;
+        let took_ns = now_ns() - begin_ns;
+        check!(took_ns < 10_000_000_000, "stopped after {took_ns} ns of a cycle of a minute");
+        check!(reports[0].figures.cycles == 0, "{} cycles; expected none", reports[0].figures.cycles);
+    }
+}

@@ -33,8 +33,7 @@ impl Traced {
 
 impl Drop for Traced {
     fn drop(&mut self) {
-        let result = if self.0.is_empty() { control::off() } else { control::on(self.0) };
-        if let Err(error) = result {
+        if let Err(error) = control::on(self.0) {
             panic!("tracing cannot be set back: {error}");
         }
     }

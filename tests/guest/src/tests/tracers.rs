@@ -3,8 +3,8 @@
 use crate::framework::Failure;
 use crate::framework::clock::{TickOff, is_exact, work};
 use crate::framework::cpus::here;
-use crate::tests::HIGH;
 use crate::tests::traced::Traced;
+use crate::tests::{HIGH, LOW};
 use crate::{check, check_eq, ktest};
 use alloc::format;
 use alloc::string::String;
@@ -12,10 +12,12 @@ use alloc::vec::Vec;
 use arch::irqflags::{local_irq_restore, local_irq_save};
 use arch::timer::counter;
 use core::sync::atomic::{AtomicU64, Ordering};
+use stint::latency::witness::Watching;
 use stint::locking::Semaphore;
 use stint::preempt::preempt_disable;
 use stint::preempt_stats::recorder::CpuStats;
 use stint::preempt_stats::section::Section;
+use stint::sched::SchedAttr;
 use stint::trace::control;
 use stint::trace::event::{Event, Kind, KindSet};
 use stint::trace::snapshot::Taken;
@@ -218,6 +220,37 @@ ktest! {
         let woken = events.iter().any(|event| matches!(event, Event::SchedWakeup { task, .. } if *task == id));
         let ran = events.iter().any(|event| matches!(event, Event::SchedSwitch { next, .. } if *next == id));
         check!(woken && ran, "the window: {events:?}");
+    }
+}
+
+ktest! {
+    /// Whoever runs is as important as it is now, not as it was when it was switched to.
+    fn a_wake_up_over_a_task_that_was_lowered_meanwhile_counts() {
+        static GATE: Semaphore = Semaphore::new(0);
+        let woken = task::build("woken").fifo(LOW).spawn(|| GATE.take())?;
+        let id = woken.task().id();
+        let _traces = Traces::with(Tracer::WakeupRt)?;
+        let giver = task::build("giver").fifo(HIGH).spawn(|| {
+            // No switch in between, which would say how important this task is now.
+            let guard = preempt_disable();
+            task::current_ref().set_scheduler(SchedAttr::NORMAL)?;
+            GATE.give()?;
+            drop(guard);
+            woken.join();
+            // Before the one that waits for this task is woken.
+            taken()
+        })?;
+        let who = giver.join().expect("it was not aborted")?.found.section.who;
+        check_eq!((who.id, who.name.as_str()), (id, "woken"), "who waited");
+    }
+}
+
+ktest! {
+    fn a_blame_run_leaves_the_tracer_on() {
+        let _traces = Traces::with(Tracer::Irqsoff)?;
+        drop(Watching::start().map_err(|error| Failure::new(format_args!("{error}")))?);
+        check_eq!(control::tracer(), Tracer::Irqsoff);
+        check_eq!(control::chosen(), KindSet::NONE);
     }
 }
 
