@@ -231,7 +231,8 @@ impl Boot {
             Line::Result(measured) => self.others.push(measured),
             Line::Histogram(picture) => {
                 let run = self.run_of(&picture.name, picture.field("load"))?;
-                let counted: u64 = picture.points.iter().map(|(_, count)| count).sum();
+                let counted =
+                    picture.points.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
                 let rising = picture.points.is_sorted_by(|a, b| a.0 < b.0);
                 if counted != run.number("n") || !rising {
                     return Err(format!("its buckets hold {counted} values of {}", run.number("n")));

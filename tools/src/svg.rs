@@ -28,12 +28,13 @@ impl Spread {
     #[must_use]
     pub fn of_points(label: impl Into<String>, points: &[(u64, u64)], max: u64) -> Self {
         let width = |low: u64| if low < 16 { 1 } else { 1 << (low.ilog2() - 4) };
-        let bucket = |&(low, count): &(u64, u64)| (low, (low + (width(low) - 1)).min(max).max(low), count);
+        let bucket =
+            |&(low, count): &(u64, u64)| (low, low.saturating_add(width(low) - 1).min(max).max(low), count);
         Self { label: label.into(), buckets: points.iter().map(bucket).collect(), max }
     }
 
     fn n(&self) -> u64 {
-        self.buckets.iter().map(|(.., count)| count).sum::<u64>().max(1)
+        self.buckets.iter().fold(0, |sum: u64, (.., count)| sum.saturating_add(*count)).max(1)
     }
 }
 

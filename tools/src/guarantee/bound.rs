@@ -7,12 +7,12 @@
 //! interrupt    an interrupt that wakes nobody: entry, handler, a piece of the softirqs it raised, return
 //! schedule     from the masking in preempt_schedule to the first instruction of the next task
 //! irq_to_task  an interrupt that wakes a task: from its first instruction to the task's
-//! wake         hold + irq_to_task, where hold = max(section + softirq, interrupt)
+//! wake         hold + irq_to_task, where hold = interrupt + section + softirq
 //! ```
 //!
-//! `hold` is what the CPU may be in the middle of when the interrupt is due. A section with interrupts open lets the
-//! interrupt in at once and the task only behind its end; both orders are within the sum. Each further interrupt that
-//! comes between adds one `interrupt`.
+//! `hold` is what the CPU may be in the middle of when the interrupt is due: an interrupt, over a section that has just begun, with
+//! a piece of a softirq behind its end. A section with interrupts open lets the interrupt in at once and the task only behind
+//! its end; both orders are within the sum. Each further interrupt that comes later adds one `interrupt`.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashSet};
@@ -238,12 +238,12 @@ impl<'a> Looked<'a> {
         }
         let to_task = Figure { name: "irq_to_task", value, path };
 
-        let hold = (section.value + softirq.value).max(interrupt.value);
+        let hold = interrupt.value + section.value + softirq.value;
         let wake = Figure {
             name: "wake",
             value: hold + to_task.value,
             path: vec![format!(
-                "  {hold} until the interrupt is taken, {} from there to the task",
+                "  {hold} of what was under way, {} from the interrupt to the task",
                 to_task.value
             )],
         };

@@ -630,8 +630,11 @@ impl<'a> Walker<'a> {
         for (site, target) in self.limits.calls() {
             if self.is_within(pc, site) {
                 known = true;
-                self.used.insert(format!("{site} -> {target}"));
-                found.extend(self.named(target).iter());
+                let named = self.named(target);
+                if !named.is_empty() {
+                    self.used.insert(format!("{site} -> {target}"));
+                }
+                found.extend(named.iter());
             }
         }
         if !known {

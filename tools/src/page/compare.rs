@@ -99,7 +99,10 @@ fn worst(models: &Models<'_>) -> String {
         html,
         "</table></div>\n<figcaption>The worst of each run and the fragments it missed; {} in {}, {} or more in each · {}\
          </figcaption>\n</figure>",
-        count(models.runs.iter().map(|run| run.number("n") as usize).sum(), "sample"),
+        count(
+            models.runs.iter().fold(0, |sum: usize, run| sum.saturating_add(run.number("n") as usize)),
+            "sample"
+        ),
         count(models.runs.len(), "run"),
         grouped(fewest),
         escape(&models.conditions)

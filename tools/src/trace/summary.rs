@@ -47,11 +47,22 @@ pub fn waits(trace: &Trace) -> Vec<Wait> {
             }
             "sched_switch" => {
                 let fields = fields(entry);
-                let Some([Value::Text(prev), _, _, _, Value::Text(comm), Value::Number(pid), ..]) =
-                    fields.as_deref()
+                let Some(
+                    [
+                        Value::Text(prev),
+                        Value::Number(prev_pid),
+                        _,
+                        _,
+                        Value::Text(comm),
+                        Value::Number(pid),
+                        ..,
+                    ],
+                ) = fields.as_deref()
                 else {
                     continue;
                 };
+                // Woken while it ran: that was no wait.
+                woken.remove(&(*prev_pid as i32));
                 let pid = *pid as i32;
                 if let Some((woken_ns, prio)) = woken.remove(&pid) {
                     waits.push(Wait {
@@ -151,6 +162,20 @@ fn longest(waits: &[Wait], colours: bool) -> String {
 mod tests {
     use super::*;
     use crate::trace::text;
+
+    #[test]
+    fn a_task_that_is_woken_while_it_runs_does_not_wait_for_that() {
+        let console = b"# tracer: nop
+# entries-in-buffer/entries-written: 4/4   #P:2
+ a-3 [000] d..1 1.000000000: sched_waking: comm=b pid=5 prio=9 target_cpu=001
+ b-5 [001] d..2 2.000000000: sched_switch: prev_comm=b prev_pid=5 prev_prio=9 prev_state=S ==> next_comm=swapper/1 next_pid=0 next_prio=120
+ a-3 [000] d..1 5.000000000: sched_waking: comm=b pid=5 prio=9 target_cpu=001
+ <idle>-0 [001] d..2 5.000000700: sched_switch: prev_comm=swapper/1 prev_pid=0 prev_prio=120 prev_state=R ==> next_comm=b next_pid=5 next_prio=9
+# end of trace
+";
+        let waits = waits(&text::read(console).unwrap());
+        assert_eq!(waits.iter().map(|wait| wait.ns).collect::<Vec<_>>(), [700]);
+    }
 
     #[test]
     fn a_wait_lasts_from_the_first_wake_up_to_the_switch() {

@@ -194,7 +194,7 @@ pub fn read(bytes: &[u8]) -> Option<Trace> {
                 entry.line = index + 1;
                 lost_of.retain(|&(cpu, count)| {
                     if cpu == entry.cpu {
-                        entry.lost += count;
+                        entry.lost = entry.lost.saturating_add(count);
                     }
                     cpu != entry.cpu
                 });
@@ -204,7 +204,7 @@ pub fn read(bytes: &[u8]) -> Option<Trace> {
             Line::Damaged(reason) => trace.damaged.push(Damaged { line: index + 1, reason }),
             Line::Foreign => trace.foreign += 1,
         }
-        trace.lost_behind = lost_of.iter().map(|(_, count)| count).sum();
+        trace.lost_behind = lost_of.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count));
     }
     let mut trace = trace?;
     trace.sections = sections;
@@ -217,7 +217,7 @@ impl Trace {
     /// Events that were there and are not here: overwritten, or lost while they were written.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let marked = self.entries.iter().map(|entry| entry.lost).sum::<u64>() + self.lost_behind;
+        let marked = self.entries.iter().fold(self.lost_behind, |sum, entry| sum.saturating_add(entry.lost));
         let overwritten =
             self.written.zip(self.announced).map_or(0, |(written, kept)| written.saturating_sub(kept));
         marked.max(overwritten)
