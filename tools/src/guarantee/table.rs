@@ -19,6 +19,8 @@ use super::state::{Constants, Registers, Value};
 
 /// Instructions between the comparison and the jump, at most.
 const WINDOW: u64 = 24;
+/// Entries of a table without a comparison, at most.
+const MOST: u64 = 256;
 /// Conditions `hi` and `hs`.
 const HIGHER: u8 = 8;
 const HIGHER_OR_SAME: u8 = 2;
@@ -45,12 +47,18 @@ pub fn targets(code: &Code, pc: u64, register: u8, registers: &Registers) -> Opt
         _ => None,
     })?;
     let (bytes, table) = entry_load(code, at, entry, registers)?;
-    let last = last_index(code, at)?;
+    // Of a `match` that names all there is there is no comparison: then all that leads into the function is taken for its
+    // table, which at worst adds ways that nobody goes.
+    let last = last_index(code, at);
     let mut found = Vec::new();
-    for index in 0..=last {
+    for index in 0..=last.unwrap_or(MOST - 1) {
         let value = code.load(table + index * u64::from(bytes), bytes)?;
         let offset = if bytes == 4 { i64::from(value as u32 as i32) } else { value as i64 };
-        found.push(base.wrapping_add_signed(offset << shift));
+        let target = base.wrapping_add_signed(offset << shift);
+        if last.is_none() && !(target.is_multiple_of(4) && code.same_function(pc, target)) {
+            break;
+        }
+        found.push(target);
     }
     found.sort_unstable();
     found.dedup();
@@ -126,4 +134,26 @@ fn last_index(code: &Code, from: u64) -> Option<u64> {
         at -= 4;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_without_a_comparison_ends_where_it_leads_out_of_the_function() {
+        let f = [
+            0x1000_00ea, // adr x10, table
+            0x1000_008b, // adr x11, base
+            0x3869_694c, // ldrb w12, [x10, x9]
+            0x8b0c_096d, // add x13, x11, x12, lsl #2
+            0xd61f_01a0, // br x13
+            0xd65f_03c0, // base: ret
+            0xd65f_03c0, // ret
+        ];
+        // Bytes 0, 1, and one that leads out.
+        let code = Code::by_hand(0x1000, &[("f", &f), ("table", &[0x00ff_0100])], &[]);
+        let found = targets(&code, 0x1010, 13, &Registers::default());
+        assert_eq!(found, Some(vec![0x1014, 0x1018]));
+    }
 }
