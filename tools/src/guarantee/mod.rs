@@ -114,7 +114,7 @@ pub fn check(computed: &[Computed], limits: &Limits) -> Result<()> {
 /// Compares with what is committed.
 ///
 /// # Errors
-/// At the first figure that has grown, or is not committed.
+/// At the first figure that has grown, has fallen by a tenth, or is not committed.
 pub fn check_committed(computed: &[Computed], limits: &Limits) -> Result<()> {
     for one in computed {
         let name = one.model.name;
@@ -132,10 +132,24 @@ pub fn check_committed(computed: &[Computed], limits: &Limits) -> Result<()> {
                     limits::FILE,
                     found.path.join("\n")
                 );
+                ensure!(
+                    !has_fallen(found.value, most),
+                    "{} of the model {of} is {} instructions, and {most} is committed. If the code has become that much \
+                     shorter, lower the number in {}; if not, a way is not followed any more. The path:\n{}",
+                    found.name,
+                    found.value,
+                    limits::FILE,
+                    found.path.join("\n")
+                );
             }
         }
     }
     Ok(())
+}
+
+/// By a tenth: more than the committed figures are rounded up by.
+const fn has_fallen(value: u64, committed: u64) -> bool {
+    value < committed - committed / 10
 }
 
 /// `make guarantee`.
@@ -224,4 +238,15 @@ fn conditions(computed: &[Computed], limits: &Limits) -> String {
         ends.len()
     );
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_has_fallen_by_a_tenth_is_told_from_one_that_is_rounded_up() {
+        assert!(has_fallen(0, 5200) && has_fallen(67_499, 75_000));
+        assert!(!has_fallen(67_500, 75_000) && !has_fallen(14_332, 15_000) && !has_fallen(0, 0));
+    }
 }
