@@ -164,6 +164,8 @@ pub struct Blame {
     task: u32,
     from_ns: u64,
     to_ns: u64,
+    /// The task's priority, if it was woken by another CPU: it is ready from `from_ns` on.
+    woken: Option<i32>,
     costs: Costs,
     /// Up to here, time has its part; nothing before the first event.
     done_ns: Option<u64>,
@@ -259,6 +261,15 @@ impl State {
         }
     }
 
+    /// The task is ready from here on, with this priority.
+    fn woken(&mut self, prio: i32) {
+        self.prio = prio;
+        self.waking = false;
+        self.ready = true;
+        // What was chosen before was not chosen over it.
+        self.passed_over = false;
+    }
+
     /// Leaves the innermost context that is such a one. One that is not there was entered before the trace began, or by a
     /// task that has been switched away from.
     fn leave(&mut self, is_it: impl Fn(&Part) -> bool) {
@@ -274,16 +285,16 @@ impl State {
 }
 
 impl Blame {
-    /// `woken`: it is ready from the start, with this priority.
     fn new(task: u32, from_ns: u64, to_ns: u64, woken: Option<i32>, costs: Costs) -> Self {
         Self {
             task,
             from_ns,
             to_ns,
+            woken,
             costs,
             done_ns: None,
             behind_ns: 0,
-            state: State { ready: woken.is_some(), prio: woken.unwrap_or(i32::MIN), ..State::default() },
+            state: State::default(),
             masked_ns: 0,
             off_ns: 0,
             timer_ns: 0,
@@ -297,6 +308,9 @@ impl Blame {
         if seen.ns >= self.to_ns {
             return;
         }
+        if seen.ns >= self.from_ns {
+            self.begin();
+        }
         let cost = self.cost_of(&seen.event);
         self.advance(seen.ns, cost.before_ns + u64::from(seen.silent_hooks) * self.costs.silent_ns);
         // Of one before the interval nothing counts.
@@ -306,6 +320,14 @@ impl Blame {
             self.state.running = seen.task;
         }
         self.change(seen);
+    }
+
+    /// The first event of the interval, or its end. A task that another CPU has woken is ready now: what this CPU's events
+    /// before say of that is about earlier turns of the task.
+    fn begin(&mut self) {
+        if let Some(prio) = self.woken.take() {
+            self.state.woken(prio);
+        }
     }
 
     fn cost_of(&self, event: &Event) -> Cost {
@@ -438,13 +460,7 @@ impl Blame {
                     *context = Part::Wake;
                 }
             }
-            Event::SchedWakeup { task, prio, .. } if task == us => {
-                self.state.prio = prio;
-                self.state.waking = false;
-                self.state.ready = true;
-                // What was chosen before it was ready was not chosen over it.
-                self.state.passed_over = false;
-            }
+            Event::SchedWakeup { task, prio, .. } if task == us => self.state.woken(prio),
             Event::ContentionBegin { lock, .. } if seen.task == us => self.state.lock = Some((lock, None)),
             Event::ContentionEnd { .. } if seen.task == us => self.state.lock = None,
             Event::SchedPiSetprio { task, old_prio, new_prio } if new_prio < old_prio => {
@@ -465,8 +481,7 @@ impl Blame {
                 self.state.contexts.clear();
                 self.state.idle = false;
                 self.state.arrived = next == us && seen.ns >= self.from_ns;
-                // What ran before it was ready was not chosen over it.
-                self.state.passed_over = self.state.ready && next != us && seen.ns >= self.from_ns;
+                self.state.passed_over = self.state.ready && next != us;
                 self.state.ready &= next != us;
                 if next == us {
                     // An interrupt may have led here; now it is the task's own way back.
@@ -480,6 +495,7 @@ impl Blame {
     }
 
     fn finish(mut self) -> Parts {
+        self.begin();
         self.advance(self.to_ns, 0);
         self.end_timer();
         self.unmask(false);
@@ -513,10 +529,10 @@ pub fn explain(
             woken.get_or_insert((seen.ns, prio));
         }
     });
-    let (woken_ns, prio) = woken.unwrap_or((seen_ns, i32::MIN));
+    let woken_ns = woken.map_or(seen_ns, |(ns, _)| ns);
     let mut before = Blame::new(task, due_ns, woken_ns, None, costs);
     events(timer_cpu, &mut |seen| before.see(seen));
-    let mut behind = Blame::new(task, woken_ns, seen_ns, Some(prio), costs);
+    let mut behind = Blame::new(task, woken_ns, seen_ns, woken.map(|(_, prio)| prio), costs);
     behind.parts = before.finish();
     events(cpu, &mut |seen| behind.see(seen));
     behind.finish()

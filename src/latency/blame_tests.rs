@@ -291,6 +291,28 @@ fn a_task_that_ran_before_the_wake_up_on_another_cpu_was_not_chosen_over_it() {
     );
 }
 
+#[test]
+fn what_a_cpu_says_of_earlier_turns_of_the_task_does_not_count_for_a_wake_up_on_another_cpu() {
+    let to = |prev, next, next_prio| Event::SchedSwitch {
+        prev,
+        prev_prio: 120,
+        left: Left::Preempted,
+        next,
+        next_prio,
+    };
+    let woken_here = (70, 5, true, Event::SchedWakeup { task: US, prio: 130, cpu: 0 });
+    for (prio, part) in [(9, Part::Other { task: 3 }), (120, Part::Behind { task: 3 })] {
+        let ran_here = [woken_here, (80, 5, false, to(5, US, 130)), (90, US, false, to(US, 3, prio))];
+        // It went to another CPU, where it ran.
+        let waited_here = [woken_here, (90, 5, false, to(5, 3, prio))];
+        for turn in [ran_here.as_slice(), &waited_here] {
+            assert_eq!(explained_there(turn), [(part, 80)], "{turn:?}");
+            let rows = [turn, &[(190, 3, true, to(3, US, 9))]].concat();
+            assert_eq!(explained_there(&rows), [(part, 70)], "{rows:?}");
+        }
+    }
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let task = || 0u32..9;
     let at = prop_oneof![Just(SITE), Just(OTHER_SITE)];
