@@ -451,7 +451,8 @@ impl Blame {
                 self.state.leave(|part| matches!(part, Part::Timer { .. } | Part::Wake));
             }
             Event::CpuIdle { state } => self.state.idle = state != NOT_IDLE,
-            Event::SchedWaking { task, .. } if task == us => {
+            // One before may have been left to another CPU, which has recorded its end.
+            Event::SchedWaking { task, .. } if task == us && seen.ns >= self.from_ns => {
                 self.state.waking = true;
                 // The function was the one that wakes, from its start.
                 let ns = core::mem::take(&mut self.timer_ns);

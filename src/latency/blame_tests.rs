@@ -259,6 +259,17 @@ fn a_task_that_is_woken_on_another_cpu_waits_for_that_one_and_then_for_its_own()
     );
 }
 
+#[test]
+fn a_wake_up_that_was_left_to_another_cpu_is_over_when_the_timer_is_due_again() {
+    let left_to_another = (50, 3, true, waking());
+    let rows =
+        [left_to_another, (60, 3, false, Event::IrqDisable(SITE)), (130, 3, false, Event::IrqEnable(SITE))];
+    assert_eq!(
+        explained(100, 150, FREE, &rows),
+        [(Part::Masked { task: 3, at: SITE }, 30), (Part::Entry, 20)]
+    );
+}
+
 /// What the CPU of the task says of its time, where it was woken at 120 by the CPU of its timer.
 fn explained_there(cpu: &[Row]) -> List<(Part, u64)> {
     let timer_cpu = [(110, 0, true, Event::IrqHandlerEntry { irq: 27 }), (120, 0, true, waking())];
