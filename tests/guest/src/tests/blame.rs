@@ -25,7 +25,7 @@ use stint::latency::witness::{Watching, Witness};
 use stint::locking::Semaphore;
 use stint::preempt::preempt_disable;
 use stint::start::boot_info;
-use stint::task::{self, JoinHandle};
+use stint::task::{self, Builder};
 use stint::time::{self, Timer};
 
 /// From now until the timer is due: enough for the late task to sleep by then, with the trace on.
@@ -41,54 +41,42 @@ fn watching() -> Result<Watching, Failure> {
     Watching::start().map_err(|error| Failure::new(format_args!("{error}")))
 }
 
-/// A task of this CPU that wakes when its timer is due, and explains how late that was.
-struct Late {
-    due_ns: u64,
-    task: JoinHandle<Vec<Explanation>>,
-}
-
-impl Late {
-    /// It sleeps when this returns.
-    fn start() -> Result<Self, Failure> {
-        let due = Arc::new(AtomicU64::new(0));
-        let told = Arc::clone(&due);
-        let task = on(here(), task::build("late")).fifo(HIGH).spawn(move || {
-            let alarm = Arc::new((Semaphore::new(0), AtomicUsize::new(0)));
-            let timer = {
-                let alarm = Arc::clone(&alarm);
-                Timer::new_hard(move || {
-                    alarm.1.store(here(), Relaxed);
-                    let _ = alarm.0.give();
-                })
-            };
-            let mut witness = Witness::new();
-            let due_ns = time::now_ns() + AHEAD_NS;
-            told.store(due_ns, Relaxed);
-            timer.start_at(due_ns);
-            alarm.0.take();
-            let now_ns = time::now_ns();
-            witness.explain(0, due_ns, now_ns, alarm.1.load(Relaxed));
-            witness.explanations().iter().cloned().collect()
-        })?;
-        // It is more important, so it has run until it sleeps.
-        while due.load(Relaxed) == 0 {
-            task::yield_now();
-        }
-        Ok(Self { due_ns: due.load(Relaxed), task })
+/// Why a task of `cpu` is as late as it is when it is to wake at a time across which `obstacle` lasts, which is called, when
+/// the task sleeps, with its begin and its end. The task's timer is one of this CPU.
+fn held_up(cpu: usize, obstacle: impl FnOnce((u64, u64))) -> Result<Explanation, Failure> {
+    let _watching = watching()?;
+    let _tick = TickOff::new();
+    let alarm = Arc::new((Semaphore::new(0), AtomicUsize::new(0)));
+    let timer = {
+        let alarm = Arc::clone(&alarm);
+        Timer::new_hard(move || {
+            alarm.1.store(here(), Relaxed);
+            let _ = alarm.0.give();
+        })
+    };
+    let due = Arc::new(AtomicU64::new(0));
+    let told = Arc::clone(&due);
+    let late = on(cpu, task::build("late")).fifo(HIGH).spawn(move || {
+        let _tick = TickOff::new();
+        let mut witness = Witness::new();
+        let due_ns = time::now_ns() + AHEAD_NS;
+        told.store(due_ns, Relaxed);
+        alarm.0.take();
+        let now_ns = time::now_ns();
+        witness.explain(0, due_ns, now_ns, alarm.1.load(Relaxed));
+        witness.explanations().iter().cloned().collect::<Vec<_>>()
+    })?;
+    // Here it is more important, so it has run until it sleeps; another CPU comes to that long before it is due.
+    while due.load(Relaxed) == 0 {
+        task::yield_now();
     }
-
-    /// When the obstacle begins, and when it ends.
-    fn obstacle_ns(&self) -> (u64, u64) {
-        (self.due_ns - EARLY_NS, self.due_ns + HELD_NS)
-    }
-
-    /// The explanation, whose parts add up.
-    fn explained(self) -> Result<Explanation, Failure> {
-        let explanations = self.task.join().expect("it returns them");
-        let [explanation] = explanations.as_slice() else { panic!("one was asked for: {explanations:?}") };
-        check_sum(explanation)?;
-        Ok(explanation.clone())
-    }
+    let due_ns = due.load(Relaxed);
+    timer.start_at(due_ns);
+    obstacle((due_ns - EARLY_NS, due_ns + HELD_NS));
+    let explanations = late.join().expect("it returns them");
+    let [explanation] = explanations.as_slice() else { panic!("one was asked for: {explanations:?}") };
+    check_sum(explanation)?;
+    Ok(explanation.clone())
 }
 
 fn check_sum(explanation: &Explanation) -> Outcome {
@@ -131,12 +119,8 @@ fn with_preemption_off((from_ns, to_ns): (u64, u64)) {
 
 ktest! {
     fn a_section_with_interrupts_masked_over_the_due_time_is_blamed_by_name() {
-        let _watching = watching()?;
-        let _tick = TickOff::new();
-        let late = Late::start()?;
         let me = task::current_ref().id();
-        with_interrupts_masked(late.obstacle_ns());
-        check_part(&late.explained()?, "masked interrupts", |part| {
+        check_part(&held_up(here(), with_interrupts_masked)?, "masked interrupts", |part| {
             matches!(part, Part::Masked { task, at } if *task == me && is_in(at.caller, "with_interrupts_masked"))
         })?;
     }
@@ -145,29 +129,26 @@ ktest! {
 ktest! {
     only_in(models::PREEMPTED_SPINNING, "preemption is not what keeps the task waiting, or sections mask"),
     fn a_section_with_preemption_off_is_blamed_by_name() {
-        let _watching = watching()?;
-        let _tick = TickOff::new();
-        let late = Late::start()?;
         let me = task::current_ref().id();
-        with_preemption_off(late.obstacle_ns());
-        check_part(&late.explained()?, "preemption off", |part| {
+        check_part(&held_up(here(), with_preemption_off)?, "preemption off", |part| {
             matches!(part, Part::PreemptOff { task, at } if *task == me && is_in(at.caller, "with_preemption_off"))
         })?;
     }
+}
+
+/// Raises an interrupt when the obstacle is to begin; its handler, or what that raises, lasts until the end.
+fn raise(slow: &Interrupt, until_ns: &AtomicU64, (from_ns, to_ns): (u64, u64)) {
+    until_ns.store(to_ns, Relaxed);
+    spin_until_ns(from_ns);
+    slow.raise();
 }
 
 ktest! {
     fn the_handler_of_another_interrupt_is_blamed_by_its_number() {
         static UNTIL_NS: AtomicU64 = AtomicU64::new(0);
         let slow = Interrupt::request(9, || spin_until_ns(UNTIL_NS.load(Relaxed)))?;
-        let _watching = watching()?;
-        let _tick = TickOff::new();
-        let late = Late::start()?;
-        let (from_ns, to_ns) = late.obstacle_ns();
-        UNTIL_NS.store(to_ns, Relaxed);
-        spin_until_ns(from_ns);
-        slow.raise();
-        check_part(&late.explained()?, "interrupt 9", |part| *part == Part::Ipi { ipi: 9 })?;
+        let explanation = held_up(here(), |times| raise(&slow, &UNTIL_NS, times))?;
+        check_part(&explanation, "interrupt 9", |part| *part == Part::Ipi { ipi: 9 })?;
     }
 }
 
@@ -177,29 +158,32 @@ ktest! {
         static UNTIL_NS: AtomicU64 = AtomicU64::new(0);
         static SLOW: Tasklet = Tasklet::new(|_| spin_until_ns(UNTIL_NS.load(Relaxed)), 0);
         let raises = Interrupt::request(9, || SLOW.schedule())?;
-        let _watching = watching()?;
-        let _tick = TickOff::new();
-        let late = Late::start()?;
-        let (from_ns, to_ns) = late.obstacle_ns();
-        UNTIL_NS.store(to_ns, Relaxed);
-        spin_until_ns(from_ns);
-        raises.raise();
+        let explanation = held_up(here(), |times| raise(&raises, &UNTIL_NS, times))?;
         let tasklets = stint::irq::softirq::Vector::Tasklet as u32;
-        check_part(&late.explained()?, "softirq TASKLET", |part| *part == Part::Softirq { vector: tasklets })?;
+        check_part(&explanation, "softirq TASKLET", |part| *part == Part::Softirq { vector: tasklets })?;
     }
+}
+
+/// [`held_up`] by a task that `class` puts into a class, and that task.
+fn held_up_by_a_task(
+    cpu: usize,
+    class: impl FnOnce(Builder) -> Builder,
+) -> Result<(Explanation, u32), Failure> {
+    let mut id = 0;
+    let explanation = held_up(cpu, |(_, to_ns)| {
+        // Begun at once: to make a task takes a while.
+        let other = class(on(cpu, task::build("other"))).spawn(move || spin_until_ns(to_ns));
+        let other = other.expect("there is memory for a task");
+        id = other.task().id();
+        other.join();
+    })?;
+    Ok((explanation, id))
 }
 
 ktest! {
     fn a_more_important_task_is_blamed_by_its_number() {
-        let _watching = watching()?;
-        let _tick = TickOff::new();
-        let late = Late::start()?;
-        // Begun at once: to make a task takes a while.
-        let (_, to_ns) = late.obstacle_ns();
-        let important = on(here(), task::build("important")).fifo(HIGH + 1).spawn(move || spin_until_ns(to_ns))?;
-        let id = important.task().id();
-        important.join();
-        check_part(&late.explained()?, "the other task", |part| *part == Part::Other { task: id })?;
+        let (explanation, id) = held_up_by_a_task(here(), |task| task.fifo(HIGH + 1))?;
+        check_part(&explanation, "the other task", |part| *part == Part::Other { task: id })?;
     }
 }
 
