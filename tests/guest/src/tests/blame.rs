@@ -188,6 +188,29 @@ ktest! {
 }
 
 ktest! {
+    needs_cpus(2),
+    fn a_task_as_important_on_another_cpu_than_the_timers_is_blamed_by_its_number() {
+        let (explanation, id) = held_up_by_a_task(1, |task| task.fifo(HIGH))?;
+        check_part(&explanation, "the other task", |part| *part == Part::Other { task: id })?;
+    }
+}
+
+ktest! {
+    needs_cpus(2),
+    fn a_task_that_is_less_important_on_another_cpu_than_the_timers_is_one_to_be_behind() {
+        let (explanation, id) = held_up_by_a_task(1, |task| task)?;
+        let parts = &explanation.parts;
+        let is_behind = parts.iter().any(|(part, _)| *part == Part::Behind { task: id });
+        let is_other = parts.iter().any(|(part, _)| matches!(part, Part::Other { .. }));
+        check!(is_behind && !is_other, "task {id} ran on, and was not chosen: {parts:?}");
+        // Where it is preempted, it runs on only until the other CPU's request is there.
+        if matches!(boot_info().bootargs.preempt, PreemptModel::None | PreemptModel::Voluntary) {
+            check_part(&explanation, "the other task", |part| *part == Part::Behind { task: id })?;
+        }
+    }
+}
+
+ktest! {
     fn the_parts_of_every_new_worst_add_up_under_every_load() {
         for loads in [Loads::NONE, Loads::ALL] {
             let watching = watching()?;
