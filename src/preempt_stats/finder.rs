@@ -4,7 +4,8 @@
 //! In a kernel that is not preempted a request waits for a `cond_resched` or a sleep. Where it waits long, a scheduling
 //! point is missing, and the back-trace says where. It is taken at the return from interrupts (the tick, at least) that
 //! come while the request waits longer than any did before: first when it has become the worst, then again each time
-//! its age has doubled. So the one that is kept was taken in the second half of the wait, at a cost of a few walks.
+//! its age has doubled. So the one that is kept was taken in the second half of the wait, or before it where no interrupt came once
+//! its age had doubled, at a cost of a few walks.
 //!
 //! In a preemptible kernel the same figure is the longest preempt-off section that a request came into.
 //!

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use arch::irqflags::{local_irq_restore, local_irq_save};
 use arch::timer::counter;
 use core::sync::atomic::{AtomicU64, Ordering};
+use stint::latency::witness::Watching;
 use stint::locking::Semaphore;
 use stint::preempt::preempt_disable;
 use stint::preempt_stats::recorder::CpuStats;
@@ -241,6 +242,16 @@ ktest! {
         })?;
         let who = giver.join().expect("it was not aborted")?.found.section.who;
         check_eq!((who.id, who.name.as_str()), (id, "woken"), "who waited");
+    }
+}
+
+ktest! {
+    fn a_blame_run_leaves_the_tracer_on() {
+        let before = control::chosen();
+        let _traces = Traces::with(Tracer::Irqsoff)?;
+        drop(Watching::start().map_err(|error| Failure::new(format_args!("{error}")))?);
+        check_eq!(control::tracer(), Tracer::Irqsoff);
+        check_eq!(control::chosen(), before);
     }
 }
 
