@@ -35,7 +35,11 @@ fn explained(due_ns: u64, seen_ns: u64, costs: Costs, rows: &[Row]) -> List<(Par
 }
 
 fn switch(prev: u32, next: u32) -> Event {
-    Event::SchedSwitch { prev, prev_prio: 120, left: Left::Preempted, next, next_prio: 9 }
+    switch_to(prev, next, 9)
+}
+
+fn switch_to(prev: u32, next: u32, next_prio: i32) -> Event {
+    Event::SchedSwitch { prev, prev_prio: 120, left: Left::Preempted, next, next_prio }
 }
 
 fn waking() -> Event {
@@ -283,13 +287,7 @@ fn explained_there(cpu: &[Row]) -> List<(Part, u64)> {
 
 #[test]
 fn a_task_that_ran_before_the_wake_up_on_another_cpu_was_not_chosen_over_it() {
-    let to = |next, next_prio| Event::SchedSwitch {
-        prev: 5,
-        prev_prio: 120,
-        left: Left::Preempted,
-        next,
-        next_prio,
-    };
+    let to = |next, next_prio| switch_to(5, next, next_prio);
     let less = [(90, 5, true, to(3, 120)), (190, 3, true, switch(3, US))];
     assert_eq!(explained_there(&less), [(Part::Behind { task: 3 }, 70)]);
     let equal = [(90, 5, true, to(3, 9)), (190, 3, true, switch(3, US))];
@@ -304,21 +302,15 @@ fn a_task_that_ran_before_the_wake_up_on_another_cpu_was_not_chosen_over_it() {
 
 #[test]
 fn what_a_cpu_says_of_earlier_turns_of_the_task_does_not_count_for_a_wake_up_on_another_cpu() {
-    let to = |prev, next, next_prio| Event::SchedSwitch {
-        prev,
-        prev_prio: 120,
-        left: Left::Preempted,
-        next,
-        next_prio,
-    };
     let woken_here = (70, 5, true, Event::SchedWakeup { task: US, prio: 130, cpu: 0 });
     for (prio, part) in [(9, Part::Other { task: 3 }), (120, Part::Behind { task: 3 })] {
-        let ran_here = [woken_here, (80, 5, false, to(5, US, 130)), (90, US, false, to(US, 3, prio))];
+        let ran_here =
+            [woken_here, (80, 5, false, switch_to(5, US, 130)), (90, US, false, switch_to(US, 3, prio))];
         // It went to another CPU, where it ran.
-        let waited_here = [woken_here, (90, 5, false, to(5, 3, prio))];
+        let waited_here = [woken_here, (90, 5, false, switch_to(5, 3, prio))];
         for turn in [ran_here.as_slice(), &waited_here] {
             assert_eq!(explained_there(turn), [(part, 80)], "{turn:?}");
-            let rows = [turn, &[(190, 3, true, to(3, US, 9))]].concat();
+            let rows = [turn, &[(190, 3, true, switch_to(3, US, 9))]].concat();
             assert_eq!(explained_there(&rows), [(part, 70)], "{rows:?}");
         }
     }

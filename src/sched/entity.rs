@@ -344,6 +344,12 @@ impl SchedTask {
         is_rt_prio(self.prio.get())
     }
 
+    /// A real-time task whose turn does not end: the tick is of no consequence to it.
+    #[inline(always)]
+    pub(super) fn is_rt_without_turn(&self) -> bool {
+        self.is_rt() && self.policy() != Policy::Rr
+    }
+
     /// True before the real-time class: for a deadline task, and for a stopper.
     #[inline(always)]
     pub(super) fn is_above_rt(&self) -> bool {

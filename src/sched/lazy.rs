@@ -9,7 +9,6 @@
 
 use super::class::{DequeueFlags, EnqueueFlags, Resched};
 use super::entity::{OnRq, SchedRef};
-use super::prio::Policy;
 use super::rq::Rq;
 use super::rt::RtRq;
 
@@ -46,10 +45,12 @@ impl Rq {
     #[inline(always)]
     pub(super) fn task_tick_lazily(&mut self, now_ns: impl FnOnce() -> u64) -> Resched {
         let curr = self.curr;
-        if curr.is_rt() {
-            return if curr.policy() == Policy::Rr { self.task_tick() } else { Resched::No };
+        if curr.is_rt_without_turn() {
+            return Resched::No;
         }
-        self.update_clock(now_ns());
+        if !curr.is_rt() {
+            self.update_clock(now_ns());
+        }
         self.task_tick()
     }
 

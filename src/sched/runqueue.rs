@@ -20,7 +20,6 @@
 use super::cpupri::CpuPri;
 use super::entity::SchedRef;
 use super::event::EventTimer;
-use super::prio::Policy;
 use super::rq::Rq;
 use crate::locking::RawLock;
 use crate::per_cpu;
@@ -242,7 +241,7 @@ impl RunQueue {
     /// Another CPU may be changing what is looked at: then it is as if the tick had come just before, or just behind.
     #[inline(always)]
     pub(super) fn tick_has_nothing_to_do(&self, curr: &Task) -> bool {
-        if !curr.sched.is_rt() || curr.sched.policy() == Policy::Rr {
+        if !curr.sched.is_rt_without_turn() {
             return false;
         }
         // SAFETY: a word inside of the run queue, read once. No reference is made: the lock is not held.

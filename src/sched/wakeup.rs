@@ -7,7 +7,6 @@
 
 use super::class::{EnqueueFlags, Resched, WakeFlags};
 use super::core::switch_alone;
-use super::prio::Policy;
 use super::rq::Rq;
 use super::runqueue::{RunQueue, lock_this_rq, rq_of, sched_ref, task_of, this_rq};
 use super::wakeup_smp;
@@ -306,7 +305,7 @@ pub(crate) fn tick_has_nothing_to_do() -> bool {
     if static_branch::<SMP_LOCKS>() {
         return rq_of(curr).tick_has_nothing_to_do(curr);
     }
-    curr.sched.is_rt() && curr.sched.policy() != Policy::Rr
+    curr.sched.is_rt_without_turn()
 }
 
 /// `scheduler_tick`: from the timer interrupt, `hz` times a second, unless [`tick_has_nothing_to_do`].

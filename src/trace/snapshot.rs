@@ -145,7 +145,7 @@ impl Taken {
     }
 }
 
-/// The snapshot of `cpu`. Allocates; threads.
+/// The tracer that has found the snapshot of `cpu`.
 ///
 /// # Safety
 /// As for [`of`].
@@ -157,6 +157,8 @@ pub(super) unsafe fn tracer_of(cpu: usize) -> Option<Tracer> {
     unsafe { SNAPSHOT.of(cpu) }.found.get().map(|found| found.tracer)
 }
 
+/// The snapshot of `cpu`. Allocates; threads.
+///
 /// # Safety
 /// No hook of a tracer works, and every CPU has been seen outside of one since.
 pub(super) unsafe fn of(cpu: usize) -> Option<Taken> {

@@ -265,6 +265,11 @@ fn number_or_text(text: &str) -> Value {
         .unwrap_or_else(|| json!(text))
 }
 
+/// The sum of numbers of a log, which may be any.
+pub fn total(numbers: impl Iterator<Item = u64>) -> u64 {
+    numbers.fold(0, u64::saturating_add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,7 +8,7 @@
 
 use std::fmt::Write;
 
-use crate::lines::{Measured, figure};
+use crate::lines::{Measured, figure, total};
 use crate::serial_log::{Boot, Damaged, Log, Run};
 use crate::svg::{self, Spread, escape, grouped, time};
 
@@ -162,7 +162,7 @@ fn together(boot: &Boot) -> String {
     }
     let slack = runs.iter().map(|run| run.slack_ns()).min().unwrap_or(0);
     let mut html = format!("<figure>\n{}{}", svg::later_than(&spreads, slack), legend(&spreads));
-    let samples = runs.iter().fold(0, |sum: u64, run| sum.saturating_add(run.number("n")));
+    let samples = total(runs.iter().map(|run| run.number("n")));
     let _ = writeln!(
         html,
         "<figcaption><b>How many were later.</b> For each load, the share of wake-ups that came later than a \

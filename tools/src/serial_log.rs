@@ -8,7 +8,7 @@
 //! listed with its number and the reason; a figure that is shown was whole.
 #![forbid(unsafe_code)]
 
-use crate::lines::{self, Line, Measured, Picture};
+use crate::lines::{self, Line, Measured, Picture, total};
 
 /// What the banner's first line contains.
 const BANNER: &str = ", a preemptible kernel for AArch64";
@@ -231,8 +231,7 @@ impl Boot {
             Line::Result(measured) => self.others.push(measured),
             Line::Histogram(picture) => {
                 let run = self.run_of(&picture.name, picture.field("load"))?;
-                let counted =
-                    picture.points.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
+                let counted = total(picture.points.iter().map(|(_, count)| *count));
                 let rising = picture.points.is_sorted_by(|a, b| a.0 < b.0);
                 if counted != run.number("n") || !rising {
                     return Err(format!("its buckets hold {counted} values of {}", run.number("n")));
@@ -285,12 +284,12 @@ fn check(measured: &Measured) -> Result<(), String> {
 
 /// Whether an explanation was whole: every part is there, and they add up.
 fn check_parts(measured: &Measured) -> Result<(), String> {
-    let mut sum = 0u64;
+    let mut parts = Vec::with_capacity(PARTS.len());
     for key in PARTS {
         let text = measured.field(key).ok_or_else(|| format!("it lacks {key}="))?;
-        let part: u64 = text.parse().map_err(|_| format!("{key}={text} is no number"))?;
-        sum = sum.saturating_add(part);
+        parts.push(text.parse().map_err(|_| format!("{key}={text} is no number"))?);
     }
+    let sum = total(parts.into_iter());
     if sum as f64 != measured.value {
         return Err(format!("its parts add up to {sum}, and it is {}", measured.value));
     }

@@ -8,6 +8,8 @@
 
 use std::fmt::Write;
 
+use crate::lines::total;
+
 mod curves;
 
 pub use curves::{Curve, by_number};
@@ -34,7 +36,7 @@ impl Spread {
     }
 
     fn n(&self) -> u64 {
-        self.buckets.iter().fold(0, |sum: u64, (.., count)| sum.saturating_add(*count)).max(1)
+        total(self.buckets.iter().map(|(.., count)| *count)).max(1)
     }
 }
 

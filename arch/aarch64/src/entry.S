@@ -8,8 +8,9 @@
 .balign 64
 .global el1_irq_eoi
 el1_irq_eoi:
-	// End of interrupt: ICC_EOIR1_EL1, which ignores the special numbers that were no interrupt.
 	ldr	x0, [x29, #{IRQ_NR_OF_FP}]
+el1_irq_end:
+	// End of interrupt: ICC_EOIR1_EL1, which ignores the special numbers that were no interrupt.
 	msr	S3_0_C12_C12_1, x0
 .global el1_irq_exit
 el1_irq_exit:
@@ -134,8 +135,7 @@ el1_irq_count:
 	ldr	x3, [x1, x2, lsl #3]
 	add	x3, x3, #1
 	str	x3, [x1, x2, lsl #3]
-	msr	S3_0_C12_C12_1, x0
-	b	el1_irq_exit
+	b	el1_irq_end
 	.pushsection .patch, "a"
 	.balign	4
 	.long	2b - .

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::{count, legend};
+use crate::lines::total;
 use crate::serial_log::{Boot, Run};
 use crate::svg::{self, Spread, escape, grouped, time};
 
@@ -99,10 +100,7 @@ fn worst(models: &Models<'_>) -> String {
         html,
         "</table></div>\n<figcaption>The worst of each run and the fragments it missed; {} in {}, {} or more in each · {}\
          </figcaption>\n</figure>",
-        count(
-            models.runs.iter().fold(0, |sum: usize, run| sum.saturating_add(run.number("n") as usize)),
-            "sample"
-        ),
+        count(total(models.runs.iter().map(|run| run.number("n"))) as usize, "sample"),
         count(models.runs.len(), "run"),
         grouped(fewest),
         escape(&models.conditions)

@@ -80,7 +80,8 @@ fn understand(kind: Kind, text: &str) -> Option<Value<'_>> {
         Kind::Place if text == NOWHERE => Some(Value::Number(0)),
         Kind::Place => {
             let (name, offset) = text.rsplit_once("+0x").unwrap_or((text, "0"));
-            function(name, u64::from_str_radix(offset, 16).ok()?)
+            // No function is longer.
+            function(name, u32::from_str_radix(offset, 16).ok()?.into())
         }
         Kind::Function => function(text, 0),
         Kind::State => state(text).map(Value::Number),

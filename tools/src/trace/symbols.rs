@@ -42,11 +42,7 @@ impl Symbols {
             let known = real.get(name).and_then(|addresses| addresses.iter().find(fits));
             let address = known.copied().unwrap_or_else(|| {
                 let address = free;
-                free = free
-                    .saturating_add(offset)
-                    .saturating_add(1)
-                    .checked_next_multiple_of(STEP_BYTES)
-                    .unwrap_or(free);
+                free = (free + offset + 1).next_multiple_of(STEP_BYTES);
                 symbols.made_up += 1;
                 address
             });

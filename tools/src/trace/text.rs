@@ -23,6 +23,8 @@ const TRACER: &str = "# tracer: ";
 const COUNTS: &str = "# entries-in-buffer/entries-written: ";
 /// No machine has more CPUs than this; a number above it is a spoilt line.
 const MOST_CPUS: u32 = 1024;
+/// In one place, more than any run can lose: what is lost in all the lines of a file adds up.
+const MOST_LOST: u64 = 1 << 40;
 /// A payload longer than this is a line that has lost its end.
 const LONGEST_PAYLOAD_BYTES: usize = 1024;
 const NSEC_PER_SEC: u64 = 1_000_000_000;
@@ -194,7 +196,7 @@ pub fn read(bytes: &[u8]) -> Option<Trace> {
                 entry.line = index + 1;
                 lost_of.retain(|&(cpu, count)| {
                     if cpu == entry.cpu {
-                        entry.lost = entry.lost.saturating_add(count);
+                        entry.lost += count;
                     }
                     cpu != entry.cpu
                 });
@@ -204,7 +206,7 @@ pub fn read(bytes: &[u8]) -> Option<Trace> {
             Line::Damaged(reason) => trace.damaged.push(Damaged { line: index + 1, reason }),
             Line::Foreign => trace.foreign += 1,
         }
-        trace.lost_behind = lost_of.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count));
+        trace.lost_behind = lost_of.iter().map(|(_, count)| count).sum();
     }
     let mut trace = trace?;
     trace.sections = sections;
@@ -217,7 +219,7 @@ impl Trace {
     /// Events that were there and are not here: overwritten, or lost while they were written.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        let marked = self.entries.iter().fold(self.lost_behind, |sum, entry| sum.saturating_add(entry.lost));
+        let marked = self.entries.iter().map(|entry| entry.lost).sum::<u64>() + self.lost_behind;
         let overwritten =
             self.written.zip(self.announced).map_or(0, |(written, kept)| written.saturating_sub(kept));
         marked.max(overwritten)
@@ -299,7 +301,7 @@ fn counts(rest: &str) -> Option<Line> {
 /// `2 [LOST 17 EVENTS]`.
 fn lost(rest: &str) -> Option<Line> {
     let (cpu, rest) = rest.split_once(" [LOST ")?;
-    let count = rest.strip_suffix(" EVENTS]")?.parse().ok()?;
+    let count = rest.strip_suffix(" EVENTS]")?.parse().ok().filter(|count| *count < MOST_LOST)?;
     Some(Line::Lost { cpu: cpu.trim().parse().ok().filter(|cpu| *cpu < MOST_CPUS)?, count })
 }
 

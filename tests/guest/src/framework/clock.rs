@@ -33,9 +33,15 @@ fn at_boot() -> KindSet {
     start::boot_info().bootargs.trace.unwrap_or(KindSet::NONE)
 }
 
-/// Turns of a loop of two instructions.
+/// Turns of a loop of two instructions, in a function of its own.
 #[inline(never)]
 pub fn work(turns: u32) {
+    work_inline(turns);
+}
+
+/// [`work`] as a part of the caller.
+#[inline(always)]
+pub fn work_inline(turns: u32) {
     // SAFETY: counts a register down.
     unsafe {
         core::arch::asm!("2: subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) turns.max(1) => _, options(nomem, nostack))

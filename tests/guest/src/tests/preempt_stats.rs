@@ -4,7 +4,7 @@
 //! On a machine with an exact clock lengths are exact: the hooks' own cycles are taken off, so a section is as long as the
 //! cycle counter says that it is without them.
 
-use crate::framework::clock::{TickOff, is_exact, spin_ns, tick_ns, work};
+use crate::framework::clock::{TickOff, is_exact, spin_ns, tick_ns, work, work_inline};
 use crate::framework::events::Events;
 use crate::framework::interrupt::Interrupt;
 use crate::framework::{Failure, Outcome};
@@ -438,10 +438,7 @@ fn planted_loop_without_a_scheduling_point(ns: u64) {
     let end_ns = now_ns() + ns;
     while now_ns() < end_ns {
         // Here and in no call: of one that has just begun a trace does not show who made it.
-        // SAFETY: counts a register down.
-        unsafe {
-            core::arch::asm!("2: subs {n:w}, {n:w}, #1", "b.ne 2b", n = inout(reg) 1000 => _, options(nomem, nostack));
-        }
+        work_inline(1000);
     }
 }
 
