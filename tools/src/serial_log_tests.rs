@@ -80,6 +80,8 @@ fn pictures_that_do_not_fit_the_figures_are_not_drawn() {
     assert_eq!((&log.boots[0].runs[0].histogram, &log.boots[0].runs[0].plot), (&None, &None));
     assert_eq!(log.damaged[0].reason, "its buckets hold 2 values of 3");
     assert_eq!(log.damaged[1].reason, "its worst value is 1796, that of the run 1795");
+    let log = self::log(&[WAKEUP_LINE, &HIST_LINE.replace("383:2", "383:18446744073709551615")]);
+    assert_eq!(log.damaged[0].reason, "its buckets hold 18446744073709551615 values of 3");
 }
 
 #[test]

@@ -23,6 +23,8 @@ fn an_axis_goes_from_one_round_number_to_another() {
 fn buckets_are_as_wide_as_the_kernels() {
     let spread = Spread::of_points("x", &[(3, 1), (16, 1), (352, 1), (1792, 1)], 1795);
     assert_eq!(spread.buckets, [(3, 3, 1), (16, 16, 1), (352, 367, 1), (1792, 1795, 1)]);
+    let last = Spread::of_points("x", &[(u64::MAX, 1)], u64::MAX);
+    assert_eq!(last.buckets, [(u64::MAX, u64::MAX, 1)]);
 }
 
 #[test]

@@ -17,16 +17,22 @@
 //! Left out are paths that never come back, to a caller or to an opening: panics. They end the machine.
 #![forbid(unsafe_code)]
 
+mod found;
+mod lengths;
+mod targets;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use super::code::Code;
-use super::graph::{Bound, Graph, Longest, Node, Unbounded};
+use super::graph::{Longest, Node};
 use super::insn::{Flow, Op, flow, op};
 use super::limits::Limits;
-use super::loops::Nest;
 use super::names::Inlined;
 use super::state::{Effect, Machine, Registers, Value};
+use found::Found;
+use targets::NOBODY;
+pub use targets::returning;
 
 /// What closes the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -436,18 +442,6 @@ impl<'a> Walker<'a> {
         self.problem(text);
     }
 
-    /// Whether the limits say that a function, or what is inlined at its start, is never executed.
-    pub fn is_absent(&mut self, entry: u64) -> bool {
-        let inlined = self.code.beginning(entry).flat_map(|at| self.names.frames(at).to_vec());
-        let names =
-            std::iter::once(self.code.name(entry).to_owned()).chain(inlined.map(|frame| frame.function));
-        let found = names.into_iter().find_map(|name| self.limits.absent(&name).map(str::to_owned));
-        found.is_some_and(|entry| {
-            self.used.insert(entry);
-            true
-        })
-    }
-
     /// An instruction that goes on to `to` in the state `after`.
     fn plain(
         &self,
@@ -602,248 +596,7 @@ impl<'a> Walker<'a> {
         }
         found
     }
-
-    /// Whether an address lies in a function whose name contains `pattern`, inlined or not.
-    pub(super) fn is_within(&self, address: u64, pattern: &str) -> bool {
-        self.code.name(address).contains(pattern)
-            || self.names.frames(address).iter().any(|frame| frame.function.contains(pattern))
-    }
-
-    /// What can be called through a register.
-    fn targets(&mut self, pc: u64, value: Value, machine: Machine) -> Vec<u64> {
-        if let Value::Const(target) = value
-            && self.code.is_function(target)
-        {
-            return vec![target];
-        }
-        if !self.kind.closed(machine) {
-            // Whoever is called is looked at by itself, and comes back as it was called.
-            return vec![NOBODY];
-        }
-        let frames = self.names.frames(pc);
-        if let Some(entry) = frames.iter().find_map(|frame| self.limits.left_out(&frame.function)) {
-            self.used.insert(entry.to_owned());
-            return vec![NOBODY];
-        }
-        let mut found = Vec::new();
-        let mut known = false;
-        for (site, target) in self.limits.calls() {
-            if self.is_within(pc, site) {
-                known = true;
-                let named = self.named(target);
-                if !named.is_empty() {
-                    self.used.insert(format!("{site} -> {target}"));
-                }
-                found.extend(named.iter());
-            }
-        }
-        if !known {
-            let text = format!("an indirect call with unknown targets: {}", self.place(pc));
-            self.problem(text);
-            return vec![NOBODY];
-        }
-        found.sort_unstable();
-        found.dedup();
-        found.retain(|start| !self.is_absent(*start));
-        if found.is_empty() { vec![NOBODY] } else { found }
-    }
-
-    /// The functions whose name, or that of what is inlined at their start, contains `pattern`.
-    fn named(&mut self, pattern: &str) -> Rc<[u64]> {
-        if let Some(known) = self.named.get(pattern) {
-            return known.clone();
-        }
-        let hit = |&(start, name): &(u64, &str)| {
-            name.contains(pattern) || self.code.beginning(start).any(|at| self.is_within(at, pattern))
-        };
-        let found: Rc<[u64]> = self.code.functions().filter(hit).map(|(start, _)| start).collect();
-        self.named.insert(pattern.to_owned(), found.clone());
-        found
-    }
-
-    /// The targets of a jump through a table, if it is one: `base + entry * 4`, or `base + entry`.
-    fn jump_table(&self, pc: u64, register: u8, registers: &Registers) -> Option<Vec<u64>> {
-        super::table::targets(self.code, pc, register, registers)
-    }
-
-    fn summarise(&mut self, entry: u64, machine: Machine, mut found: Found) -> Rc<Summary> {
-        let count = found.nodes.len();
-        let useful = found.useful(|machine| self.kind.closed(machine));
-        let mut graph = Graph::new(count, found.nest());
-        let (mut starts, mut resumptions) = (Vec::new(), Vec::new());
-        for node in (0..count).filter(|&node| useful[node]) {
-            for step in found.steps[node].iter().filter(|step| useful[step.to]) {
-                if let Some(weight) = step.weight {
-                    graph.edge(node, step.to, weight);
-                }
-                starts.extend(step.start.map(|start| (step.to, start)));
-                resumptions.extend(step.resumed.map(|start| (step.to, start)));
-            }
-            let pc = found.nodes[node].0;
-            if let Some(mut bound) = self.code.bound(pc) {
-                if let Some((entry, passes)) = self.limits.passes(|pattern| self.is_within(pc, pattern)) {
-                    self.used.insert(entry.to_owned());
-                    bound.passes = passes;
-                }
-                graph.bound(node, bound);
-            }
-        }
-        for step in found.steps.iter_mut() {
-            step.retain(|step| useful[step.to]);
-        }
-        self.bound_by_limits(&mut graph, &found);
-        let from_entry: Vec<_> =
-            (self.kind.closed(machine) && useful[0]).then_some((0, 0)).into_iter().collect();
-        let none = || Longest { length: vec![None; count], from: vec![super::graph::From::Start; count] };
-        let entry_paths = graph.longest(&from_entry).unwrap_or_else(|_| none());
-        let local_paths = graph.longest(&starts).unwrap_or_else(|_| none());
-        let resumed_paths = graph.longest(&resumptions).unwrap_or_else(|_| none());
-
-        let mut exits: BTreeMap<Machine, Exit> = BTreeMap::new();
-        for (&node, ways) in found.exits.iter().filter(|(node, _)| useful[**node]) {
-            for (exit, way) in ways {
-                let known = exits.entry(*exit).or_default();
-                let through = entry_paths.length[node].zip(way.through).map(|(a, b)| a + b);
-                let tail = local_paths.length[node].zip(way.through).map(|(a, b)| a + b).max(way.tail);
-                let resumed =
-                    resumed_paths.length[node].zip(way.through).map(|(a, b)| a + b).max(way.resumed);
-                if self.kind.closed(*exit) {
-                    known.through = known.through.max(through);
-                    known.tail = known.tail.max(tail);
-                    known.resumed = known.resumed.max(resumed);
-                }
-            }
-        }
-        // On one way the mask is restored, on another it is not, because it says "masked" and they are: the same.
-        for exit in exits.keys().rev().copied().collect::<Vec<_>>() {
-            if let Some(same) = exit.with_mask_dropped().filter(|same| exits.contains_key(same))
-                && let Some(length) = exits.remove(&exit)
-            {
-                let known = exits.entry(same).or_default();
-                known.through = known.through.max(length.through);
-                known.tail = known.tail.max(length.tail);
-                known.resumed = known.resumed.max(length.resumed);
-            }
-        }
-        let mut summary = Summary {
-            entry,
-            exits,
-            heads: BTreeMap::new(),
-            body: Body {
-                nodes: found.nodes.clone(),
-                steps: found.steps.clone(),
-                entry: entry_paths,
-                local: local_paths,
-                resumed: resumed_paths,
-            },
-        };
-        let mut ended: Vec<(Node, End, u64, Option<Rc<Summary>>)> = Vec::new();
-        ended.extend(found.ends.iter().map(|&(node, end)| (node, end, 0, None)));
-        ended.extend(found.switches.iter().map(|(&node, &length)| (node, End::Switch, length, None)));
-        for (&node, callees) in &found.calls {
-            for callee in callees {
-                for (&end, &(length, _)) in &callee.heads {
-                    ended.push((node, end, 1 + length, Some(callee.clone())));
-                }
-            }
-        }
-        ended.retain(|(node, ..)| useful[*node]);
-        for (node, end, more, _) in &ended {
-            if let Some(length) = summary.body.entry.length[*node] {
-                let head = summary.heads.entry(*end).or_insert((0, *node));
-                *head = (*head).max((length + more, *node));
-            }
-        }
-        let summary = Rc::new(summary);
-        for (node, end, more, inside) in ended {
-            for (begin, paths) in
-                [(Begin::Closed, &summary.body.local), (Begin::Switch, &summary.body.resumed)]
-            {
-                if let Some(length) = paths.length[node] {
-                    let (length, inside) = (length + more, inside.clone());
-                    self.sections.push(Section {
-                        length,
-                        begin,
-                        end,
-                        summary: summary.clone(),
-                        node,
-                        inside,
-                    });
-                }
-            }
-        }
-        summary
-    }
-
-    /// Bounds the loops that the code does not, by the table.
-    fn bound_by_limits(&mut self, graph: &mut Graph, found: &Found) {
-        // Each round bounds at least one loop; inner ones come to light when the outer ones are bounded.
-        for _ in 0..64 {
-            let mut changed = false;
-            let mut open = Vec::new();
-            for Unbounded(nodes) in graph.unbounded() {
-                let chain = self.loop_functions(&nodes, found);
-                // The innermost function that is named.
-                let limit = chain.iter().find_map(|function| {
-                    let left_out = self.limits.left_out(function).map(|name| (name, 1));
-                    self.limits.loops().find(|(pattern, _)| function.contains(pattern)).or(left_out)
-                });
-                match limit {
-                    Some((pattern, passes)) => {
-                        self.used.insert(pattern.to_owned());
-                        // The test in front of the body is passed once more.
-                        let bound = Bound { name: u64::MAX - nodes[0] as u64, passes: passes + 1 };
-                        graph.bound(nodes[0], bound);
-                        changed = true;
-                    }
-                    None => open.push(nodes),
-                }
-            }
-            if !changed {
-                for nodes in open {
-                    let pc = found.nodes[nodes[0]].0;
-                    let chain = self.loop_functions(&nodes, found);
-                    if let Some(call) = self.calls.last_mut() {
-                        call.1 = pc;
-                    }
-                    let text =
-                        format!("a loop without a bound at {}, in {}", self.place(pc), chain.join(" < "));
-                    self.problem(text);
-                    // So that the rest can be computed.
-                    graph.bound(nodes[0], Bound { name: u64::MAX - nodes[0] as u64, passes: 1 });
-                }
-                if graph.unbounded().is_empty() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// The functions that a whole loop lies in, the innermost first.
-    fn loop_functions(&self, nodes: &[Node], found: &Found) -> Vec<String> {
-        let mut common: Option<Vec<String>> = None;
-        for &node in nodes {
-            let pc = found.nodes[node].0;
-            let mut chain: Vec<String> =
-                self.names.frames(pc).iter().map(|frame| frame.function.clone()).collect();
-            if chain.is_empty() {
-                chain.push(self.code.name(pc).to_owned());
-            }
-            common = Some(match common {
-                None => chain,
-                Some(before) => {
-                    let same =
-                        before.iter().rev().zip(chain.iter().rev()).take_while(|(a, b)| a == b).count();
-                    chain.split_off(chain.len() - same)
-                }
-            });
-        }
-        common.unwrap_or_default()
-    }
 }
-
-/// A function that is somewhere, and nobody knows which.
-const NOBODY: u64 = 0;
 
 impl Body {
     fn empty() -> Self {
@@ -857,134 +610,6 @@ fn masks(registers: &Registers) -> [u8; 8] {
         Value::Mask(masked) => 1 + u8::from(masked),
         _ => 0,
     })
-}
-
-/// What an exploration has met.
-#[derive(Default)]
-pub(super) struct Found {
-    nodes: Vec<(u64, Machine)>,
-    registers: Vec<Registers>,
-    steps: Vec<Vec<Step>>,
-    queued: Vec<bool>,
-    index: HashMap<(u64, Machine), Node>,
-    work: Vec<Node>,
-    exits: BTreeMap<Node, Vec<(Machine, Exit)>>,
-    ends: BTreeSet<(Node, End)>,
-    switches: BTreeMap<Node, u64>,
-    calls: BTreeMap<Node, Vec<Rc<Summary>>>,
-}
-
-impl Found {
-    /// A path arrives at an instruction in a state.
-    fn meet(&mut self, pc: u64, machine: Machine, registers: &Registers) -> Node {
-        if let Some(&node) = self.index.get(&(pc, machine)) {
-            if self.registers[node].join(registers) && !self.queued[node] {
-                self.queued[node] = true;
-                self.work.push(node);
-            }
-            return node;
-        }
-        let node = self.nodes.len();
-        self.nodes.push((pc, machine));
-        self.registers.push(registers.clone());
-        self.steps.push(Vec::new());
-        self.queued.push(true);
-        self.index.insert((pc, machine), node);
-        self.work.push(node);
-        node
-    }
-
-    /// The loops of the function. Those of its instructions, whatever the state: a state that is met in the middle of a
-    /// loop is no entry of it.
-    fn nest(&self) -> Nest {
-        let mut index: BTreeMap<u64, Node> = BTreeMap::new();
-        for &(pc, _) in &self.nodes {
-            let next = index.len();
-            index.entry(pc).or_insert(next);
-        }
-        let mut edges: Vec<Vec<Node>> = vec![Vec::new(); index.len()];
-        for (node, steps) in self.steps.iter().enumerate() {
-            let from = index[&self.nodes[node].0];
-            for step in steps {
-                let to = index[&self.nodes[step.to].0];
-                if !edges[from].contains(&to) {
-                    edges[from].push(to);
-                }
-            }
-        }
-        // The first node is the entry.
-        Nest::of(&edges, 0).spread(self.nodes.iter().map(|(pc, _)| index[pc]))
-    }
-
-    /// The nodes from which a path leads out, or to an opening.
-    fn useful(&self, closed: impl Fn(Machine) -> bool) -> Vec<bool> {
-        let count = self.nodes.len();
-        let mut before: Vec<Vec<Node>> = vec![Vec::new(); count];
-        for (node, steps) in self.steps.iter().enumerate() {
-            steps.iter().for_each(|step| before[step.to].push(node));
-        }
-        let mut useful = vec![false; count];
-        let mut work: Vec<Node> = (0..count).filter(|&node| !closed(self.nodes[node].1)).collect();
-        work.extend(self.exits.keys().chain(self.switches.keys()));
-        work.extend(self.ends.iter().map(|(node, _)| node));
-        while let Some(node) = work.pop() {
-            if !std::mem::replace(&mut useful[node], true) {
-                work.extend(&before[node]);
-            }
-        }
-        useful
-    }
-}
-
-/// The functions that can return: to these a call comes back.
-#[must_use]
-pub fn returning(code: &Code) -> HashSet<u64> {
-    let mut returns = HashSet::from([NOBODY]);
-    loop {
-        let mut changed = false;
-        for start in code.labels() {
-            if !returns.contains(&start) && comes_back(code, start, &returns) {
-                returns.insert(start);
-                changed = true;
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
-    returns
-}
-
-fn comes_back(code: &Code, start: u64, returns: &HashSet<u64>) -> bool {
-    let mut seen = HashSet::new();
-    let mut work = vec![start];
-    let known = |target: u64| returns.contains(&target);
-    while let Some(pc) = work.pop() {
-        if !seen.insert(pc) {
-            continue;
-        }
-        let Some(word) = code.word(pc) else { continue };
-        match flow(word, pc) {
-            Flow::Return | Flow::ExceptionReturn => return true,
-            Flow::Trap => {}
-            Flow::Next | Flow::Wait | Flow::CallReg(_) => work.push(pc + 4),
-            Flow::Branch(_, target) => work.extend([target, pc + 4]),
-            Flow::Jump(target) if code.is_function(target) && !code.same_function(pc, target) => {
-                if returns.contains(&target) {
-                    return true;
-                }
-            }
-            Flow::Jump(target) => work.push(target),
-            Flow::Call(target) => {
-                if known(target) {
-                    work.push(pc + 4);
-                }
-            }
-            // A jump table or a call in the place of a return.
-            Flow::JumpReg(_) => return true,
-        }
-    }
-    false
 }
 
 #[cfg(test)]

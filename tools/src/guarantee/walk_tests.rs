@@ -1,5 +1,6 @@
 //! Functions of a few instructions, written down as words.
 use super::*;
+use crate::guarantee::graph::Bound;
 use crate::guarantee::names::Frame;
 
 const BASE: u64 = 0x1000;
@@ -135,6 +136,12 @@ fn an_indirect_call_in_a_section_needs_targets() {
     assert!(problems[0].contains("indirect call with unknown targets: f+0x4"), "{problems:?}");
     let told = "[calls.\"f\"]\n\"handler\" = \"all there is\"";
     assert_eq!(walk(&functions, &[], told), (Some((6, End::Open)), vec![]));
+    let code = Code::by_hand(BASE, &functions, &[]);
+    let limits = Limits::parse(&format!("{told}\n\"gone\" = \"was renamed\"")).unwrap();
+    let mut walker = Walker::new(&code, &Assembly, &limits, Kind::Any, returning(&code));
+    walker.root(BASE, Machine::OPEN);
+    let unused: Vec<_> = limits.entries().filter(|entry| !walker.used.contains(entry)).collect();
+    assert_eq!(unused, ["f -> gone"], "a target that is no function");
     assert_eq!(walk(&[("f", &[BLR, RET])], &[], "").1, Vec::<String>::new(), "not closed");
 }
 

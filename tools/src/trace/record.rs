@@ -214,6 +214,7 @@ mod tests {
         assert_eq!(values, [Value::Place { name: "f::<a+b>", offset: 0 }, Value::Number(0)]);
         let values = apart("irq_disable", "caller=f+0x40 parent=g").unwrap();
         assert_eq!(values[0], Value::Place { name: "f", offset: 0x40 });
+        assert_eq!(apart("irq_disable", "caller=f+0x100000000 parent=g"), None);
     }
 
     #[test]

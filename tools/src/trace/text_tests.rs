@@ -100,6 +100,12 @@ fn lost_events_are_noted_at_the_next_of_their_cpu() {
 }
 
 #[test]
+fn more_than_can_be_lost_is_no_mark() {
+    let trace = read_one(&format!("CPU:1 [LOST 18446744073709551615 EVENTS]\nCPU:1 [LOST 2 EVENTS]\n{LINE}"));
+    assert_eq!(trace.lost(), 2);
+}
+
+#[test]
 fn the_flags_are_bits_of_a_record() {
     for (text, bits, depth) in [
         ("....", 0, 0),
