@@ -3,15 +3,13 @@
 use super::options::Options;
 use super::print;
 use super::run::{self, Seen};
-use crate::locking::Mutex;
+use crate::latency::ONE_AT_A_TIME;
 use crate::shell::command::Failure;
 use crate::shell::terminal::Terminal;
 use crate::smp;
 use crate::start::boot_info;
 use core::fmt;
 
-/// Two measurements at once would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// One in so many looks at the threads is shown: about one a second.
 const SHOWN_LOOKS: u32 = 10;
 

@@ -46,6 +46,10 @@ pub mod witness;
 #[cfg(target_os = "none")]
 pub use session::{command, demonstrate, with_last};
 
+/// Whoever measures holds it, whatever the command: two at once would measure each other.
+#[cfg(target_os = "none")]
+pub(crate) static ONE_AT_A_TIME: crate::locking::Mutex<()> = crate::locking::Mutex::new(());
+
 /// The conditions before a measurement, where somebody knows them; see [`conditions`].
 #[cfg(target_os = "none")]
 pub(crate) fn conditions_before() -> Option<conditions::Conditions> {

@@ -3,6 +3,7 @@
 //! Context: threads. One run at a time; a second one waits.
 #![forbid(unsafe_code)]
 
+use super::ONE_AT_A_TIME;
 use super::conditions::{self, When};
 use super::params::{Load, Loads, Params};
 use super::report;
@@ -19,8 +20,6 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt::{self, Write};
 
-/// Two measurements at once would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// What the last session found, for [`with_last`]. Taken inside of ONE_AT_A_TIME, or alone.
 static LAST: Mutex<Last> = Mutex::new(Last { reports: Vec::new(), preempt: "" });
 /// Runs longer than this show how far they are.

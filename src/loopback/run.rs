@@ -17,11 +17,11 @@ use crate::drivers::bcm2711::gpio::{Edges, Pull};
 use crate::drivers::bcm2711::gpio_pins::{self, Input, Level, Output};
 use crate::drivers::mmio::Mmio;
 use crate::irq;
-use crate::latency::draw;
 use crate::latency::histogram::Histogram;
 use crate::latency::load::Running;
 use crate::latency::run::PRIORITY;
-use crate::locking::{Completion, Mutex};
+use crate::latency::{ONE_AT_A_TIME, draw};
+use crate::locking::Completion;
 use crate::percpu::raw_smp_processor_id;
 use crate::sched::wait::Timeout;
 use crate::shell::command::Failure;
@@ -40,8 +40,6 @@ const EDGE_NS: u64 = 100_000_000;
 const MISSED_MAX: u64 = 3;
 const POLL_NS: u64 = 100_000_000;
 const STACK_BYTES: usize = 64 * 1024;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// What a run found; in cycles.
 struct Report {

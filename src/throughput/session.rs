@@ -7,16 +7,13 @@
 
 use super::params::{Amount, Dbench, Hackbench};
 use super::{dbench, hackbench};
-use crate::locking::Mutex;
+use crate::latency::ONE_AT_A_TIME;
 use crate::preempt_stats;
 use crate::shell::command::Failure;
 use crate::shell::terminal::Terminal;
 use crate::shell::units::{ExactNs, Ns};
 use crate::smp;
 use crate::start::boot_info;
-
-/// Two jobs at once would measure each other.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn conditions() -> (&'static str, usize) {
     (boot_info().bootargs.preempt.name(), smp::online().iter().count())

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | [`event`], [`stamp`] | the events; the task and the context around each |
+//! | [`kind`], [`event`], [`stamp`] | which events there are; one of them; the task and the context around it |
 //! | [`ring`] | where they are stored, and how they are read |
 //! | [`control`] | switching on and off, choosing events |
 //! | [`names`] | what tasks are called, also those that have ended |
@@ -23,6 +23,7 @@
 pub mod control;
 pub mod event;
 mod hooks;
+pub mod kind;
 pub mod latency_text;
 pub mod names;
 #[expect(unsafe_code, reason = "the rings' memory, and per-CPU data in a section of its own")]
