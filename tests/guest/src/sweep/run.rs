@@ -23,7 +23,7 @@ use stint::time::Timer;
 /// The sweep goes on until interrupts of so many instructions in a row came behind the end of the path.
 const BEHIND_THE_END: usize = 50;
 /// A path longer than this is not a path.
-const POINTS_MAX: usize = 20_000;
+const POINTS_MAX: usize = 80_000;
 /// Every so many points, the run is repeated and must be the same to the last figure.
 const REPEATED: usize = 16;
 /// Long enough for every task to get to where it waits.
@@ -251,11 +251,13 @@ pub fn everywhere(path: &Path, step: u64) -> Points {
     let mut points = Vec::with_capacity(1024);
     let mut behind = 0;
     let step = step * path.step;
-    while behind < BEHIND_THE_END.div_ceil(step as usize) && points.len() < POINTS_MAX {
+    let enough = BEHIND_THE_END.div_ceil(step as usize);
+    while behind < enough && points.len() < POINTS_MAX {
         let point = certain(path, points.len() as u64 * step + 1);
         behind = if point.is_behind { behind + 1 } else { 0 };
         points.push(point);
     }
+    let wrong = wrong.or(expect_true("the path has an end", behind >= enough).err());
     Points { length, step, wrong, points }
 }
 
